@@ -1,0 +1,212 @@
+//! Ed25519 keys and signatures.
+
+use ed25519_dalek::Signer as _;
+use sha2::{Digest, Sha256};
+use std::{fmt, str::FromStr};
+use zeroize::Zeroizing;
+
+/// The private half of an agent's identity. Wiped from memory when dropped; it has no `Debug`, no `Clone` and no way
+/// out but [`pem`](crate::pem).
+pub struct SigningKey(ed25519_dalek::SigningKey);
+
+impl SigningKey {
+    /// Draws a new key from the operating system's random source.
+    ///
+    /// # Errors
+    /// Where the system has no random source to give.
+    pub fn generate() -> Result<Self, getrandom::Error> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(seed.as_mut())?;
+        Ok(Self::from_seed(&seed))
+    }
+
+    /// The key of a 32-byte seed (RFC 8032's private key).
+    #[must_use]
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+    }
+
+    pub(crate) fn seed(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey(self.0.verifying_key())
+    }
+
+    /// Signs bytes. Inside this crate only: what may be signed is decided in [`request_signature`](crate::request_signature)
+    /// and [`text_signature`](crate::text_signature), because one key serves both.
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Signature {
+        Signature(self.0.sign(bytes))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SigningKey(of {})", self.public_key())
+    }
+}
+
+/// An Ed25519 public key that is a point of full order. Shown, and compared with what Hydra holds, as base58 of its
+/// 32 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PublicKey(ed25519_dalek::VerifyingKey);
+
+/// The text or bytes are no usable Ed25519 public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an Ed25519 public key (32 bytes, base58)")]
+pub struct PublicKeyError;
+
+impl PublicKey {
+    /// Reads 32 raw bytes; points of small order are refused, since anything verifies under them.
+    ///
+    /// # Errors
+    /// [`PublicKeyError`] where the bytes are no point, or one of small order.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PublicKeyError> {
+        let bytes: &[u8; 32] = bytes.try_into().map_err(|_| PublicKeyError)?;
+        let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| PublicKeyError)?;
+        if key.is_weak() { Err(PublicKeyError) } else { Ok(Self(key)) }
+    }
+
+    /// The 32 raw bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        self.0.as_bytes()
+    }
+
+    /// `z` + base58btc(`0xed01` + key): the multibase form of a Multikey and of a did:key.
+    #[must_use]
+    pub fn multibase(&self) -> String {
+        let mut bytes = vec![0xed, 0x01];
+        bytes.extend_from_slice(self.as_bytes());
+        format!("z{}", bs58::encode(bytes).into_string())
+    }
+
+    /// What people compare.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let digest = Sha256::digest(self.as_bytes());
+        Fingerprint(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Whether the signature is this key's over exactly these bytes, verified strictly (canonical S, no small-order
+    /// points).
+    #[must_use]
+    pub fn verifies(&self, bytes: &[u8], signature: &Signature) -> bool {
+        self.0.verify_strict(bytes, &signature.0).is_ok()
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bs58::encode(self.as_bytes()).into_string())
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({self})")
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = PublicKeyError;
+
+    fn from_str(text: &str) -> Result<Self, PublicKeyError> {
+        // 32 bytes are at most 44 digits; the limit keeps a long text from costing quadratic time.
+        if text.len() > 44 {
+            return Err(PublicKeyError);
+        }
+        Self::from_bytes(&bs58::decode(text).into_vec().map_err(|_| PublicKeyError)?)
+    }
+}
+
+/// The name of a public key: lower-case hex of SHA-256 over its 32 raw bytes
+/// (`openssl pkey -pubin -in public.pem -outform DER | tail -c 32 | sha256sum`).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Fingerprint(String);
+
+impl Fingerprint {
+    /// The 64 hex digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = PublicKeyError;
+
+    fn from_str(text: &str) -> Result<Self, PublicKeyError> {
+        let good = text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if good { Ok(Self(text.to_owned())) } else { Err(PublicKeyError) }
+    }
+}
+
+/// An Ed25519 signature, shown as base58 of its 64 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signature(ed25519_dalek::Signature);
+
+/// The text is not base58 of 64 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an Ed25519 signature (64 bytes, base58)")]
+pub struct SignatureError;
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bs58::encode(self.0.to_bytes()).into_string())
+    }
+}
+
+impl FromStr for Signature {
+    type Err = SignatureError;
+
+    fn from_str(text: &str) -> Result<Self, SignatureError> {
+        // 64 bytes are at most 88 digits.
+        if text.len() > 88 {
+            return Err(SignatureError);
+        }
+        let bytes = bs58::decode(text).into_vec().map_err(|_| SignatureError)?;
+        let bytes: &[u8; 64] = bytes.as_slice().try_into().map_err(|_| SignatureError)?;
+        Ok(Self(ed25519_dalek::Signature::from_bytes(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_key_is_shown_and_read_as_base58() {
+        let key = SigningKey::from_seed(&[0; 32]).public_key();
+        assert_eq!(key.to_string(), "4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS");
+        assert_eq!(key.to_string().parse(), Ok(key));
+        assert_eq!(key.fingerprint().as_str().parse(), Ok(key.fingerprint()));
+    }
+
+    #[test]
+    fn small_order_and_malformed_keys_are_refused() {
+        let mut identity_point = [0; 32];
+        identity_point[0] = 1;
+        assert_eq!(PublicKey::from_bytes(&identity_point), Err(PublicKeyError));
+        assert_eq!(PublicKey::from_bytes(&[0; 32]), Err(PublicKeyError));
+        assert_eq!(PublicKey::from_bytes(&[1; 31]), Err(PublicKeyError));
+        assert!("0OIl".parse::<PublicKey>().is_err());
+        assert!("1".repeat(1000).parse::<PublicKey>().is_err());
+    }
+
+    #[test]
+    fn debug_of_a_signing_key_shows_no_seed() {
+        let shown = format!("{:?}", SigningKey::from_seed(&[7; 32]));
+        assert!(!shown.contains("7, 7"), "{shown}");
+        assert!(shown.starts_with("SigningKey(of "), "{shown}");
+    }
+}
