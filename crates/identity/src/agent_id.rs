@@ -76,7 +76,8 @@ mod tests {
         ] {
             assert_eq!(form.parse::<AgentId>().map(|id| id.to_string()), Ok(want.to_owned()), "{form}");
         }
-        for bad in ["", "echo", "5c908f70-ec50-7e33-bf7d-2735c15d5c1", "5c908f70-ec50-7e33-bf7d-2735c15d5c1g"] {
+        for bad in ["", "echo", "5c908f70-ec50-7e33-bf7d-2735c15d5c1", "5c908f70-ec50-7e33-bf7d-2735c15d5c1g"]
+        {
             assert!(bad.parse::<AgentId>().is_err(), "{bad}");
         }
     }

@@ -53,7 +53,8 @@ impl FromStr for Did {
 
     fn from_str(text: &str) -> Result<Self, DidError> {
         let error = || DidError(text.to_owned());
-        let (method, id) = text.strip_prefix("did:").and_then(|rest| rest.split_once(':')).ok_or_else(error)?;
+        let (method, id) =
+            text.strip_prefix("did:").and_then(|rest| rest.split_once(':')).ok_or_else(error)?;
         let method_is_good =
             !method.is_empty() && method.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         if !method_is_good || id.is_empty() || id.chars().any(char::is_control) {
@@ -170,7 +171,9 @@ mod tests {
         for good in ["did:bindu:a:b:c", "did:key:z6Mk", "did:web:host%3A3773", "did:bindu:test"] {
             assert!(good.parse::<Did>().is_ok(), "{good}");
         }
-        for bad in ["", "did:", "did:bindu", "did:bindu:", "did::x", "DID:bindu:x", "did:Bindu:x", "did:b:\n", "x"] {
+        for bad in
+            ["", "did:", "did:bindu", "did:bindu:", "did::x", "DID:bindu:x", "did:Bindu:x", "did:b:\n", "x"]
+        {
             assert!(bad.parse::<Did>().is_err(), "{bad:?}");
         }
     }

@@ -96,7 +96,11 @@ mod tests {
     #[test]
     fn bindu_document_has_python_bindus_bytes() {
         let did: Did = "did:bindu:a:b:c".parse().expect("a DID");
-        let document = BinduDocument::new(&did, &SigningKey::from_seed(&[0; 32]).public_key(), "2026-11-23T13:48:58.684641+00:00");
+        let document = BinduDocument::new(
+            &did,
+            &SigningKey::from_seed(&[0; 32]).public_key(),
+            "2026-11-23T13:48:58.684641+00:00",
+        );
         assert_eq!(
             serde_json::to_string(&document).expect("serialises"),
             r#"{"@context":["https://www.w3.org/ns/did/v1","https://getbindu.com/ns/v1"],"id":"did:bindu:a:b:c","created":"2026-11-23T13:48:58.684641+00:00","authentication":[{"id":"did:bindu:a:b:c#key-1","type":"Ed25519VerificationKey2020","controller":"did:bindu:a:b:c","publicKeyBase58":"4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS"}]}"#
@@ -107,9 +111,14 @@ mod tests {
     fn web_document_names_its_twins() {
         let bindu: Did = "did:bindu:a:b:c".parse().expect("a DID");
         let key = SigningKey::from_seed(&[0; 32]).public_key();
-        let document = serde_json::to_value(WebDocument::new(&Did::web("localhost", Some(3773)), &bindu, &key)).expect("serialises");
+        let document =
+            serde_json::to_value(WebDocument::new(&Did::web("localhost", Some(3773)), &bindu, &key))
+                .expect("serialises");
         assert_eq!(document["id"], "did:web:localhost%3A3773");
         assert_eq!(document["alsoKnownAs"][0], "did:bindu:a:b:c");
-        assert_eq!(document["verificationMethod"][0]["publicKeyMultibase"], "z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp");
+        assert_eq!(
+            document["verificationMethod"][0]["publicKeyMultibase"],
+            "z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp"
+        );
     }
 }

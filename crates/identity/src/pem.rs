@@ -5,7 +5,8 @@
 
 use crate::{PublicKey, SigningKey};
 use pkcs8::{
-    AlgorithmIdentifierRef, EncryptedPrivateKeyInfoRef, LineEnding, ObjectIdentifier, PrivateKeyInfoRef, SecretDocument,
+    AlgorithmIdentifierRef, EncryptedPrivateKeyInfoRef, LineEnding, ObjectIdentifier, PrivateKeyInfoRef,
+    SecretDocument,
     der::{Decode as _, Encode as _, EncodePem as _, asn1::OctetStringRef, pem::PemLabel as _},
     pkcs5::pbes2,
     spki::{Document, SubjectPublicKeyInfoRef},
@@ -71,7 +72,10 @@ pub fn encode_private_key(key: &SigningKey) -> SecretString {
 ///
 /// # Errors
 /// Where the system has no random source to give.
-pub fn encode_encrypted_private_key(key: &SigningKey, password: &SecretString) -> Result<SecretString, getrandom::Error> {
+pub fn encode_encrypted_private_key(
+    key: &SigningKey,
+    password: &SecretString,
+) -> Result<SecretString, getrandom::Error> {
     let (mut salt, mut iv) = ([0; 16], [0; 16]);
     getrandom::fill(&mut salt)?;
     getrandom::fill(&mut iv)?;
@@ -81,7 +85,9 @@ pub fn encode_encrypted_private_key(key: &SigningKey, password: &SecretString) -
     let pem = PrivateKeyInfoRef::try_from(der.as_slice())
         .map_err(|_| ())
         .and_then(|info| info.encrypt_with_params(parameters, password.expose_secret()).map_err(|_| ()))
-        .and_then(|sealed| sealed.to_pem(EncryptedPrivateKeyInfoRef::PEM_LABEL, LineEnding::LF).map_err(|_| ()))
+        .and_then(|sealed| {
+            sealed.to_pem(EncryptedPrivateKeyInfoRef::PEM_LABEL, LineEnding::LF).map_err(|_| ())
+        })
         .expect("DER that we wrote can be encrypted and fits a PEM");
     Ok(SecretString::from(pem.as_str()))
 }
@@ -90,7 +96,10 @@ pub fn encode_encrypted_private_key(key: &SigningKey, password: &SecretString) -
 ///
 /// # Errors
 /// [`PemError`], which says what is wrong and never quotes the text.
-pub fn decode_private_key(text: &SecretString, password: Option<&SecretString>) -> Result<SigningKey, PemError> {
+pub fn decode_private_key(
+    text: &SecretString,
+    password: Option<&SecretString>,
+) -> Result<SigningKey, PemError> {
     let text = text.expose_secret().trim();
     if text.is_empty() {
         return Err(PemError::Empty);
@@ -240,6 +249,9 @@ mod tests {
             assert_eq!(decode_private_key(&secret(text), None).err(), Some(want), "{text:?}");
         }
         assert_eq!(decode_public_key("").err(), Some(PemError::Empty));
-        assert_eq!(decode_public_key(PYTHON_PRIVATE).err(), Some(PemError::WrongLabel { expected: "PUBLIC KEY" }));
+        assert_eq!(
+            decode_public_key(PYTHON_PRIVATE).err(),
+            Some(PemError::WrongLabel { expected: "PUBLIC KEY" })
+        );
     }
 }

@@ -114,7 +114,8 @@ fn push_python_string(to: &mut String, text: &str) {
 mod tests {
     use super::*;
 
-    const SIGNATURE: &str = "3SfU4VPTHLbzZzCn17ZqU6y2tnzHQbdo2nnXQr6XZXk34XgyzwSKRrCYEWRmmGXrV39mdkyhTsy5oasfTpNuqyM2";
+    const SIGNATURE: &str =
+        "3SfU4VPTHLbzZzCn17ZqU6y2tnzHQbdo2nnXQr6XZXk34XgyzwSKRrCYEWRmmGXrV39mdkyhTsy5oasfTpNuqyM2";
     const BODY: &str = r#"{"test": "value"}"#;
 
     fn did() -> Did {
@@ -160,7 +161,12 @@ mod tests {
 
     #[test]
     fn the_window_is_300_seconds_both_ways() {
-        for (now, want) in [(1300, Ok(())), (700, Ok(())), (1301, Err(Rejection::TimestampOutOfWindow)), (699, Err(Rejection::TimestampOutOfWindow))] {
+        for (now, want) in [
+            (1300, Ok(())),
+            (700, Ok(())),
+            (1301, Err(Rejection::TimestampOutOfWindow)),
+            (699, Err(Rejection::TimestampOutOfWindow)),
+        ] {
             assert_eq!(check("did:bindu:test", "1000", SIGNATURE, BODY, now), want, "now {now}");
         }
     }
@@ -171,10 +177,17 @@ mod tests {
         assert_eq!(check("did:bindu:test", "1000", SIGNATURE, "{}", 1000), Err(Rejection::InvalidSignature));
         assert_eq!(check("did:bindu:test", "1001", SIGNATURE, BODY, 1000), Err(Rejection::InvalidSignature));
         for short in ["", "1", "3SfU4VPTHLbzZzCn17ZqU6y2tnzHQbdo2nnXQr6XZXk34", "0OIl"] {
-            assert_eq!(check("did:bindu:test", "1000", short, BODY, 1000), Err(Rejection::MalformedSignature));
+            assert_eq!(
+                check("did:bindu:test", "1000", short, BODY, 1000),
+                Err(Rejection::MalformedSignature)
+            );
         }
         for odd in ["", "+1000", "1_000", " 1000", "１０００", "-1", "1e3", "99999999999999999999"] {
-            assert_eq!(check("did:bindu:test", odd, SIGNATURE, BODY, 1000), Err(Rejection::TimestampOutOfWindow), "{odd}");
+            assert_eq!(
+                check("did:bindu:test", odd, SIGNATURE, BODY, 1000),
+                Err(Rejection::TimestampOutOfWindow),
+                "{odd}"
+            );
         }
     }
 

@@ -1,0 +1,39 @@
+//! The contract of a secret store.
+
+use crate::{Answer, Fields, RecordName, Version, WriteError};
+
+/// What the writer believes to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// No record, and none that was deleted.
+    Absent,
+    /// This very version, present, deleted or destroyed.
+    Version(Version),
+}
+
+/// A store of versioned records.
+///
+/// - **Atomic**: a write takes effect wholly, or not at all, and only where what is there is what was expected. Of any
+///   number of writers that expect the same, at most one succeeds.
+/// - **Absence** is a positive statement. [`Answer::Absent`] means that a server that can know has said that there is
+///   nothing; every doubt is [`Answer::Unavailable`].
+/// - **Cancellation**: dropping a write's future leaves it undecided whether the write took effect. So does
+///   [`WriteError::Unavailable`]. Read before drawing any conclusion: a repeated write may lose against the first.
+/// - **Repeats**: reads are safe to repeat. A repeated write is safe, too, in that it can only end in
+///   [`WriteError::Conflict`].
+#[async_trait::async_trait]
+pub trait SecretStore: Send + Sync {
+    /// Reads the current version.
+    async fn read(&self, name: &RecordName) -> Answer;
+
+    /// Writes the next version, if what is there is what is `expected`, and returns its number.
+    async fn write(
+        &self,
+        name: &RecordName,
+        fields: &Fields,
+        expected: Expected,
+    ) -> Result<Version, WriteError>;
+
+    /// Where a record lies, as a person would look for it: a path in Vault, a directory. No secret.
+    fn locate(&self, name: &RecordName) -> String;
+}

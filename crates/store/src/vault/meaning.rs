@@ -1,0 +1,266 @@
+//! What an answer of KV v2 means. Pure, and strict: what is not KV v2's own answer is an outage, never an absence.
+//!
+//! The bodies are those of OpenBao 2.7 and Vault 1.x; FACTS §2.1 and §2.2 list them.
+
+use crate::{Outage, OutageReason, Version};
+use bindu_http::Reply;
+use serde_json::{Map, Value};
+
+/// An answer to a read that is KV v2's own.
+#[derive(Debug, PartialEq)]
+pub(super) enum ReadMeaning {
+    Present {
+        version: Version,
+        fields: Map<String, Value>,
+    },
+    NotAnObject,
+    Deleted {
+        version: Version,
+        destroyed: bool,
+    },
+    /// `{"errors":[]}`: absent, if the mount is KV v2.
+    Nothing,
+    /// The policy's text; a denial, if the token is alive.
+    PolicyDenies,
+}
+
+/// An answer to a write that is KV v2's own.
+#[derive(Debug, PartialEq)]
+pub(super) enum WriteMeaning {
+    Written { version: Version },
+    Conflict,
+    PolicyDenies,
+    Refused(String),
+}
+
+pub(super) fn of_read(reply: &Reply) -> Result<ReadMeaning, Outage> {
+    let Some(body) = reply.json() else { return Err(not_the_store(reply)) };
+    let data = body.get("data");
+    let metadata = data.and_then(|data| data.get("metadata")).and_then(Value::as_object);
+    let version = metadata.and_then(|metadata| metadata.get("version")).and_then(Value::as_u64);
+    match (reply.status, version) {
+        (200, Some(version)) => Ok(match data.and_then(|data| data.get("data")) {
+            Some(Value::Object(fields)) => ReadMeaning::Present { version, fields: fields.clone() },
+            _ => ReadMeaning::NotAnObject,
+        }),
+        // What KV v1 answers: the data without the metadata.
+        (200, None) if data.is_some_and(Value::is_object) => Err(wrong_mount("it is not KV version 2")),
+        (404, Some(version)) => {
+            let destroyed =
+                metadata.and_then(|metadata| metadata.get("destroyed")) == Some(&Value::Bool(true));
+            Ok(ReadMeaning::Deleted { version, destroyed })
+        }
+        (404, None) if is_empty_errors(&body) => Ok(ReadMeaning::Nothing),
+        (403, _) if policy_denies(&body) => Ok(ReadMeaning::PolicyDenies),
+        _ => Err(failure(reply, &body)),
+    }
+}
+
+pub(super) fn of_write(reply: &Reply) -> Result<WriteMeaning, Outage> {
+    if reply.status == 204 {
+        // KV v1 has taken the write, without any compare-and-set. The mount was checked, so it was changed since.
+        return Err(wrong_mount("it took a write as KV version 1 does"));
+    }
+    let Some(body) = reply.json() else { return Err(not_the_store(reply)) };
+    match reply.status {
+        200 => match body.get("data").and_then(|data| data.get("version")).and_then(Value::as_u64) {
+            Some(version) => Ok(WriteMeaning::Written { version }),
+            None => Err(not_the_store(reply)),
+        },
+        400 => match errors(&body).first() {
+            Some(text) if text.contains("check-and-set parameter did not match") => {
+                Ok(WriteMeaning::Conflict)
+            }
+            Some(text) if text.starts_with("Upgrading from non-versioned") => Err(failure(reply, &body)),
+            Some(text) => Ok(WriteMeaning::Refused(text.clone())),
+            None => Err(not_the_store(reply)),
+        },
+        403 if policy_denies(&body) => Ok(WriteMeaning::PolicyDenies),
+        _ => Err(failure(reply, &body)),
+    }
+}
+
+pub(super) fn of_mount(reply: &Reply, mount: &str) -> Result<(), Outage> {
+    let Some(body) = reply.json() else { return Err(not_the_store(reply)) };
+    let data = body.get("data");
+    let text = |pointer: &str| data.and_then(|data| data.pointer(pointer)).and_then(Value::as_str);
+    match reply.status {
+        200 if text("/type") == Some("kv") && text("/options/version") == Some("2") => Ok(()),
+        200 if text("/type").is_some() => Err(wrong_mount(&format!("`{mount}` is not KV version 2"))),
+        // The same words for a mount that is not there and for a token that reaches nothing below it.
+        403 if errors(&body).iter().any(|text| text.contains("preflight capability check")) => {
+            Err(wrong_mount(&format!("there is no mount `{mount}`, or the token reaches nothing below it")))
+        }
+        _ => Err(failure(reply, &body)),
+    }
+}
+
+pub(super) fn of_token_lookup(reply: &Reply) -> Result<(), Outage> {
+    match reply.json() {
+        Some(body) if reply.status == 200 && body.get("data").is_some_and(Value::is_object) => Ok(()),
+        // `no_default_policy`: the token is alive and may not look at itself.
+        Some(body) if reply.status == 403 && policy_denies(&body) => Ok(()),
+        Some(body) => Err(failure(reply, &body)),
+        None => Err(not_the_store(reply)),
+    }
+}
+
+fn failure(reply: &Reply, body: &Value) -> Outage {
+    let errors = errors(body);
+    let says = |part: &str| errors.iter().any(|text| text.contains(part));
+    let reason = match reply.status {
+        404 if says("no handler for route") || says("namespace not found") => OutageReason::WrongMount,
+        404 if body.get("warnings").is_some() && body.get("errors").is_none() => OutageReason::WrongMount,
+        403 if says("permission denied") => OutageReason::LoginRejected,
+        429 => OutageReason::Busy,
+        503 if says("sealed") => OutageReason::Sealed,
+        400 if says("Upgrading from non-versioned") => OutageReason::Busy,
+        500.. if !errors.is_empty() => OutageReason::ServerFailed,
+        _ => return not_the_store(reply),
+    };
+    let words = errors.first().map(|text| text.replace(['\n', '\t'], " ")).unwrap_or_default();
+    Outage {
+        reason,
+        detail: format!("Vault answered {} {words:?}", reply.status),
+        retry_after: reply.retry_after(),
+    }
+}
+
+fn not_the_store(reply: &Reply) -> Outage {
+    let kind = reply.header("content-type").unwrap_or("no content type");
+    let detail =
+        format!("an answer that is not Vault's: status {}, {kind}, {} bytes", reply.status, reply.body.len());
+    Outage { reason: OutageReason::NotTheStore, detail, retry_after: reply.retry_after() }
+}
+
+fn wrong_mount(detail: &str) -> Outage {
+    Outage::new(OutageReason::WrongMount, format!("the mount: {detail}"))
+}
+
+fn errors(body: &Value) -> Vec<String> {
+    let list = body.get("errors").and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// Exactly `{"errors":[]}`.
+fn is_empty_errors(body: &Value) -> bool {
+    let only_member = body.as_object().is_some_and(|members| members.len() == 1);
+    only_member && body.get("errors").and_then(Value::as_array).is_some_and(Vec::is_empty)
+}
+
+/// The policy's text differs from that of a dead token: `1 error occurred:\n\t* permission denied\n\n`.
+fn policy_denies(body: &Value) -> bool {
+    errors(body)
+        .iter()
+        .any(|text| text.starts_with("1 error occurred:") && text.contains("permission denied"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply { status, headers: Default::default(), body: body.as_bytes().to_vec() }
+    }
+
+    fn read_reason(status: u16, body: &str) -> OutageReason {
+        of_read(&reply(status, body)).expect_err("an outage").reason
+    }
+
+    #[test]
+    fn only_kv2_own_words_are_an_absence() {
+        assert_eq!(of_read(&reply(404, r#"{"errors":[]}"#)), Ok(ReadMeaning::Nothing));
+        for (body, want) in [
+            ("", OutageReason::NotTheStore),
+            ("<html>not found</html>", OutageReason::NotTheStore),
+            ("{}", OutageReason::NotTheStore),
+            (
+                r#"{"errors":["no handler for route \"x\". route entry not found."]}"#,
+                OutageReason::WrongMount,
+            ),
+            (r#"{"errors":["namespace not found"]}"#, OutageReason::WrongMount),
+            (
+                r#"{"warnings":["Invalid path for a versioned K/V secrets engine."],"data":null}"#,
+                OutageReason::WrongMount,
+            ),
+            (r#"{"errors":["1 error occurred:\n\t* unsupported path\n\n"]}"#, OutageReason::NotTheStore),
+            (r#"{"errors":[]"#, OutageReason::NotTheStore),
+        ] {
+            assert_eq!(read_reason(404, body), want, "{body}");
+        }
+    }
+
+    #[test]
+    fn deleted_and_destroyed_are_not_absent() {
+        let body = r#"{"data":{"data":null,"metadata":{"version":3,"destroyed":true,"deletion_time":""}}}"#;
+        assert_eq!(of_read(&reply(404, body)), Ok(ReadMeaning::Deleted { version: 3, destroyed: true }));
+        let body = r#"{"data":{"data":null,"metadata":{"version":2,"destroyed":false,"deletion_time":"2026-01-01T00:00:00Z"}}}"#;
+        assert_eq!(of_read(&reply(404, body)), Ok(ReadMeaning::Deleted { version: 2, destroyed: false }));
+    }
+
+    #[test]
+    fn a_record_is_present_with_its_version_or_it_is_something_else() {
+        let body = r#"{"data":{"data":{"k":"v"},"metadata":{"version":7}}}"#;
+        assert!(matches!(of_read(&reply(200, body)), Ok(ReadMeaning::Present { version: 7, .. })));
+        for body in [
+            r#"{"data":{"data":null,"metadata":{"version":7}}}"#,
+            r#"{"data":{"data":[],"metadata":{"version":7}}}"#,
+        ] {
+            assert_eq!(of_read(&reply(200, body)), Ok(ReadMeaning::NotAnObject));
+        }
+        assert_eq!(read_reason(200, r#"{"data":{"private_key":"x"}}"#), OutageReason::WrongMount);
+        assert_eq!(read_reason(200, "<html>log in</html>"), OutageReason::NotTheStore);
+        assert_eq!(read_reason(200, r#"{"data":{"data":{"k":"v"},"metad"#), OutageReason::NotTheStore);
+        assert_eq!(read_reason(307, ""), OutageReason::NotTheStore);
+    }
+
+    #[test]
+    fn statuses_that_wait() {
+        assert_eq!(read_reason(503, r#"{"errors":["Vault is sealed"]}"#), OutageReason::Sealed);
+        assert_eq!(read_reason(429, r#"{"errors":[]}"#), OutageReason::Busy);
+        assert_eq!(read_reason(403, r#"{"errors":["permission denied"]}"#), OutageReason::LoginRejected);
+        assert_eq!(
+            read_reason(500, r#"{"errors":["local node not active but active cluster node not found"]}"#),
+            OutageReason::ServerFailed
+        );
+        assert_eq!(
+            of_read(&reply(403, r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#)),
+            Ok(ReadMeaning::PolicyDenies)
+        );
+    }
+
+    #[test]
+    fn only_a_version_proves_a_write() {
+        assert_eq!(
+            of_write(&reply(200, r#"{"data":{"version":1}}"#)),
+            Ok(WriteMeaning::Written { version: 1 })
+        );
+        let conflict = r#"{"errors":["check-and-set parameter did not match the current version"]}"#;
+        assert_eq!(of_write(&reply(400, conflict)), Ok(WriteMeaning::Conflict));
+        assert_eq!(of_write(&reply(204, "")).expect_err("an outage").reason, OutageReason::WrongMount);
+        assert_eq!(of_write(&reply(200, "{}")).expect_err("an outage").reason, OutageReason::NotTheStore);
+        let upgrading = r#"{"errors":["Upgrading from non-versioned to versioned data. This backend will be unavailable"]}"#;
+        assert_eq!(of_write(&reply(400, upgrading)).expect_err("an outage").reason, OutageReason::Busy);
+    }
+
+    #[test]
+    fn a_mount_is_kv2_or_wrong() {
+        let kv2 = r#"{"data":{"type":"kv","options":{"version":"2"}}}"#;
+        assert_eq!(of_mount(&reply(200, kv2), "secret"), Ok(()));
+        for (status, body) in [
+            (200, r#"{"data":{"type":"kv","options":{"version":"1"}}}"#),
+            (200, r#"{"data":{"type":"kv","options":null}}"#),
+            (200, r#"{"data":{"type":"pki"}}"#),
+            (
+                403,
+                r#"{"errors":["preflight capability check returned 403, please ensure client's policies grant access to path \"secret/\""]}"#,
+            ),
+        ] {
+            assert_eq!(
+                of_mount(&reply(status, body), "secret").expect_err("wrong").reason,
+                OutageReason::WrongMount,
+                "{body}"
+            );
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! `VaultStore`: records in HashiCorp Vault's or OpenBao's KV v2.
+//!
+//! Owns which requests are sent and in what order; [`meaning`] says what an answer means. One read is one request. The
+//! first absence costs two more (is this mount KV v2 at all?), a denial one (is the token alive?).
+
+mod meaning;
+
+use crate::{
+    Answer, Expected, Fields, Malformed, Outage, OutageReason, Record, RecordName, SecretStore, Version,
+    WriteError,
+};
+use bindu_http::{ClientError, HttpClient, HttpSettings, Method, NoReply, Reply};
+use meaning::{ReadMeaning, WriteMeaning};
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+use url::Url;
+
+/// How to reach the store.
+#[derive(Clone)]
+pub struct VaultSettings {
+    /// The server's address, as `VAULT_ADDR` has it.
+    pub url: Url,
+    /// The token to work with.
+    pub token: SecretString,
+    /// The KV v2 mount.
+    pub mount: String,
+    /// The folder below the mount.
+    pub prefix: String,
+    /// The namespace, where there is one.
+    pub namespace: Option<String>,
+    /// Connection settings.
+    pub http: HttpSettings,
+}
+
+/// A [`SecretStore`] over KV v2.
+pub struct VaultStore {
+    client: HttpClient,
+    settings: VaultSettings,
+    /// Whether an answer or the mount's own description has shown it to be KV v2.
+    mount_is_known: AtomicBool,
+    /// A raft server's `X-Vault-Index`: sent back, so that a standby that lags behind says so instead of "absent".
+    index: Mutex<Option<HeaderValue>>,
+}
+
+/// The store's settings can't be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VaultStoreError {
+    /// The connection settings.
+    #[error("no client for Vault can be made")]
+    Client(#[from] ClientError),
+    /// The URL can't carry a path (`mailto:`, say).
+    #[error("the URL of Vault is not an http or https URL")]
+    Url,
+}
+
+impl VaultStore {
+    /// A store with these settings. Opens no connection.
+    ///
+    /// # Errors
+    /// Where the settings can't be used at all.
+    pub fn new(settings: VaultSettings) -> Result<Self, VaultStoreError> {
+        if !matches!(settings.url.scheme(), "http" | "https") || settings.url.cannot_be_a_base() {
+            return Err(VaultStoreError::Url);
+        }
+        let client = HttpClient::new(&settings.url, &settings.http)?;
+        Ok(Self { client, settings, mount_is_known: AtomicBool::new(false), index: Mutex::new(None) })
+    }
+
+    fn record_url(&self, name: &RecordName) -> Url {
+        let mut segments: Vec<String> = path_segments(&self.settings.mount);
+        segments.push("data".to_owned());
+        segments.extend(path_segments(&self.settings.prefix));
+        segments.extend(name.segments());
+        self.url(segments.iter().map(String::as_str))
+    }
+
+    /// `{base}/v1/{segments}`, each segment percent-encoded, none empty: `//` would be redirected to a page.
+    fn url<'a>(&self, segments: impl IntoIterator<Item = &'a str>) -> Url {
+        let mut url = self.settings.url.clone();
+        url.set_query(None);
+        url.path_segments_mut()
+            .expect("checked when the store was made")
+            .pop_if_empty()
+            .push("v1")
+            .extend(segments);
+        url
+    }
+
+    async fn send(
+        &self,
+        operation: &'static str,
+        method: Method,
+        url: Url,
+        body: Option<Vec<u8>>,
+    ) -> Result<Reply, NoReply> {
+        let mut token = HeaderValue::from_str(self.settings.token.expose_secret())
+            .unwrap_or_else(|_| HeaderValue::from_static("unusable"));
+        token.set_sensitive(true);
+        let mut request =
+            self.client.request(method, url).header("X-Vault-Token", token).header("X-Vault-Request", "true");
+        if let Some(namespace) = &self.settings.namespace {
+            request = request.header("X-Vault-Namespace", namespace);
+        }
+        let index = self.index.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(index) = index {
+            request =
+                request.header("X-Vault-Index", index).header("X-Vault-Inconsistent", "forward-active-node");
+        }
+        if let Some(body) = body {
+            request = request.header("Content-Type", "application/json").body(body);
+        }
+        let reply = self.client.send(operation, request).await?;
+        if let Some(index) = reply.headers.get("X-Vault-Index") {
+            *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Some(index.clone());
+        }
+        Ok(reply)
+    }
+
+    /// Whether the mount is KV v2, asked once. A KV v1 mount says "absent" in the same words, takes a write without
+    /// any compare-and-set, and overwrites.
+    async fn check_mount(&self) -> Result<(), Outage> {
+        if self.mount_is_known.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut segments = vec!["sys".to_owned(), "internal".into(), "ui".into(), "mounts".into()];
+        segments.extend(path_segments(&self.settings.mount));
+        let url = self.url(segments.iter().map(String::as_str));
+        let reply = self
+            .send("check_mount", Method::GET, url, None)
+            .await
+            .map_err(|error| outage(error, "the mount"))?;
+        meaning::of_mount(&reply, &self.settings.mount)?;
+        self.mount_is_known.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the token is alive: a 403 that names no policy, or a token that can't even look itself up, is no denial.
+    async fn token_is_alive(&self) -> Result<(), Outage> {
+        let url = self.url(["auth", "token", "lookup-self"]);
+        let reply = self
+            .send("lookup_token", Method::GET, url, None)
+            .await
+            .map_err(|error| outage(error, "the token"))?;
+        meaning::of_token_lookup(&reply)
+    }
+
+    async fn read_answer(&self, name: &RecordName) -> Result<Answer, Outage> {
+        let reply = self.send(read_operation(name), Method::GET, self.record_url(name), None).await;
+        let reply = reply.map_err(|error| outage(error, name.kind()))?;
+        Ok(match meaning::of_read(&reply)? {
+            ReadMeaning::Present { version, fields } => {
+                self.mount_is_known.store(true, Ordering::Relaxed);
+                Answer::Present(Record { version, fields: Fields::new(fields) })
+            }
+            ReadMeaning::NotAnObject => {
+                Answer::Malformed(Malformed { field: "data", problem: "it is not an object" })
+            }
+            ReadMeaning::Deleted { version, destroyed } => Answer::Deleted { version, destroyed },
+            ReadMeaning::Nothing => {
+                self.check_mount().await?;
+                Answer::Absent
+            }
+            ReadMeaning::PolicyDenies => {
+                self.token_is_alive().await?;
+                Answer::Denied
+            }
+        })
+    }
+
+    async fn write_answer(
+        &self,
+        name: &RecordName,
+        fields: &Fields,
+        expected: Expected,
+    ) -> Result<Version, WriteError> {
+        if expected == Expected::Absent {
+            self.check_mount().await.map_err(WriteError::Unavailable)?;
+        }
+        let cas = match expected {
+            Expected::Absent => 0,
+            Expected::Version(version) => version,
+        };
+        let body = json!({"options": {"cas": cas}, "data": fields.expose()});
+        let body = serde_json::to_vec(&body).expect("JSON serialises");
+        let reply = self.send(write_operation(name), Method::POST, self.record_url(name), Some(body)).await;
+        let reply = reply.map_err(|error| WriteError::Unavailable(outage(error, name.kind())))?;
+        match meaning::of_write(&reply).map_err(WriteError::Unavailable)? {
+            WriteMeaning::Written { version } => Ok(version),
+            WriteMeaning::Conflict => Err(WriteError::Conflict),
+            WriteMeaning::Refused(problem) => Err(WriteError::Refused(problem)),
+            WriteMeaning::PolicyDenies => {
+                self.token_is_alive().await.map_err(WriteError::Unavailable)?;
+                Err(WriteError::Denied)
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl SecretStore for VaultStore {
+    async fn read(&self, name: &RecordName) -> Answer {
+        self.read_answer(name).await.unwrap_or_else(Answer::Unavailable)
+    }
+
+    async fn write(
+        &self,
+        name: &RecordName,
+        fields: &Fields,
+        expected: Expected,
+    ) -> Result<Version, WriteError> {
+        self.write_answer(name, fields, expected).await
+    }
+
+    fn locate(&self, name: &RecordName) -> String {
+        let mut segments = path_segments(&self.settings.mount);
+        segments.extend(path_segments(&self.settings.prefix));
+        segments.extend(name.segments());
+        segments.join("/")
+    }
+}
+
+fn path_segments(path: &str) -> Vec<String> {
+    path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect()
+}
+
+fn read_operation(name: &RecordName) -> &'static str {
+    match name {
+        RecordName::Keys(_) => "read_keys",
+        RecordName::Credentials(_) => "read_credentials",
+    }
+}
+
+fn write_operation(name: &RecordName) -> &'static str {
+    match name {
+        RecordName::Keys(_) => "write_keys",
+        RecordName::Credentials(_) => "write_credentials",
+    }
+}
+
+fn outage(error: NoReply, what: &str) -> Outage {
+    let reason = match error {
+        NoReply::Unreachable => OutageReason::Unreachable,
+        NoReply::TimedOut => OutageReason::TimedOut,
+        NoReply::Broken => OutageReason::NotTheStore,
+    };
+    Outage::new(reason, format!("Vault was asked about {what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn store(url: &str) -> VaultStore {
+        VaultStore::new(VaultSettings {
+            url: url.parse().expect("a URL"),
+            token: SecretString::from("t"),
+            mount: "secret/".to_owned(),
+            prefix: "/bindu".to_owned(),
+            namespace: None,
+            http: HttpSettings::new(Duration::from_secs(1)),
+        })
+        .expect("usable settings")
+    }
+
+    #[test]
+    fn paths_are_python_bindus() {
+        let did = "did:bindu:a b:c:d".parse().expect("a DID");
+        let id = "5c908f70-ec50-7e33-bf7d-2735c15d5c13".parse().expect("a UUID");
+        for base in ["http://vault:8200", "http://vault:8200/"] {
+            assert_eq!(
+                store(base).record_url(&RecordName::Keys(id)).as_str(),
+                "http://vault:8200/v1/secret/data/bindu/agents/5c908f70-ec50-7e33-bf7d-2735c15d5c13/did-keys"
+            );
+        }
+        assert_eq!(
+            store("https://proxy/vault/").record_url(&RecordName::Credentials(did)).as_str(),
+            "https://proxy/vault/v1/secret/data/bindu/hydra/credentials/did:bindu:a%20b:c:d"
+        );
+    }
+}
