@@ -1,1 +1,96 @@
-//! hydra
+//! The endpoints of Ory Hydra that an agent uses: OAuth clients and introspection on the admin port, tokens on the
+//! public one.
+//!
+//! Hydra is believed word for word or not at all: a 404 is an absence only in Hydra's own words, and while its database
+//! is down it says `invalid_client` and `active: false` of everything, so a surprising negative counts only between two
+//! good answers of `/health/ready` (FACTS §1.7). What to do about an answer is the keeper's to decide.
+
+mod admin;
+mod error;
+mod introspection;
+mod token;
+
+pub use admin::{ClientRegistration, OAuthClient, PatchOperation};
+pub use error::HydraError;
+pub use introspection::Introspection;
+pub use token::{AccessToken, SecretProof};
+
+use bindu_http::{ClientError, HttpClient, HttpSettings, Method, Reply};
+use url::Url;
+
+/// Where Hydra is.
+#[derive(Clone)]
+pub struct HydraSettings {
+    /// The admin port's base URL.
+    pub admin_url: Url,
+    /// The public port's base URL.
+    pub public_url: Url,
+    /// Connection settings.
+    pub http: HttpSettings,
+}
+
+/// A client of one Hydra.
+#[derive(Clone)]
+pub struct Hydra {
+    client: HttpClient,
+    settings: HydraSettings,
+}
+
+impl Hydra {
+    /// A client with these settings. Opens no connection.
+    ///
+    /// # Errors
+    /// Where the TLS settings can't be used.
+    pub fn new(settings: HydraSettings) -> Result<Self, ClientError> {
+        // One client for both ports: where either speaks TLS, it needs the authorities.
+        let tls = [&settings.admin_url, &settings.public_url].into_iter().find(|url| url.scheme() == "https");
+        let client = HttpClient::new(tls.unwrap_or(&settings.admin_url), &settings.http)?;
+        Ok(Self { client, settings })
+    }
+
+    /// Whether Hydra and its database are ready. While they are not, no negative answer of Hydra's means anything.
+    ///
+    /// # Errors
+    /// [`HydraError::Unavailable`] where they are not, or do not answer.
+    pub async fn ready(&self) -> Result<(), HydraError> {
+        let request = self.client.request(Method::GET, self.admin(&["health", "ready"]));
+        let reply = self.client.send("ready", request.header("Accept", "application/json")).await?;
+        if reply.status == 200 && reply.json().is_some_and(|body| body["status"] == "ok") {
+            Ok(())
+        } else {
+            Err(HydraError::unavailable("it is not ready", &reply))
+        }
+    }
+
+    fn admin(&self, segments: &[&str]) -> Url {
+        extend(&self.settings.admin_url, segments)
+    }
+
+    fn public(&self, segments: &[&str]) -> Url {
+        extend(&self.settings.public_url, segments)
+    }
+
+    async fn send_form(
+        &self,
+        operation: &'static str,
+        url: Url,
+        form: &[(&str, &str)],
+    ) -> Result<Reply, HydraError> {
+        let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = self
+            .client
+            .request(Method::POST, url)
+            .header("Accept", "application/json")
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(body);
+        Ok(self.client.send(operation, request).await?)
+    }
+}
+
+fn extend(base: &Url, segments: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url
+}
