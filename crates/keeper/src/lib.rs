@@ -1,1 +1,100 @@
-//! keeper
+//! The heart: keeps one agent's identity and OAuth client what they are.
+//!
+//! `observe -> plan -> apply`. [`observe`](Keeper) asks the store, the data directory and Hydra at the same time;
+//! [`plan`] is a pure function from what was observed to what is to be done, the decision tables of DESIGN.md row by
+//! row; applying a plan is thin and every step of it may be repeated. The same three run at the start and, in
+//! [`Keeper::reconcile`], for as long as the agent lives.
+
+mod apply;
+mod client;
+mod held;
+mod observe;
+pub mod plan;
+mod reconcile;
+mod refusal;
+mod start;
+mod status;
+
+pub use held::{HeldIdentity, Identity, Source};
+pub use observe::{ClientObservation, KeyObservation};
+pub use reconcile::StartedWork;
+pub use refusal::{ExitClass, Refusal};
+pub use start::Started;
+pub use status::{Reason, Status, StatusSnapshot};
+
+use bindu_hydra::Hydra;
+use bindu_identity::{AgentId, AgentName, Did};
+use bindu_store::{DataDirectory, SecretStore};
+use plan::Policy;
+use secrecy::SecretString;
+use std::{sync::Arc, time::Duration};
+
+/// Everything the keeper works with.
+pub struct Keeper {
+    /// The agent.
+    pub agent: AgentProfile,
+    /// Where the records are.
+    pub store: Arc<dyn SecretStore>,
+    /// Which kind of store that is.
+    pub store_kind: StoreKind,
+    /// The data directory, unless it belongs to another agent.
+    pub directory: Option<Arc<DataDirectory>>,
+    /// Hydra and the client we want there, where authentication is on.
+    pub hydra: Option<(Hydra, ClientProfile)>,
+    /// What the operator has said.
+    pub policy: Policy,
+    /// Opens an encrypted private key.
+    pub key_password: Option<SecretString>,
+    /// How long a start waits for an unavailable store.
+    pub start_deadline: Duration,
+    /// How often all is compared again.
+    pub reconcile_interval: Duration,
+    /// Where the outcome is told.
+    pub status: Arc<Status>,
+}
+
+/// Who the agent is.
+#[derive(Debug, Clone)]
+pub struct AgentProfile {
+    /// Its DID.
+    pub did: Did,
+    /// Its id.
+    pub id: AgentId,
+    /// Author and name, as written.
+    pub name: AgentName,
+}
+
+/// Where the records are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// In the data directory alone.
+    File,
+    /// In Vault or OpenBao; the data directory is a cache.
+    Vault,
+}
+
+impl StoreKind {
+    /// As `identity.json` and the metrics call it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Vault => "vault",
+        }
+    }
+}
+
+/// The OAuth client that we want in Hydra.
+#[derive(Debug, Clone)]
+pub struct ClientProfile {
+    /// Scopes to register.
+    pub scopes: Vec<String>,
+    /// Audiences to register.
+    pub audiences: Vec<String>,
+    /// The agent's URL, for `metadata.agent_url`.
+    pub agent_url: String,
+    /// Whether that URL was set by the operator; a default is registered, but never written over another.
+    pub agent_url_is_explicit: bool,
+    /// `HYDRA__AUTO_REGISTER_AGENTS`.
+    pub auto_register: bool,
+}

@@ -1,0 +1,216 @@
+//! Applying a plan for the keys: the store first, then the disk, then use. Each step may be repeated.
+
+use crate::{
+    Identity, Keeper, Reason, Source, StoreKind,
+    observe::{FoundKey, KeyObservation},
+    plan::keys::{Plan, Step},
+};
+use bindu_identity::{SigningKey, pem};
+use bindu_store::{
+    Acknowledgement, DirectoryError, Expected, IdentityFile, KeyRecord, OutageReason, RecordName, Version,
+    WriteError,
+};
+use secrecy::ExposeSecret as _;
+use std::sync::Arc;
+
+/// What became of a plan.
+#[derive(Debug)]
+pub(crate) enum Applied {
+    /// This identity is held.
+    Held(Identity),
+    /// Something else was there: observe again. What the store said, if it said anything.
+    LookAgain(Option<WriteError>),
+}
+
+impl Keeper {
+    /// Applies a plan that is neither a wait nor a refusal.
+    pub(crate) async fn apply(&self, plan: &Plan, observation: KeyObservation) -> Applied {
+        let KeyObservation { store_key, local_key, .. } = observation;
+        match (plan.step, store_key, local_key) {
+            (Step::UseLocal, store_key, Some(local)) => {
+                let source = if plan.sure { Source::Store } else { Source::Directory };
+                let version = store_key.as_ref().and_then(|key| key.version).filter(|_| plan.sure);
+                let (created_at, replaces) =
+                    store_key.map(|key| (key.created_at, key.replaces)).unwrap_or_default();
+                let found = FoundKey { created_at: created_at.or(local.created_at), replaces, ..local };
+                if plan.sure {
+                    self.remember(&found, version, false);
+                } else if found.public_is_lost {
+                    self.restore_public_key(&found);
+                }
+                Applied::Held(self.identity(found, version, source))
+            }
+            (Step::UseStore, Some(stored), local) => {
+                self.put_on_disk(&stored, local.as_ref());
+                let version = stored.version;
+                Applied::Held(self.identity(stored, version, Source::Store))
+            }
+            (Step::BackUp { over }, _, Some(local)) => self.write(local, over, Source::Store).await,
+            (Step::Generate, ..) => match self.new_key() {
+                Some(new) => self.write(new, None, Source::Created).await,
+                None => Applied::LookAgain(None),
+            },
+            (Step::GenerateProvisional, ..) => match self.new_key() {
+                Some(new) => {
+                    self.put_on_disk_as(&new, None, true);
+                    Applied::Held(self.identity(new, None, Source::Created))
+                }
+                None => Applied::LookAgain(None),
+            },
+            _ => Applied::LookAgain(None),
+        }
+    }
+
+    /// Writes a key to the store by compare-and-set, then to the disk. Nobody has seen a new key before its write has
+    /// been answered.
+    async fn write(&self, found: FoundKey, over: Option<Version>, source: Source) -> Applied {
+        let created_at = found.created_at.clone().unwrap_or_else(crate::start::now);
+        let record = KeyRecord {
+            private_key: found.private_pem.clone(),
+            public_key: pem::encode_public_key(&found.public_key()),
+            did: Some(self.agent.did.to_string()),
+            replaces: found.replaces.clone(),
+            created_at: Some(created_at.clone()),
+        };
+        let expected = over.map_or(Expected::Absent, Expected::Version);
+        let written = self.store.write(&RecordName::Keys(self.agent.id), &record.to_fields(), expected).await;
+        match written {
+            Ok(version) => {
+                let found = FoundKey { created_at: Some(created_at), version: Some(version), ..found };
+                tracing::info!(
+                    key = %found.public_key().fingerprint(),
+                    version,
+                    source = source.label(),
+                    "the store holds the key"
+                );
+                self.put_on_disk(&found, None);
+                Applied::Held(self.identity(found, Some(version), source))
+            }
+            Err(error) => {
+                tracing::info!(%error, "the key was not written: observing again");
+                Applied::LookAgain(Some(error))
+            }
+        }
+    }
+
+    fn new_key(&self) -> Option<FoundKey> {
+        let key = SigningKey::generate().ok()?;
+        let private_pem = match &self.key_password {
+            None => pem::encode_private_key(&key),
+            Some(password) => pem::encode_encrypted_private_key(&key, password).ok()?,
+        };
+        Some(FoundKey {
+            signing_key: Arc::new(key),
+            private_pem,
+            created_at: Some(crate::start::now()),
+            version: None,
+            replaces: Vec::new(),
+            public_is_lost: false,
+        })
+    }
+
+    fn identity(&self, found: FoundKey, version: Option<Version>, source: Source) -> Identity {
+        Identity {
+            did: self.agent.did.clone(),
+            id: self.agent.id,
+            public_key: found.public_key(),
+            created_at: found.created_at.unwrap_or_else(crate::start::now),
+            signing_key: found.signing_key,
+            private_pem: found.private_pem,
+            replaces: found.replaces,
+            version,
+            source,
+        }
+    }
+
+    /// Writes the store's key to the directory; a key that lies there is kept in the archive first.
+    fn put_on_disk(&self, found: &FoundKey, local: Option<&FoundKey>) {
+        self.put_on_disk_as(found, local, false);
+    }
+
+    fn put_on_disk_as(&self, found: &FoundKey, local: Option<&FoundKey>, provisional: bool) {
+        let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
+        if let Some(local) = local.filter(|local| local.public_key() != found.public_key()) {
+            match directory.archive_pair(&local.public_key().fingerprint()) {
+                Ok(path) => tracing::warn!(
+                    ours = %local.public_key().fingerprint(),
+                    store = %found.public_key().fingerprint(),
+                    archived = %path.display(),
+                    "the store's key takes the place of the directory's"
+                ),
+                // Nothing would hold the old pair any more: leave it where it is and work from memory.
+                Err(error) => return self.directory_failed(&error),
+            }
+        }
+        // A FileStore has written the pair already.
+        let is_there = directory.pair().is_ok_and(|pair| {
+            pair.private_key.is_some_and(|text| text.expose_secret() == found.private_pem.expose_secret())
+                && pair.public_key.is_some()
+        });
+        if !is_there {
+            let public_pem = pem::encode_public_key(&found.public_key());
+            if let Err(error) = directory.write_pair(&found.private_pem, &public_pem) {
+                return self.directory_failed(&error);
+            }
+        }
+        self.remember(found, found.version, provisional);
+    }
+
+    /// Notes in `identity.json` which key the store holds and at which version; writes only what has changed.
+    fn remember(&self, found: &FoundKey, version: Option<Version>, provisional: bool) {
+        let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
+        if found.public_is_lost {
+            self.restore_public_key(found);
+        }
+        let known = match directory.identity() {
+            Ok(known) => known,
+            Err(error) => return self.directory_failed(&error),
+        };
+        let records = known.as_ref().map(|known| known.records.clone()).unwrap_or_default();
+        let created_at = found.created_at.clone().or_else(|| {
+            known
+                .as_ref()
+                .filter(|known| known.public_key == Some(found.public_key().to_string()))?
+                .created_at
+                .clone()
+        });
+        let identity = IdentityFile {
+            public_key: Some(found.public_key().to_string()),
+            acknowledged: version
+                .map(|version| Acknowledgement { store: self.store_kind.label().to_owned(), version }),
+            provisional,
+            created_at: created_at.or_else(|| Some(crate::start::now())),
+            records,
+            ..IdentityFile::new(&self.agent.did, &self.agent.id.to_string())
+        };
+        if known.as_ref() != Some(&identity)
+            && let Err(error) = directory.write_identity(&identity)
+        {
+            self.directory_failed(&error);
+        }
+    }
+
+    fn restore_public_key(&self, found: &FoundKey) {
+        let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
+        tracing::info!("public.pem was missing or not ours: derived again from private.pem");
+        if let Err(error) = directory.write_public_key(&pem::encode_public_key(&found.public_key())) {
+            self.directory_failed(&error);
+        }
+    }
+
+    /// With a store, a directory that can't be written is no reason not to start.
+    fn directory_failed(&self, error: &DirectoryError) {
+        tracing::warn!(error = %error, cause = %error.source, "the data directory could not be written");
+        self.status.update(|state| state.directory = Some(Reason::DirectoryNotWritable));
+    }
+}
+
+/// Whether waiting can mend an outage at all.
+pub(crate) fn may_pass(reason: OutageReason) -> bool {
+    reason != OutageReason::WrongMount
+}
+
+/// Whether the store is the directory itself.
+pub(crate) fn is_local(kind: StoreKind) -> bool {
+    kind == StoreKind::File
+}

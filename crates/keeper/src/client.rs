@@ -1,0 +1,398 @@
+//! Bringing the OAuth client to what it should be: one step of the table at a time, until there is none left.
+
+use crate::{
+    Identity, Keeper, Reason, StoreKind,
+    observe::{ClientObservation, credentials_in},
+    plan::{
+        TakeOver,
+        client::{self, Client, ClientPolicy, Local, Secret, Step, Store},
+    },
+};
+use base64::Engine as _;
+use bindu_hydra::{ClientRegistration, Hydra, HydraError, OAuthClient, PatchOperation, SecretProof};
+use bindu_identity::{Fingerprint, PublicKey};
+use bindu_store::{CredentialRecord, Expected, Fields, RecordName, Version, WriteError};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// More steps than any way through the table has; a guard against two writers that undo each other.
+const MOST_STEPS: usize = 16;
+
+/// How long the loser of a fence waits before it observes again, at least and at most.
+const FENCE_PAUSE: (f64, f64) = (1.0, 3.0);
+
+/// What became of the client.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// Why it is not as it should be.
+    pub(crate) reason: Option<Reason>,
+    /// How often Hydra's client was repaired on the way.
+    pub(crate) repairs: usize,
+    /// What is known now.
+    pub(crate) observation: ClientObservation,
+}
+
+impl Settled {
+    pub(crate) fn is_done(&self) -> bool {
+        self.reason.is_none()
+    }
+}
+
+/// What is known in the middle of the work.
+struct Work<'a> {
+    identity: &'a Identity,
+    sure: bool,
+    seen: ClientObservation,
+    secret: Secret,
+    fenced: bool,
+    repairs: usize,
+}
+
+impl Keeper {
+    /// Plans and applies until the client is as it should be, or must be left alone.
+    pub(crate) async fn settle_client(
+        &self,
+        identity: &Identity,
+        sure: bool,
+        observation: ClientObservation,
+        take_over: &TakeOver,
+    ) -> Settled {
+        let Some((hydra, profile)) = &self.hydra else {
+            return Settled { reason: None, repairs: 0, observation };
+        };
+        let policy = ClientPolicy { auto_register: profile.auto_register, take_over: take_over.clone() };
+        let mut work =
+            Work { identity, sure, seen: observation, secret: Secret::Untested, fenced: false, repairs: 0 };
+        for _ in 0..MOST_STEPS {
+            let step = client::plan(&self.client_seen(&work), &policy);
+            tracing::debug!(?step, "planned for the client");
+            let reason = match step {
+                Step::Done => {
+                    self.cache_credentials(&work.seen);
+                    return Settled { reason: None, repairs: work.repairs, observation: work.seen };
+                }
+                Step::Leave(reason) => Some(reason),
+                step => self.apply_to_client(hydra, &step, &mut work).await.err(),
+            };
+            if let Some(reason) = reason {
+                self.cache_credentials(&work.seen);
+                return Settled { reason: Some(reason), repairs: work.repairs, observation: work.seen };
+            }
+        }
+        Settled { reason: Some(Reason::ContestedClient), repairs: work.repairs, observation: work.seen }
+    }
+
+    /// What the table sees of the work.
+    fn client_seen(&self, work: &Work<'_>) -> client::Observed {
+        client::Observed {
+            store: work.seen.store.clone(),
+            local: if work.seen.local.is_some() { Local::Present } else { Local::None },
+            hydra: self.client_in(&work.seen, work.identity),
+            secret: work.secret,
+            sure: work.sure,
+            fenced: work.fenced,
+            description_differs: !self.description(&work.seen).is_empty(),
+        }
+    }
+
+    fn client_in(&self, seen: &ClientObservation, identity: &Identity) -> Client {
+        if !identity.did.is_addressable() {
+            return Client::Unaddressable;
+        }
+        let client = match &seen.hydra {
+            None | Some(Err(_)) => return Client::Unavailable,
+            Some(Ok(None)) => return Client::Absent,
+            Some(Ok(Some(client))) => client,
+        };
+        match client.public_key() {
+            None => Client::OfNoKey,
+            Some(key) if key == identity.public_key.to_string() => Client::OfOurKey,
+            Some(key) if self.is_replaced(key, identity) => Client::OfAnOlderKey,
+            Some(key) => Client::OfAnotherKey(key.to_owned()),
+        }
+    }
+
+    /// Whether our key record rotates this key; needed once rotation is built.
+    fn is_replaced(&self, key: &str, identity: &Identity) -> bool {
+        let fingerprint: Option<Fingerprint> = key.parse::<PublicKey>().ok().map(|key| key.fingerprint());
+        fingerprint.is_some_and(|fingerprint| identity.replaces.contains(&fingerprint))
+    }
+
+    /// Applies one step. What changed is noted in `work`, so that the next plan sees it.
+    async fn apply_to_client(&self, hydra: &Hydra, step: &Step, work: &mut Work<'_>) -> Result<(), Reason> {
+        match step {
+            Step::Done | Step::Leave(_) => {}
+            Step::ProveSecret => work.secret = self.prove(hydra, &work.seen).await,
+            Step::AdoptLocal { over } => {
+                let Some(record) = work.seen.local.clone() else { return Err(Reason::CredentialsMissing) };
+                self.write_credentials(work, record.to_fields(), *over).await?;
+            }
+            Step::CreateSecret { over } => {
+                let fields = self.new_credentials().to_fields();
+                self.write_credentials(work, fields, *over).await?;
+                work.secret = Secret::Untested;
+            }
+            Step::Register => self.register(hydra, work).await?,
+            Step::Fence => {
+                let Some(fields) = work.seen.fields.clone() else { return Err(Reason::CredentialsMissing) };
+                self.rewrite_credentials(hydra, work, fields).await?;
+            }
+            Step::TakeOver { key } => {
+                let Some(mut fields) = work.seen.fields.clone() else {
+                    return Err(Reason::CredentialsMissing);
+                };
+                let fingerprint =
+                    key.as_deref().and_then(|key| key.parse::<PublicKey>().ok()).map(|key| key.fingerprint());
+                fields
+                    .set("taken_over", fingerprint.map_or(client::NO_KEY.to_owned(), |key| key.to_string()));
+                tracing::warn!(
+                    named = key.as_deref().unwrap_or("no key"),
+                    "taking over the client, as was consented to"
+                );
+                self.rewrite_credentials(hydra, work, fields).await?;
+            }
+            Step::Repair => {
+                let Some(record) = &work.seen.record else { return Err(Reason::CredentialsMissing) };
+                let mut patch = self.key_patch(work.identity);
+                if work.secret != Secret::Works {
+                    patch.push(operation("/client_secret", record.client_secret.expose_secret()));
+                }
+                tracing::warn!(secret = work.secret != Secret::Works, "repairing the client in Hydra");
+                self.patch(hydra, work, &patch).await?;
+                work.repairs += 1;
+                work.secret = Secret::Untested;
+            }
+            Step::Describe => {
+                let patch = self.description(&work.seen);
+                self.patch(hydra, work, &patch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn prove(&self, hydra: &Hydra, seen: &ClientObservation) -> Secret {
+        let Some(record) = seen.record.as_ref().or(seen.local.as_ref()) else { return Secret::Unknown };
+        match hydra.prove_secret(&self.agent.did, &record.client_secret, &record.scopes).await {
+            Ok(SecretProof::Works(_)) => Secret::Works,
+            Ok(SecretProof::Wrong) => Secret::Wrong,
+            // The client was authenticated before its scopes were looked at.
+            Err(error @ HydraError::Refused { .. }) => {
+                tracing::warn!(%error, "the secret is right, but the client may not get a token");
+                Secret::Works
+            }
+            Err(error) => {
+                tracing::info!(%error, "whether the secret works could not be found out");
+                Secret::Unknown
+            }
+        }
+    }
+
+    /// Writes credentials where there are none; whoever loses takes the winner's.
+    async fn write_credentials(
+        &self,
+        work: &mut Work<'_>,
+        fields: Fields,
+        over: Option<Version>,
+    ) -> Result<(), Reason> {
+        let name = RecordName::Credentials(self.agent.did.clone());
+        let expected = over.map_or(Expected::Absent, Expected::Version);
+        match self.store.write(&name, &fields, expected).await {
+            Ok(version) => {
+                tracing::info!(version, "the store holds the client's credentials");
+                note_record(&mut work.seen, fields, version);
+                Ok(())
+            }
+            Err(WriteError::Conflict | WriteError::Denied) => self.read_credentials(work).await,
+            Err(error) => {
+                tracing::info!(%error, "the credentials were not written");
+                Err(Reason::StoreUnavailable)
+            }
+        }
+    }
+
+    /// Writes the record that is there again, at the version that was read.
+    async fn rewrite_credentials(
+        &self,
+        hydra: &Hydra,
+        work: &mut Work<'_>,
+        fields: Fields,
+    ) -> Result<(), Reason> {
+        let Store::Present { version, .. } = work.seen.store else { return Err(Reason::CredentialsMissing) };
+        let name = RecordName::Credentials(self.agent.did.clone());
+        match self.store.write(&name, &fields, Expected::Version(version)).await {
+            Ok(version) => {
+                note_record(&mut work.seen, fields, version);
+                work.fenced = true;
+                Ok(())
+            }
+            Err(WriteError::Conflict) => {
+                let (least, most) = FENCE_PAUSE;
+                tokio::time::sleep(Duration::from_secs_f64(least + (most - least) * rand::random::<f64>()))
+                    .await;
+                self.read_credentials(work).await?;
+                work.seen.hydra = Some(hydra.client(&self.agent.did).await);
+                work.secret = Secret::Untested;
+                Ok(())
+            }
+            Err(WriteError::Denied) => Err(Reason::StoreDenied),
+            Err(_) => Err(Reason::StoreUnavailable),
+        }
+    }
+
+    async fn read_credentials(&self, work: &mut Work<'_>) -> Result<(), Reason> {
+        let answer = self.store.read(&RecordName::Credentials(self.agent.did.clone())).await;
+        let (store, record, fields) = credentials_in(Some(answer), &self.agent.did);
+        // After a lost race the winner's record is there; where it is not, a standby lags. Try again later.
+        if record.is_none() && store != Store::Malformed {
+            return Err(if store == Store::Denied { Reason::StoreDenied } else { Reason::StoreUnavailable });
+        }
+        (work.seen.store, work.seen.record, work.seen.fields) = (store, record, fields);
+        work.secret = Secret::Untested;
+        Ok(())
+    }
+
+    async fn register(&self, hydra: &Hydra, work: &mut Work<'_>) -> Result<(), Reason> {
+        let Some(record) = &work.seen.record else { return Err(Reason::CredentialsMissing) };
+        let registration = self.registration(work.identity, record.client_secret.clone());
+        match hydra.create_client(&registration).await {
+            Ok(()) => {
+                tracing::info!(client_id = %registration.did, "registered the client in Hydra");
+                let client = OAuthClient {
+                    created_at: String::new(),
+                    name: registration.name,
+                    scope: registration.scopes.join(" "),
+                    metadata: registration.metadata,
+                };
+                work.seen.hydra = Some(Ok(Some(client)));
+            }
+            Err(HydraError::Conflict) => work.seen.hydra = Some(hydra.client(&self.agent.did).await),
+            Err(error) => return Err(hydra_reason(&error)),
+        }
+        Ok(())
+    }
+
+    async fn patch(
+        &self,
+        hydra: &Hydra,
+        work: &mut Work<'_>,
+        patch: &[PatchOperation],
+    ) -> Result<(), Reason> {
+        hydra.patch_client(&self.agent.did, patch).await.map_err(|error| hydra_reason(&error))?;
+        work.seen.hydra = Some(hydra.client(&self.agent.did).await);
+        Ok(())
+    }
+
+    fn new_credentials(&self) -> CredentialRecord {
+        // 32 bytes as URL-safe base64: 43 characters, as Python's `secrets.token_urlsafe(32)`.
+        let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        CredentialRecord {
+            agent_id: self.agent.id.to_string(),
+            client_id: self.agent.did.to_string(),
+            client_secret: SecretString::from(secret),
+            created_at: crate::start::now(),
+            scopes: self.hydra.as_ref().map(|(_, profile)| profile.scopes.clone()).unwrap_or_default(),
+            taken_over: None,
+        }
+    }
+
+    fn registration(&self, identity: &Identity, secret: SecretString) -> ClientRegistration {
+        let (scopes, audiences, agent_url) = match &self.hydra {
+            Some((_, profile)) => {
+                (profile.scopes.clone(), profile.audiences.clone(), profile.agent_url.clone())
+            }
+            None => Default::default(),
+        };
+        let metadata = json!({
+            "agent_id": identity.id.to_string(),
+            "agent_url": agent_url,
+            "did": identity.did.as_str(),
+            "public_key": identity.public_key.to_string(),
+            "key_type": "Ed25519",
+            "verification_method": "Ed25519VerificationKey2020",
+            "registered_at": crate::start::now(),
+            "hybrid_auth": true,
+        });
+        let mut metadata: Map<String, Value> = metadata.as_object().cloned().unwrap_or_default();
+        if let Some(version) = identity.version {
+            metadata.insert("key_version".to_owned(), json!(version));
+        }
+        ClientRegistration {
+            did: identity.did.clone(),
+            secret,
+            name: self.agent.name.name.clone(),
+            scopes,
+            audiences,
+            metadata,
+        }
+    }
+
+    fn key_patch(&self, identity: &Identity) -> Vec<PatchOperation> {
+        let mut patch = vec![operation("/metadata/public_key", identity.public_key.to_string())];
+        if let Some(version) = identity.version {
+            patch.push(operation("/metadata/key_version", version));
+        }
+        patch
+    }
+
+    /// What of name, scopes and an explicitly set URL differs in Hydra's client.
+    fn description(&self, seen: &ClientObservation) -> Vec<PatchOperation> {
+        let (Some((_, profile)), Some(Ok(Some(client)))) = (&self.hydra, &seen.hydra) else {
+            return Vec::new();
+        };
+        let mut patch = Vec::new();
+        if client.name != self.agent.name.name {
+            patch.push(operation("/client_name", self.agent.name.name.as_str()));
+        }
+        let (mut theirs, mut ours): (Vec<&str>, Vec<&str>) =
+            (client.scope.split_whitespace().collect(), profile.scopes.iter().map(String::as_str).collect());
+        theirs.sort_unstable();
+        ours.sort_unstable();
+        if theirs != ours {
+            patch.push(operation("/scope", profile.scopes.join(" ")));
+        }
+        if profile.agent_url_is_explicit
+            && client.metadata.get("agent_url") != Some(&json!(profile.agent_url))
+        {
+            patch.push(operation("/metadata/agent_url", profile.agent_url.as_str()));
+        }
+        patch
+    }
+
+    /// Keeps a copy of the store's credentials on the disk, for the time when the store is away.
+    fn cache_credentials(&self, seen: &ClientObservation) {
+        let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
+        let (StoreKind::Vault, Some(fields)) = (self.store_kind, &seen.fields) else { return };
+        let did = &self.agent.did;
+        if directory.credentials(did).is_ok_and(|known| known.as_ref() == Some(fields)) {
+            return;
+        }
+        if let Err(error) = directory.write_credentials(did, fields) {
+            tracing::warn!(error = %error, cause = %error.source, "the credentials could not be kept on the disk");
+            self.status.update(|state| state.directory = Some(Reason::DirectoryNotWritable));
+        }
+    }
+}
+
+fn note_record(seen: &mut ClientObservation, fields: Fields, version: Version) {
+    if let Ok(record) = CredentialRecord::from_fields(&fields) {
+        seen.store = Store::Present { version, taken_over: record.taken_over.clone() };
+        seen.record = Some(record);
+        seen.fields = Some(fields);
+    }
+}
+
+fn operation(path: &str, value: impl Into<Value>) -> PatchOperation {
+    PatchOperation { path: path.to_owned(), value: value.into() }
+}
+
+fn hydra_reason(error: &HydraError) -> Reason {
+    tracing::warn!(%error, "Hydra did not do what was asked");
+    match error {
+        HydraError::Unaddressable => Reason::ClientUnaddressable,
+        HydraError::Refused { .. } => Reason::ClientRefused,
+        // Gone, or changed, in between: the next pass observes again.
+        HydraError::NoClient => Reason::ClientMissing,
+        _ => Reason::HydraUnavailable,
+    }
+}

@@ -1,0 +1,209 @@
+//! The table, row by row, and what no row may ever do.
+
+use super::*;
+use bindu_identity::SigningKey;
+use proptest::prelude::*;
+
+fn key(seed: u8) -> PublicKey {
+    SigningKey::from_seed(&[seed; 32]).public_key()
+}
+
+fn seen(store: Store, local: Local) -> Observed {
+    Observed {
+        store,
+        local,
+        hydra: HydraNames::NotAsked,
+        running: false,
+        seen_for: Duration::ZERO,
+        name_problem: None,
+    }
+}
+
+fn stored(seed: u8, version: Version) -> Store {
+    Store::Present { key: key(seed), version, replaces: Vec::new() }
+}
+
+fn local(seed: u8, acknowledged: Option<Version>) -> Local {
+    Local::Present { key: key(seed), acknowledged }
+}
+
+fn names(seed: u8, version: Option<Version>) -> HydraNames {
+    HydraNames::Key { key: key(seed).to_string(), version }
+}
+
+#[test]
+fn each_row_does_what_the_table_says() {
+    let policy = Policy::default();
+    let rotation = Store::Present { key: key(2), version: 2, replaces: vec![key(1).fingerprint()] };
+    let back_up = |over| Step::BackUp { over };
+    let cases = [
+        (stored(1, 1), local(1, Some(1)), Row::PresentSame, Step::UseLocal),
+        (stored(1, 1), local(1, None), Row::PresentSame, Step::UseLocal),
+        (stored(1, 1), Local::None, Row::PresentNone, Step::UseStore),
+        (stored(1, 1), Local::Unusable("half".into()), Row::PresentNone, Step::UseStore),
+        (stored(2, 1), local(1, None), Row::PresentUnacknowledged, Step::UseStore),
+        (rotation, local(1, Some(1)), Row::PresentRotation, Step::UseStore),
+        (stored(2, 2), local(1, Some(1)), Row::PresentForeign, Step::LookAgain { at_most: Some(DOUBT) }),
+        (stored(2, 1), local(1, Some(4)), Row::PresentOlder, Step::LookAgain { at_most: Some(DOUBT) }),
+        (Store::Absent, local(1, None), Row::AbsentPresent, back_up(None)),
+        (Store::Absent, local(1, Some(3)), Row::AbsentPresent, back_up(None)),
+        (Store::Absent, Local::None, Row::AbsentNone, Step::Generate),
+        (Store::Absent, Local::Unusable("gone".into()), Row::AbsentUnusable, Step::Refuse),
+        (
+            Store::Deleted { version: 5, destroyed: true },
+            local(1, Some(3)),
+            Row::DeletedAcknowledged,
+            back_up(Some(5)),
+        ),
+        (Store::Deleted { version: 5, destroyed: false }, local(1, None), Row::DeletedNone, Step::Refuse),
+        (Store::Deleted { version: 5, destroyed: false }, Local::None, Row::DeletedNone, Step::Refuse),
+        (Store::Malformed("x".into()), local(1, Some(1)), Row::Malformed, Step::Refuse),
+        (Store::OfAnotherAgent("x".into()), Local::None, Row::OfAnotherAgent, Step::Refuse),
+        (Store::Unavailable(OutageReason::Sealed), local(1, None), Row::UnavailablePresent, Step::UseLocal),
+        (
+            Store::Unavailable(OutageReason::Sealed),
+            Local::None,
+            Row::UnavailableNone,
+            Step::LookAgain { at_most: None },
+        ),
+        (Store::Unavailable(OutageReason::WrongMount), Local::None, Row::WrongMountNone, Step::Refuse),
+        (Store::Denied, local(1, Some(1)), Row::DeniedPresent, Step::UseLocal),
+        (Store::Denied, Local::None, Row::DeniedNone, Step::Refuse),
+        (Store::Locked("x".into()), Local::None, Row::Locked, Step::Refuse),
+    ];
+    for (store, local, row, step) in cases {
+        let plan = plan(&seen(store.clone(), local.clone()), &policy);
+        assert_eq!((plan.row, plan.step), (row, step), "{store:?} / {local:?}");
+    }
+}
+
+#[test]
+fn a_key_that_hydra_names_forbids_a_new_one() {
+    let mut observed = seen(Store::Absent, Local::None);
+    observed.hydra = names(9, None);
+    let policy = Policy::default();
+    assert_eq!(plan(&observed, &policy).step, Step::LookAgain { at_most: Some(DOUBT) });
+    observed.seen_for = DOUBT;
+    assert_eq!(plan(&observed, &policy).step, Step::Refuse);
+    let consent = Policy { take_over: TakeOver::Any, ..Policy::default() };
+    assert_eq!(plan(&observed, &consent).step, Step::Generate);
+}
+
+#[test]
+fn a_store_behind_hydra_was_rolled_back() {
+    let mut observed = seen(stored(1, 2), Local::None);
+    observed.hydra = names(2, Some(3));
+    assert_eq!(plan(&observed, &Policy::default()).row, Row::PresentRolledBack);
+    observed.hydra = names(2, None);
+    assert_eq!(plan(&observed, &Policy::default()).row, Row::PresentOverwrittenOrRolledBack);
+    observed.hydra = names(1, None);
+    assert_eq!(plan(&observed, &Policy::default()).row, Row::PresentNone);
+}
+
+#[test]
+fn a_foreign_key_is_looked_at_again_and_then_refused() {
+    let mut observed = seen(stored(2, 2), local(1, Some(1)));
+    observed.seen_for = DOUBT;
+    let foreign = plan(&observed, &Policy::default());
+    assert_eq!(
+        (foreign.step, foreign.sure, foreign.degraded),
+        (Step::UseLocal, false, Some(Reason::Foreign))
+    );
+}
+
+fn any_store() -> impl Strategy<Value = Store> {
+    prop_oneof![
+        (1u8..4, 1u64..4, proptest::collection::vec(1u8..4, 0..2)).prop_map(|(seed, version, replaces)| {
+            let replaces =
+                replaces.into_iter().filter(|old| *old != seed).map(|old| key(old).fingerprint()).collect();
+            Store::Present { key: key(seed), version, replaces }
+        }),
+        Just(Store::Absent),
+        (1u64..4, any::<bool>()).prop_map(|(version, destroyed)| Store::Deleted { version, destroyed }),
+        Just(Store::Malformed("x".into())),
+        Just(Store::OfAnotherAgent("x".into())),
+        Just(Store::Locked("x".into())),
+        Just(Store::Denied),
+        Just(Store::Unavailable(OutageReason::Unreachable)),
+        Just(Store::Unavailable(OutageReason::WrongMount)),
+    ]
+}
+
+fn any_local() -> impl Strategy<Value = Local> {
+    prop_oneof![
+        (1u8..4, proptest::option::of(1u64..4)).prop_map(|(seed, acknowledged)| local(seed, acknowledged)),
+        Just(Local::None),
+        Just(Local::Unusable("x".into())),
+        Just(Local::Locked("x".into())),
+    ]
+}
+
+fn any_observation() -> impl Strategy<Value = Observed> {
+    let hydra = prop_oneof![
+        Just(HydraNames::NotAsked),
+        Just(HydraNames::Unknown),
+        Just(HydraNames::NoClient),
+        Just(HydraNames::NoKey),
+        (1u8..4, proptest::option::of(1u64..4)).prop_map(|(seed, version)| names(seed, version)),
+    ];
+    (any_store(), any_local(), hydra, any::<bool>(), prop_oneof![Just(Duration::ZERO), Just(DOUBT)]).prop_map(
+        |(store, local, hydra, running, seen_for)| Observed {
+            store,
+            local,
+            hydra,
+            running,
+            seen_for,
+            name_problem: None,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4096))]
+
+    /// Invariant 4: only a positive "there is nothing" leads to a new key.
+    #[test]
+    fn only_an_absence_generates(observed in any_observation()) {
+        if plan(&observed, &Policy::default()).step == Step::Generate {
+            prop_assert_eq!(&observed.store, &Store::Absent);
+            prop_assert_eq!(&observed.local, &Local::None);
+            let named = matches!(observed.hydra, HydraNames::Key { .. });
+            prop_assert!(!named);
+        }
+    }
+
+    /// Invariant 3: nothing is written over a record that is there.
+    #[test]
+    fn only_nothing_is_written_over(observed in any_observation()) {
+        match plan(&observed, &Policy::default()).step {
+            Step::BackUp { over: None } | Step::Generate => prop_assert_eq!(&observed.store, &Store::Absent),
+            Step::BackUp { over: Some(over) } => {
+                let deleted_there = matches!(observed.store, Store::Deleted { version, .. } if version == over);
+                prop_assert!(deleted_there);
+            }
+            _ => {}
+        }
+    }
+
+    /// Invariant 1: a key that the store once held gives way only to one that replaces it.
+    #[test]
+    fn an_acknowledged_key_gives_way_to_a_rotation_only(observed in any_observation()) {
+        let plan = plan(&observed, &Policy::default());
+        if let (Step::UseStore, Local::Present { key: ours, acknowledged: Some(_) }) = (plan.step, &observed.local) {
+            let replaced = match &observed.store {
+                Store::Present { replaces, .. } => replaces.contains(&ours.fingerprint()),
+                _ => false,
+            };
+            prop_assert!(replaced);
+        }
+    }
+
+    /// What is not sure says why.
+    #[test]
+    fn not_sure_has_a_reason(observed in any_observation()) {
+        let plan = plan(&observed, &Policy::default());
+        if plan.step == Step::UseLocal && !plan.sure {
+            prop_assert!(plan.degraded.is_some());
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The decision tables, as pure functions: no network, no clock, no file.
+//!
+//! [`keys`] is the table "Keys" of DESIGN.md, [`client`] the steps of "The OAuth client: write ahead".
+
+pub mod client;
+pub mod keys;
+
+use bindu_identity::Fingerprint;
+
+/// What the operator has said.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// `on_absent`.
+    pub on_absent: OnAbsent,
+    /// `on_unavailable`.
+    pub on_unavailable: OnUnavailable,
+    /// `--take-over`.
+    pub take_over: TakeOver,
+    /// `recreate_keys`.
+    pub recreate_keys: RecreateKeys,
+}
+
+/// What to do where there is positively no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnAbsent {
+    /// Make one.
+    #[default]
+    Create,
+    /// Never make one: this deployment has its identity.
+    Refuse,
+}
+
+/// What to do where no key can be had because the store does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnUnavailable {
+    /// Wait, then give up.
+    #[default]
+    Wait,
+    /// Make a provisional one.
+    Generate,
+}
+
+/// Consent to replace the key of a Hydra client that is not provably ours.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TakeOver {
+    /// None.
+    #[default]
+    No,
+    /// To one key, whichever it is.
+    Any,
+    /// To this one.
+    Key(Fingerprint),
+}
+
+/// The explicit rotation at a start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RecreateKeys {
+    /// None.
+    #[default]
+    No,
+    /// Python Bindu's switch.
+    Always,
+    /// Only while this key is the current one.
+    Once(Fingerprint),
+}

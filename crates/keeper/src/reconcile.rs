@@ -1,0 +1,177 @@
+//! Keeping identity and client in step with the store and Hydra for as long as the agent runs.
+//!
+//! One pass observes, plans and applies, as a start does, but never makes a key, never takes over, and where it may not
+//! write it says so and goes on: a running agent outlives its dependencies.
+
+use crate::{
+    HeldIdentity, Keeper, Reason,
+    apply::Applied,
+    client::Settled,
+    observe::{ClientObservation, FoundKey, Patience},
+    plan::{
+        TakeOver,
+        keys::{self, Local, Step},
+    },
+    start::Started,
+};
+use std::{
+    collections::VecDeque,
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
+
+/// The pauses while something is pending or down.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+
+/// How long a pass waits for an answer.
+const PATIENCE: Patience = Patience { store: Duration::from_secs(10), hydra: Duration::from_secs(10) };
+
+/// Our own repair undone this often in this time: somebody else wants it otherwise.
+const MOST_REPAIRS: usize = 2;
+const REPAIR_WINDOW: Duration = Duration::from_secs(600);
+
+/// What one reconciler remembers from pass to pass.
+struct Memory {
+    sure: bool,
+    /// The last key observation and since when it has been the same.
+    doubt: Option<(keys::Observed, Instant)>,
+    repairs: VecDeque<Instant>,
+}
+
+impl Keeper {
+    /// Runs until `shutdown` is ready.
+    pub async fn reconcile(
+        &self,
+        held: Arc<HeldIdentity>,
+        started: StartedWork,
+        shutdown: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(shutdown);
+        let mut memory = Memory { sure: started.sure, doubt: None, repairs: VecDeque::new() };
+        // What the start has seen of the client needs no second look.
+        let mut first = started.client;
+        let mut retry = FIRST_RETRY;
+        let mut pending = match first.take() {
+            Some(client) if memory.sure => {
+                self.reconcile_client(&held, client, &mut memory, &self.policy.take_over).await
+            }
+            Some(_) => true,
+            // A FileStore alone changes only if somebody changes the files.
+            None => self.hydra.is_some() || !memory.sure,
+        };
+        loop {
+            let pause = if pending {
+                let pause = retry.mul_f64(0.5 + rand::random::<f64>() / 2.0);
+                retry = (retry * 2).min(LONGEST_RETRY);
+                pause
+            } else {
+                retry = FIRST_RETRY;
+                self.reconcile_interval.mul_f64(0.9 + rand::random::<f64>() / 5.0)
+            };
+            tokio::select! {
+                () = &mut shutdown => return,
+                () = sleep(pause) => {}
+            }
+            pending = tokio::select! {
+                () = &mut shutdown => return,
+                pending = self.pass(&held, &mut memory) => pending,
+            };
+            self.status.update(|state| if pending { state.passes.1 += 1 } else { state.passes.0 += 1 });
+        }
+    }
+
+    /// One pass; whether something is left to do or down.
+    async fn pass(&self, held: &HeldIdentity, memory: &mut Memory) -> bool {
+        let identity = held.current();
+        let local = FoundKey {
+            signing_key: Arc::clone(&identity.signing_key),
+            private_pem: identity.private_pem.clone(),
+            created_at: Some(identity.created_at.clone()),
+            version: identity.version,
+            replaces: identity.replaces.clone(),
+            public_is_lost: false,
+        };
+        let seen = Local::Present { key: identity.public_key, acknowledged: identity.version };
+        let (mut observation, client) = self.observe((seen, Some(local)), PATIENCE, true).await;
+        let since = match &memory.doubt {
+            Some((seen, since)) if *seen == observation.seen => *since,
+            _ => Instant::now(),
+        };
+        memory.doubt = Some((observation.seen.clone(), since));
+        observation.seen.seen_for = since.elapsed();
+        let plan = keys::plan(&observation.seen, &self.policy);
+        let keys_pending = match plan.step {
+            Step::LookAgain { .. } | Step::Refuse => true,
+            // Nobody generates in here: the table has no such row for a running agent.
+            Step::Generate | Step::GenerateProvisional => true,
+            // Nothing new: nothing is written, either.
+            Step::UseLocal if memory.sure == plan.sure => plan.degraded.is_some(),
+            Step::UseLocal | Step::UseStore | Step::BackUp { .. } => {
+                match self.apply(&plan, observation).await {
+                    Applied::Held(identity) => {
+                        tracing::info!(row = plan.row.explain(), "identity");
+                        held.replace(identity);
+                        plan.degraded.is_some()
+                    }
+                    Applied::LookAgain(_) => true,
+                }
+            }
+        };
+        if !matches!(plan.step, Step::LookAgain { .. }) {
+            memory.sure = plan.sure;
+            self.status.update(|state| state.keys = plan.degraded);
+        }
+        let client_pending = match &self.hydra {
+            None => false,
+            Some(_) => self.reconcile_client(held, client, memory, &TakeOver::No).await,
+        };
+        keys_pending || client_pending
+    }
+
+    /// Settles the client; whether something is left to do or down.
+    async fn reconcile_client(
+        &self,
+        held: &HeldIdentity,
+        client: ClientObservation,
+        memory: &mut Memory,
+        take_over: &TakeOver,
+    ) -> bool {
+        let now = Instant::now();
+        memory.repairs.retain(|repair| now.duration_since(*repair) < REPAIR_WINDOW);
+        let contested = memory.repairs.len() > MOST_REPAIRS;
+        let sure = memory.sure && !contested;
+        let Settled { reason, repairs, .. } =
+            self.settle_client(&held.current(), sure, client, take_over).await;
+        memory.repairs.extend(std::iter::repeat_n(now, repairs));
+        let reason = if contested && reason.is_some() { Some(Reason::ContestedClient) } else { reason };
+        self.status.update(|state| state.client = reason);
+        // Left alone on purpose: look again at the usual interval.
+        reason.is_some_and(|reason| {
+            !matches!(
+                reason,
+                Reason::ClientUnaddressable
+                    | Reason::ClientOfAnotherKey
+                    | Reason::CredentialsMalformed
+                    | Reason::ContestedClient
+            )
+        })
+    }
+}
+
+/// What a start hands to the reconciler.
+#[derive(Debug)]
+pub struct StartedWork {
+    sure: bool,
+    client: Option<ClientObservation>,
+}
+
+impl Started {
+    /// The identity to serve with, and what is left to the reconciler.
+    #[must_use]
+    pub fn split(self) -> (Arc<HeldIdentity>, StartedWork) {
+        (Arc::new(self.held), StartedWork { sure: self.sure, client: self.client })
+    }
+}

@@ -1,0 +1,344 @@
+//! One start: observe, plan, apply, until an identity is held or refused.
+
+use crate::{
+    ExitClass, HeldIdentity, Keeper, Refusal,
+    apply::{Applied, is_local, may_pass},
+    observe::{ClientObservation, KeyObservation, Patience},
+    plan::keys::{self, HydraNames, Local, Plan, Row, Step, Store},
+};
+use bindu_store::{OutageReason, RecordName, WriteError};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// How long a start waits for the store where the directory holds a key, and for Hydra where it holds none.
+const SHORT_WAIT: Duration = Duration::from_secs(3);
+
+/// The first and the longest pause between two observations of an outage; each is drawn from zero up to its bound
+/// (full jitter), so that a fleet does not come back in step.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The pause between two observations of a doubt.
+const DOUBT_PAUSE: Duration = Duration::from_millis(400);
+
+/// A start that went well.
+#[derive(Debug)]
+pub struct Started {
+    /// The identity.
+    pub held: HeldIdentity,
+    /// Whether writing is allowed.
+    pub(crate) sure: bool,
+    /// What was seen of the client, for the reconciler's first pass.
+    pub(crate) client: Option<ClientObservation>,
+}
+
+impl Keeper {
+    /// Observes and plans without changing anything, for `bindu identity plan`.
+    pub async fn look(&self) -> (KeyObservation, Plan) {
+        let (observation, _) =
+            self.observe(self.observe_local(), patience(&Local::None, SHORT_WAIT), false).await;
+        let plan = keys::plan(&observation.seen, &self.policy);
+        (observation, plan)
+    }
+
+    /// Brings the agent to its identity, or says why not.
+    ///
+    /// # Errors
+    /// A [`Refusal`] with its exit code and the hint that mends it.
+    pub async fn start(&self) -> Result<Started, Refusal> {
+        let deadline = Instant::now() + self.start_deadline;
+        let mut pause = FIRST_PAUSE;
+        let mut doubt: Option<(keys::Observed, Instant)> = None;
+        loop {
+            let local = self.observe_local();
+            let left = deadline.saturating_duration_since(Instant::now()).max(SHORT_WAIT);
+            let patience = patience(&local.0, left);
+            let (mut observation, client) = self.observe(local, patience, false).await;
+            let since = match &doubt {
+                Some((seen, since)) if *seen == observation.seen => *since,
+                _ => Instant::now(),
+            };
+            doubt = Some((observation.seen.clone(), since));
+            observation.seen.seen_for = since.elapsed();
+            let plan = keys::plan(&observation.seen, &self.policy);
+            tracing::debug!(row = ?plan.row, step = ?plan.step, "planned");
+            match plan.step {
+                Step::Refuse => return Err(self.refusal(plan.row, &observation)),
+                Step::LookAgain { at_most: Some(_) } => sleep(DOUBT_PAUSE).await,
+                Step::LookAgain { at_most: None } => {
+                    if Instant::now() >= deadline {
+                        return Err(self.refusal(plan.row, &observation));
+                    }
+                    tracing::warn!(outage = ?observation.outage.as_ref().map(|outage| outage.reason.label()), "waiting for the store");
+                    pause = self
+                        .pause(
+                            pause,
+                            observation.outage.as_ref().and_then(|outage| outage.retry_after),
+                            deadline,
+                        )
+                        .await;
+                }
+                _ => {
+                    let store_was_absent = observation.seen.store == Store::Absent;
+                    match self.apply(&plan, observation).await {
+                        Applied::Held(identity) => {
+                            tracing::info!(row = plan.row.explain(), "identity");
+                            self.status.update(|state| state.keys = plan.degraded);
+                            return Ok(self.first_client_work(identity, plan.sure, client).await);
+                        }
+                        Applied::LookAgain(error) => {
+                            if let Some(refusal) =
+                                self.write_refusal(error.as_ref(), store_was_absent, deadline)
+                            {
+                                return Err(refusal);
+                            }
+                            let wish = match &error {
+                                Some(WriteError::Unavailable(outage)) => outage.retry_after,
+                                _ => None,
+                            };
+                            pause = self.pause(pause, wish, deadline).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A first start registers its client before it listens, within a short wait; where record and client are there,
+    /// or Hydra is not, all is left to the reconciler.
+    async fn first_client_work(
+        &self,
+        identity: crate::Identity,
+        sure: bool,
+        client: ClientObservation,
+    ) -> Started {
+        let held = HeldIdentity::new(identity);
+        if self.hydra.is_none() {
+            return Started { held, sure, client: None };
+        }
+        let is_missing = matches!(client.hydra, Some(Ok(None)))
+            || (matches!(client.hydra, Some(Ok(Some(_)))) && client.record.is_none());
+        if !sure || !is_missing {
+            return Started { held, sure, client: Some(client) };
+        }
+        let identity = held.current();
+        let work = self.settle_client(&identity, sure, client, &self.policy.take_over);
+        let client = match tokio::time::timeout(SHORT_WAIT, work).await {
+            Ok(settled) => {
+                self.status.update(|state| state.client = settled.reason);
+                settled.is_done().then_some(settled.observation)
+            }
+            Err(_) => None,
+        };
+        Started { held, sure, client }
+    }
+
+    async fn pause(&self, bound: Duration, wish: Option<Duration>, deadline: Instant) -> Duration {
+        let drawn = bound.mul_f64(rand::random::<f64>());
+        let left = deadline.saturating_duration_since(Instant::now());
+        sleep(wish.unwrap_or(drawn).max(drawn).min(left)).await;
+        (bound * 2).min(LONGEST_PAUSE)
+    }
+
+    /// Whether a write that failed ends the start.
+    fn write_refusal(
+        &self,
+        error: Option<&WriteError>,
+        was_absent: bool,
+        deadline: Instant,
+    ) -> Option<Refusal> {
+        let path = self.store.locate(&RecordName::Keys(self.agent.id));
+        let late = Instant::now() >= deadline;
+        match error {
+            Some(WriteError::Refused(words)) => Some(
+                Refusal::new(
+                    ExitClass::Failed,
+                    format!("the store refused the keys record at {path}"),
+                    "nothing was changed; see the store's own words above",
+                )
+                .because(words),
+            ),
+            Some(WriteError::Denied) if is_local(self.store_kind) => Some(Refusal::new(
+                ExitClass::Usage,
+                format!("the data directory can't be written: {path}"),
+                "make it writable for this user, or choose another with --data-dir or BINDU_DATA_DIR",
+            )),
+            Some(WriteError::Unavailable(outage)) if is_local(self.store_kind) => Some(
+                Refusal::new(
+                    ExitClass::Usage,
+                    format!("the key can't be kept in {path}, so none was made"),
+                    "make the data directory writable, or choose another with --data-dir or BINDU_DATA_DIR",
+                )
+                .because(&outage.detail),
+            ),
+            Some(WriteError::Unavailable(outage)) if !may_pass(outage.reason) => {
+                Some(self.wrong_mount(outage.detail.as_str()))
+            }
+            Some(WriteError::Denied) if late => Some(
+                Refusal::new(ExitClass::Denied, format!("Vault denies writing {path}"), self.policy_hint())
+                    .because(if was_absent {
+                        "there is no record, and none may be created"
+                    } else {
+                        "the record may not be updated"
+                    }),
+            ),
+            Some(error) if late => Some(
+                Refusal::new(
+                    ExitClass::Unavailable,
+                    format!("the keys could not be written to {path} before the start deadline"),
+                    "see that Vault answers, or give it longer with BINDU_START_DEADLINE",
+                )
+                .because_of(error),
+            ),
+            _ => None,
+        }
+    }
+
+    /// What to tell about a row that refuses, or that waited too long.
+    #[must_use]
+    pub fn refusal(&self, row: Row, observation: &KeyObservation) -> Refusal {
+        let path = self.store.locate(&RecordName::Keys(self.agent.id));
+        let seen = &observation.seen;
+        let failed = |message: String, hint: String| Refusal::new(ExitClass::Failed, message, hint);
+        let outage = observation.outage.as_ref();
+        match row {
+            Row::Malformed => {
+                let problem = match &seen.store {
+                    Store::Malformed(problem) => problem.as_str(),
+                    _ => "",
+                };
+                let hint = if is_local(self.store_kind) {
+                    format!("restore {path} from a backup, or move the data directory away to start as a new identity")
+                } else {
+                    format!("look at its history (vault kv metadata get {path}) and bring back a good version: vault kv rollback -version=N {path}")
+                };
+                failed(format!("{path} holds no usable key pair; nothing was changed"), hint).because(problem)
+            }
+            Row::OfAnotherAgent => {
+                let other = match &seen.store {
+                    Store::OfAnotherAgent(did) => did.as_str(),
+                    _ => "",
+                };
+                failed(
+                    format!("{path} is the record of another agent; nothing was changed"),
+                    "give this agent its own id (BINDU_AGENT_ID), or its author and name as they were".to_owned(),
+                )
+                .because(format!("its `did` is {other}, ours is {}", self.agent.did))
+            }
+            Row::DeletedNone => failed(
+                format!("the keys record {path} was deleted, and there is no key here that it held; nothing was changed"),
+                format!("bring it back with `vault kv undelete -versions=N {path}`, or give the identity up with `vault kv metadata delete {path}` and a start with --take-over"),
+            ),
+            Row::AbsentNamed => {
+                let named = match &seen.hydra {
+                    HydraNames::Key { key, .. } => key.as_str(),
+                    _ => "",
+                };
+                failed(
+                    format!("there is no key at {path}, but Hydra's client of {} names one, so it exists somewhere; nothing was changed", self.agent.did),
+                    "check the namespace, mount and prefix of Vault; if the old key is lost, consent to a new one with --take-over".to_owned(),
+                )
+                .because(format!("Hydra names the key {named}"))
+            }
+            Row::AbsentRefused => failed(
+                format!("there is no key at {path}, and `on_absent` is `refuse`"),
+                "check the namespace, mount and prefix of Vault; for a first start set BINDU_ON_ABSENT=create".to_owned(),
+            ),
+            Row::AbsentBadName => Refusal::new(
+                ExitClass::Usage,
+                "no new identity can be made under this name",
+                "choose an author and a name without : / ? # % and control characters (BINDU_AUTHOR, BINDU_NAME)",
+            )
+            .because(seen.name_problem.as_deref().unwrap_or_default()),
+            Row::AbsentUnusable => {
+                let problem = match &seen.local {
+                    Local::Unusable(problem) => problem.as_str(),
+                    _ => "",
+                };
+                failed(
+                    "the data directory remembers a key that can't be read, and the store has none; nothing was changed".to_owned(),
+                    "restore private.pem from a backup, or move the data directory away to start as a new identity".to_owned(),
+                )
+                .because(problem)
+            }
+            Row::PresentRolledBack | Row::PresentOverwrittenOrRolledBack => failed(
+                format!("{path} and Hydra name different keys; nothing was changed"),
+                format!("see the history with `vault kv metadata get {path}`; bring the right version back with `vault kv rollback -version=N {path}`, or consent to the store's key with --take-over"),
+            )
+            .because(row.explain()),
+            Row::Locked => {
+                let problem = match (&seen.store, &seen.local) {
+                    (Store::Locked(problem), _) | (_, Local::Locked(problem)) => problem.as_str(),
+                    _ => "",
+                };
+                Refusal::new(
+                    ExitClass::Usage,
+                    "the private key can't be opened; nothing was changed",
+                    "set BINDU_KEY_PASSWORD_FILE to a file that holds its password",
+                )
+                .because(problem)
+            }
+            Row::RecreateKeys => Refusal::new(ExitClass::Usage, row.explain(), "unset BINDU_RECREATE_KEYS; nothing was changed"),
+            Row::WrongMountNone => self.wrong_mount(outage.map_or("", |outage| outage.detail.as_str())),
+            Row::DeniedNone => Refusal::new(
+                ExitClass::Denied,
+                format!("Vault denies reading {path}, and there is no key on disk"),
+                self.policy_hint(),
+            ),
+            Row::UnavailableNone if outage.is_some_and(|outage| outage.reason == OutageReason::LoginRejected) => {
+                Refusal::new(
+                    ExitClass::Denied,
+                    "Vault does not accept the token, and there is no key on disk",
+                    "give a token that is alive (VAULT__TOKEN or VAULT_TOKEN); see `vault token lookup`",
+                )
+                .because(outage.map_or("", |outage| outage.detail.as_str()))
+            }
+            Row::UnavailableNone if is_local(self.store_kind) => Refusal::new(
+                ExitClass::Usage,
+                "the data directory can't be read",
+                "make it readable for this user, or choose another with --data-dir or BINDU_DATA_DIR",
+            )
+            .because(outage.map_or("", |outage| outage.detail.as_str())),
+            _ => Refusal::new(
+                ExitClass::Unavailable,
+                "the store gave no believable answer before the start deadline, and there is no key on disk",
+                "see that Vault answers (VAULT__URL or VAULT_ADDR), or give it longer with BINDU_START_DEADLINE",
+            )
+            .because(outage.map_or("", |outage| outage.detail.as_str())),
+        }
+    }
+
+    fn wrong_mount(&self, detail: &str) -> Refusal {
+        Refusal::new(
+            ExitClass::Failed,
+            "the store's mount is not there, or is not KV version 2; nothing was changed",
+            "check VAULT__MOUNT and VAULT_NAMESPACE, or make the mount: vault secrets enable -path=secret -version=2 kv",
+        )
+        .because(detail)
+    }
+
+    fn policy_hint(&self) -> String {
+        let keys = self.store.locate(&RecordName::Keys(self.agent.id));
+        let credentials = self.store.locate(&RecordName::Credentials(self.agent.did.clone()));
+        let rule = |path: &str| {
+            // The policy language wants the API path: `data` after the mount.
+            let api =
+                path.split_once('/').map_or(path.to_owned(), |(mount, rest)| format!("{mount}/data/{rest}"));
+            format!("path \"{api}\" {{ capabilities = [\"create\", \"read\", \"update\"] }}")
+        };
+        format!("the token's policy needs\n  {}\n  {}", rule(&keys), rule(&credentials))
+    }
+}
+
+/// With a key on disk nobody is waited for for long; without one, the store is waited for until the deadline.
+fn patience(local: &Local, left: Duration) -> Patience {
+    match local {
+        Local::Present { .. } => Patience { store: SHORT_WAIT, hydra: Duration::ZERO },
+        _ => Patience { store: left, hydra: SHORT_WAIT },
+    }
+}
+
+/// Now, as Python's `datetime.now(timezone.utc).isoformat()` writes it.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+}

@@ -1,0 +1,145 @@
+//! What is not as it should be, for `/health`, `/readyz` and the metrics. Everything here is public: reasons come from
+//! a closed set, and there is no URL, path or secret.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Instant, SystemTime},
+};
+
+/// Why an agent is degraded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the labels are documented in docs/OPERATIONS.md")]
+pub enum Reason {
+    StoreUnavailable,
+    StoreDenied,
+    RecordDeleted,
+    RecordMalformed,
+    Foreign,
+    RolledBack,
+    ProvisionalKey,
+    KeySuperseded,
+    CredentialsMissing,
+    CredentialsMalformed,
+    HydraUnavailable,
+    ClientMissing,
+    ClientDiffers,
+    ClientOfAnotherKey,
+    ClientUnaddressable,
+    ClientRefused,
+    ContestedClient,
+    DirectoryNotWritable,
+    DirectoryOfAnotherAgent,
+}
+
+impl Reason {
+    /// Every reason, for metrics that show those that do not apply as 0.
+    pub const ALL: [Self; 19] = [
+        Self::StoreUnavailable,
+        Self::StoreDenied,
+        Self::RecordDeleted,
+        Self::RecordMalformed,
+        Self::Foreign,
+        Self::RolledBack,
+        Self::ProvisionalKey,
+        Self::KeySuperseded,
+        Self::CredentialsMissing,
+        Self::CredentialsMalformed,
+        Self::HydraUnavailable,
+        Self::ClientMissing,
+        Self::ClientDiffers,
+        Self::ClientOfAnotherKey,
+        Self::ClientUnaddressable,
+        Self::ClientRefused,
+        Self::ContestedClient,
+        Self::DirectoryNotWritable,
+        Self::DirectoryOfAnotherAgent,
+    ];
+
+    /// A label, from a closed set.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::StoreUnavailable => "store_unavailable",
+            Self::StoreDenied => "store_denied",
+            Self::RecordDeleted => "record_deleted",
+            Self::RecordMalformed => "record_malformed",
+            Self::Foreign => "foreign",
+            Self::RolledBack => "rolled_back",
+            Self::ProvisionalKey => "provisional_key",
+            Self::KeySuperseded => "key_superseded",
+            Self::CredentialsMissing => "credentials_missing",
+            Self::CredentialsMalformed => "credentials_malformed",
+            Self::HydraUnavailable => "hydra_unavailable",
+            Self::ClientMissing => "client_missing",
+            Self::ClientDiffers => "client_differs",
+            Self::ClientOfAnotherKey => "client_of_another_key",
+            Self::ClientUnaddressable => "client_unaddressable",
+            Self::ClientRefused => "client_refused",
+            Self::ContestedClient => "contested_client",
+            Self::DirectoryNotWritable => "directory_not_writable",
+            Self::DirectoryOfAnotherAgent => "directory_of_another_agent",
+        }
+    }
+}
+
+/// The shared state of an agent's dependencies. Written by the keeper, read by the server.
+#[derive(Debug, Default)]
+pub struct Status(Mutex<StatusSnapshot>);
+
+/// A copy of the state.
+#[derive(Debug, Clone, Default)]
+pub struct StatusSnapshot {
+    /// What is the matter with the keys.
+    pub keys: Option<Reason>,
+    /// What is the matter with the OAuth client.
+    pub client: Option<Reason>,
+    /// What is the matter with the data directory.
+    pub directory: Option<Reason>,
+    /// When the store last gave a believable answer.
+    pub store_seen: Option<(Instant, SystemTime)>,
+    /// When Hydra last did.
+    pub hydra_seen: Option<(Instant, SystemTime)>,
+    /// How many passes of the reconciler ended well, and how many did not.
+    pub passes: (u64, u64),
+}
+
+impl StatusSnapshot {
+    /// All reasons, without repeats, in their order.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<Reason> {
+        let mut reasons: Vec<Reason> =
+            [self.keys, self.client, self.directory].into_iter().flatten().collect();
+        reasons.sort();
+        reasons.dedup();
+        reasons
+    }
+}
+
+impl Status {
+    /// A copy of the state as of now.
+    #[must_use]
+    pub fn snapshot(&self) -> StatusSnapshot {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Changes the state, and logs each reason that comes or goes.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = state.reasons();
+        change(&mut state);
+        let after = state.reasons();
+        drop(state);
+        for reason in after.iter().filter(|reason| !before.contains(reason)) {
+            tracing::warn!(reason = reason.label(), "degraded");
+        }
+        for reason in before.iter().filter(|reason| !after.contains(reason)) {
+            tracing::info!(reason = reason.label(), "no longer degraded");
+        }
+    }
+
+    /// Notes that the data directory can't be used.
+    pub fn directory_is_unusable(&self, reason: Reason) {
+        self.update(|state| state.directory = Some(reason));
+    }
+}
