@@ -1,1 +1,21 @@
-//! agent
+//! The A2A server of one agent.
+//!
+//! A request's way: [`server`] takes it, [`caller`] finds out who is calling, [`dialect`] turns its JSON into the core
+//! model of [`task`], a [`handler`] answers, and the dialect turns the task back into JSON. The core model has the
+//! shapes of A2A 1.0; each dialect is a conversion at the edge.
+
+pub mod caller;
+mod card;
+mod clock;
+mod dialect;
+pub mod handler;
+mod metrics;
+mod port;
+mod route;
+mod server;
+pub mod task;
+
+pub use card::CardProfile;
+pub use metrics::Metrics;
+pub use port::{PortError, ReservedPort};
+pub use server::{AgentServer, Phase, ServerSettings};

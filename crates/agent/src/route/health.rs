@@ -1,0 +1,85 @@
+//! `/health`, `/livez`, `/readyz`, `/metrics`: public, so nothing here but reasons from closed sets.
+
+use crate::server::{AgentServer, Phase};
+use axum::{
+    Json,
+    extract::{RawQuery, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use bindu_keeper::Reason;
+use serde_json::json;
+use std::{fmt::Write as _, sync::Arc};
+
+/// Python Bindu's shape; 200 whether healthy or degraded, since a degraded agent serves.
+pub(crate) async fn health(State(server): State<Arc<AgentServer>>) -> Response {
+    let state = server.status.snapshot();
+    let reasons: Vec<&str> = state.reasons().into_iter().map(Reason::label).collect();
+    let ready = server.phase() == Phase::Serving;
+    let since = |seen: Option<(std::time::Instant, _)>| seen.map(|(at, _)| at.elapsed().as_secs());
+    Json(json!({
+        "version": server.card.version,
+        "health": if reasons.is_empty() { "healthy" } else { "degraded" },
+        "reasons": reasons,
+        "seconds_since": {"store": since(state.store_seen), "hydra": since(state.hydra_seen)},
+        "runtime": {
+            "storage_backend": "InMemoryStorage",
+            "scheduler_backend": "InMemoryScheduler",
+            "task_manager_running": true,
+            "strict_ready": ready,
+        },
+        "application": {"penguin_id": server.identity().id.to_string(), "agent_did": server.identity().did.as_str()},
+        "system": {"runtime": "rust", "platform": std::env::consts::OS},
+        "status": "ok",
+        "ready": ready,
+        "uptime_seconds": server.started.elapsed().as_secs_f64(),
+    }))
+    .into_response()
+}
+
+/// Alive: nothing else. A server that is away must not restart a fleet.
+pub(crate) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// Whether requests should come here; with `?verbose`, each check and its reason.
+pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(query): RawQuery) -> Response {
+    let state = server.status.snapshot();
+    let serving = server.phase() == Phase::Serving;
+    let superseded = state.keys == Some(Reason::KeySuperseded);
+    let status = if serving && !superseded { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let verbose = query
+        .is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
+    if !verbose {
+        let text = if status == StatusCode::OK { "ok\n" } else { "not ready\n" };
+        return (status, text).into_response();
+    }
+    let mut text = String::new();
+    let phase = server.phase().label();
+    let _ = writeln!(text, "[{}] serving: {phase}", if serving { '+' } else { '-' });
+    for (check, reason) in [("keys", state.keys), ("client", state.client), ("directory", state.directory)] {
+        match reason {
+            None => _ = writeln!(text, "[+] {check}: ok"),
+            Some(reason) if reason == Reason::KeySuperseded => {
+                _ = writeln!(text, "[-] {check}: {}", reason.label())
+            }
+            // Degraded, and ready all the same.
+            Some(reason) => _ = writeln!(text, "[~] {check}: {}", reason.label()),
+        }
+    }
+    for (name, seen) in [("store", state.store_seen), ("hydra", state.hydra_seen)] {
+        if let Some((at, _)) = seen {
+            let _ = writeln!(text, "    {name}: last answer {} s ago", at.elapsed().as_secs());
+        }
+    }
+    let _ = writeln!(text, "{}", if status == StatusCode::OK { "ready" } else { "not ready" });
+    (status, text).into_response()
+}
+
+/// Prometheus.
+pub(crate) async fn metrics(State(server): State<Arc<AgentServer>>) -> Response {
+    let text =
+        server.metrics.render(&server.status.snapshot(), Some(&server.identity()), server.tasks.active());
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], text).into_response()
+}

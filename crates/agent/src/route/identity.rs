@@ -1,0 +1,110 @@
+//! What tells callers who the agent is: the card, the DID documents, the (empty) list of skills.
+
+use crate::{dialect::rpc::RpcError, server::AgentServer};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, RawQuery, State},
+    http::{StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use bindu_identity::{BinduDocument, Did, WebDocument};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// `/.well-known/agent.json`.
+pub(crate) async fn card(State(server): State<Arc<AgentServer>>) -> Response {
+    Json(server.card.card(&server.identity(), server.started_at)).into_response()
+}
+
+/// `GET /`: to the card.
+pub(crate) async fn root() -> Response {
+    (StatusCode::FOUND, [(header::LOCATION, "/.well-known/agent.json")]).into_response()
+}
+
+/// `GET /did/resolve?did=`.
+pub(crate) async fn resolve_get(
+    State(server): State<Arc<AgentServer>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let did = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "did");
+    resolve(&server, did.map(|(_, did)| Value::String(did.into_owned())))
+}
+
+/// `POST /did/resolve` with `{"did": …}`.
+pub(crate) async fn resolve_post(State(server): State<Arc<AgentServer>>, body: Bytes) -> Response {
+    match serde_json::from_slice::<Value>(&body) {
+        Err(error) => RpcError::parse(error.to_string()).respond(&Value::Null),
+        Ok(mut body) => resolve(&server, body.get_mut("did").map(Value::take)),
+    }
+}
+
+fn resolve(server: &AgentServer, did: Option<Value>) -> Response {
+    let did = match did {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text,
+        Some(other) => other.to_string(),
+    };
+    if did.is_empty() {
+        return RpcError::params("Missing 'did' parameter").respond(&Value::Null);
+    }
+    let identity = server.identity();
+    if did != identity.did.as_str() {
+        let shown: String = did.chars().take(256).collect();
+        return RpcError::internal(StatusCode::NOT_FOUND, format!("DID '{shown}' not found"))
+            .respond(&Value::Null);
+    }
+    Json(BinduDocument::new(&identity.did, &identity.public_key, &identity.created_at)).into_response()
+}
+
+/// `/.well-known/did.json`: the did:web twin, under the host of our own URL.
+pub(crate) async fn did_web(State(server): State<Arc<AgentServer>>) -> Response {
+    let identity = server.identity();
+    let url: Uri = server.card.url.parse().unwrap_or_default();
+    let port = url.port_u16().filter(|port| Some(*port) != default_port(&url));
+    let web = Did::web(url.host().unwrap_or("localhost"), port);
+    Json(WebDocument::new(&web, &identity.did, &identity.public_key)).into_response()
+}
+
+fn default_port(url: &Uri) -> Option<u16> {
+    match url.scheme_str() {
+        Some("https") => Some(443),
+        Some("http") => Some(80),
+        _ => None,
+    }
+}
+
+/// `/agent/skills`: none yet.
+pub(crate) async fn skills() -> Response {
+    Json(json!({"skills": [], "total": 0})).into_response()
+}
+
+/// `/agent/skills/{id}` and its documentation.
+pub(crate) async fn skill(Path(id): Path<String>) -> Response {
+    let shown: String = id.chars().take(128).collect();
+    let mut response = RpcError::task(-32030, format!("Skill not found: {shown}")).respond(&Value::Null);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}
+
+/// `/agent/negotiation`: without skills nothing is accepted.
+pub(crate) async fn negotiation(body: Bytes) -> Response {
+    let refused = |error: &str| (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response();
+    match serde_json::from_slice::<Value>(&body) {
+        Err(_) => refused("Invalid JSON payload"),
+        Ok(body) => match body.get("task_summary").and_then(Value::as_str) {
+            None | Some("") => refused("'task_summary' is required"),
+            Some(text) if text.chars().count() > 10_000 => {
+                refused("task_summary exceeds maximum length of 10000 characters")
+            }
+            Some(_) => Json(json!({
+                "accepted": false,
+                "score": 0.0,
+                "confidence": 1.0,
+                "rejection_reason": "no_skills_advertised",
+            }))
+            .into_response(),
+        },
+    }
+}

@@ -1,0 +1,9 @@
+//! Tasks: the core model, in the shapes of A2A 1.0, and the tasks that this agent has.
+
+mod model;
+mod runner;
+mod store;
+
+pub use model::{Artifact, Content, Message, Part, Role, Task, TaskState, TaskStatus};
+pub(crate) use runner::TaskRunner;
+pub use store::{TaskError, TaskKey, Tasks};
