@@ -1,1 +1,25 @@
-//! bindu
+//! An AI agent that keeps its identity, for agents written in Rust.
+//!
+//! ```no_run
+//! use bindu::{Agent, Task};
+//!
+//! fn main() -> std::process::ExitCode {
+//!     Agent::new(|task: Task| async move { Ok(format!("You said: {}", task.text())) }).run()
+//! }
+//! ```
+//!
+//! [`Agent::run`] reads the settings (docs/CONFIGURATION.md), finds or makes the agent's identity, serves the A2A
+//! protocol and returns when the process is asked to end. A [`HandlerError`] fails one task with its text; a
+//! [`Reply`] can ask back instead of answering.
+
+mod agent;
+pub mod report;
+pub mod run;
+pub mod settings;
+
+pub use agent::{Agent, block_on};
+pub use bindu_agent::{
+    caller::Caller,
+    handler::{ChatMessage, EchoHandler, Handler, HandlerError, HandlerTask as Task, Reply, ReplyState},
+};
+pub use bindu_keeper::{ExitClass, Refusal};

@@ -1,2 +1,60 @@
-//! x
-fn main() {}
+//! The `bindu` command: arguments in, exit code out. Each command has a file of its own under [`command`].
+
+mod command;
+
+use bindu::report;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// An AI agent that keeps its identity.
+///
+/// Progress goes to stderr, results to stdout. Exit codes: 0 done, 1 refused or failed, 64 usage or configuration,
+/// 69 a dependency stayed unavailable, 70 a bug, 77 denied.
+#[derive(Parser)]
+#[command(name = "bindu", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the agent until SIGTERM
+    Run(command::run::Arguments),
+    /// Show the identity, or what a start would do about it
+    #[command(subcommand)]
+    Identity(command::identity::Command),
+    /// Show the settings
+    #[command(subcommand)]
+    Config(command::config::Command),
+    /// Print a completion script for a shell
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    // clap's own code for a wrong usage is 2; ours is 64.
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match arguments.command {
+        Command::Run(arguments) => command::run::run(arguments),
+        Command::Identity(command) => command::identity::run(command),
+        Command::Config(command) => command::config::run(command),
+        Command::Completions { shell } => {
+            let mut definition = <Arguments as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut definition, "bindu", &mut std::io::stdout());
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => report::tell(&refusal),
+    }
+}

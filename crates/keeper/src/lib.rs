@@ -24,7 +24,7 @@ pub use status::{Reason, Status, StatusSnapshot};
 
 use bindu_hydra::Hydra;
 use bindu_identity::{AgentId, AgentName, Did};
-use bindu_store::{DataDirectory, SecretStore};
+use bindu_store::{DataDirectory, RecordName, SecretStore};
 use plan::Policy;
 use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
@@ -97,4 +97,12 @@ pub struct ClientProfile {
     pub agent_url_is_explicit: bool,
     /// `HYDRA__AUTO_REGISTER_AGENTS`.
     pub auto_register: bool,
+}
+
+impl Keeper {
+    /// The name of the agent's keys record.
+    #[must_use]
+    pub fn keys_record(&self) -> RecordName {
+        RecordName::Keys(self.agent.id)
+    }
 }

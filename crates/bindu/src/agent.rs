@@ -1,0 +1,60 @@
+//! The builder for an agent written in Rust.
+
+use crate::{
+    report,
+    run::{self, log},
+    settings::{Layers, Settings},
+};
+use bindu_agent::handler::Handler;
+use bindu_keeper::{ExitClass, Refusal};
+use std::{process::ExitCode, sync::Arc};
+
+/// An agent that answers by a handler.
+pub struct Agent {
+    handler: Arc<dyn Handler>,
+    layers: Layers,
+}
+
+impl Agent {
+    /// An agent that answers by this handler, often an async closure.
+    pub fn new(handler: impl Handler) -> Self {
+        Self { handler: Arc::new(handler), layers: Layers::default() }
+    }
+
+    /// Sets a setting in the program, as a flag would: above the environment and the file. `key` is the file's key
+    /// (docs/CONFIGURATION.md), `"author"` or `"vault.prefix"` for example. Not for secrets.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
+        self.layers.flag(key, value);
+        self
+    }
+
+    /// Runs the agent until SIGTERM or Ctrl-C, and returns the process's exit code; what goes wrong is told on stderr.
+    pub fn run(self) -> ExitCode {
+        match self.try_run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(refusal) => report::tell(&refusal),
+        }
+    }
+
+    fn try_run(self) -> Result<(), Refusal> {
+        let settings = Settings::load(self.layers.with_process()?)?;
+        log::start(&settings)?;
+        block_on(run::run(settings, self.handler))
+    }
+}
+
+/// Runs a future on a runtime of its own.
+///
+/// # Errors
+/// The future's own, or that the system has no threads to give.
+pub fn block_on<T>(future: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        Refusal::new(ExitClass::Failed, "the system gives this process no threads", "raise its limits")
+            .because_of(&error)
+    })?;
+    let result = runtime.block_on(future);
+    // Nothing that still runs is worth waiting for: what had to be written is written.
+    runtime.shutdown_background();
+    result
+}

@@ -1,0 +1,238 @@
+//! Building the parts of an agent from its settings.
+
+use crate::settings::{HydraChoice, Settings, VaultChoice};
+use bindu_agent::Metrics;
+use bindu_http::HttpSettings;
+use bindu_hydra::{Hydra, HydraSettings};
+use bindu_identity::{AgentId, AgentName, Did};
+use bindu_keeper::{AgentProfile, ClientProfile, ExitClass, Keeper, Reason, Refusal, Status, StoreKind};
+use bindu_store::{
+    DataDirectory, DirectoryError, DirectoryErrorKind, DirectoryOwner, FileStore, SecretStore, VaultSettings,
+    VaultStore,
+};
+use std::{path::Path, sync::Arc, time::Duration};
+
+/// How long one request to Vault may take: its storage answers in milliseconds, or is in trouble.
+const VAULT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who an agent without a name is, in its DID.
+const NOBODY: (&str, &str) = ("local", "agent");
+
+/// The parts of an agent.
+pub struct Parts {
+    /// What keeps the identity.
+    pub keeper: Keeper,
+    /// Hydra, where authentication is on.
+    pub hydra: Option<Hydra>,
+    /// What counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Parts {
+    /// Opens the data directory and builds the parts. The network is not touched.
+    ///
+    /// # Errors
+    /// Where the directory can't be used and there is no store beside it, or a setting can't be used.
+    pub fn open(settings: &Settings, url: &str) -> Result<Self, Refusal> {
+        Self::build(settings, url, true)
+    }
+
+    /// The same without changing anything, for commands that only look.
+    ///
+    /// # Errors
+    /// As [`Parts::open`].
+    pub fn look(settings: &Settings) -> Result<Self, Refusal> {
+        Self::build(settings, "", false)
+    }
+
+    fn build(settings: &Settings, url: &str, open: bool) -> Result<Self, Refusal> {
+        let metrics = Metrics::new();
+        let status = Arc::new(Status::default());
+        let directory = open_directory(settings, &status, open)?;
+        let agent = agent(settings, &directory)?;
+        let directory = check_owner(settings, &agent, directory, &status)?.map(Arc::new);
+        let (store, store_kind): (Arc<dyn SecretStore>, _) = match (&settings.vault, &directory) {
+            (Some(vault), _) => (Arc::new(vault_store(vault, &metrics)?), StoreKind::Vault),
+            (None, Some(directory)) => {
+                let store = FileStore::new(
+                    Arc::clone(directory),
+                    agent.did.clone(),
+                    agent.id.to_string(),
+                    settings.key_password.clone(),
+                );
+                (Arc::new(store), StoreKind::File)
+            }
+            (None, None) => return Err(foreign_directory(settings, "another agent")),
+        };
+        let hydra = settings.hydra.as_ref().map(|choice| hydra(choice, &metrics)).transpose()?;
+        let client = settings.hydra.as_ref().map(|choice| client_profile(settings, choice, url));
+        let keeper = Keeper {
+            agent,
+            store,
+            store_kind,
+            directory,
+            hydra: hydra.clone().zip(client),
+            policy: settings.policy.clone(),
+            key_password: settings.key_password.clone(),
+            start_deadline: settings.start_deadline,
+            reconcile_interval: settings.reconcile_interval,
+            status,
+        };
+        Ok(Self { keeper, hydra, metrics })
+    }
+}
+
+/// The directory, open for writing; only for reading where it can't be written and a store has the identity.
+fn open_directory(settings: &Settings, status: &Status, open: bool) -> Result<DataDirectory, Refusal> {
+    let path = &settings.data_dir;
+    if !open {
+        return Ok(DataDirectory::look(path));
+    }
+    DataDirectory::open(path).or_else(|error| match settings.vault {
+        Some(_) => {
+            tracing::warn!(%error, cause = %error.source, "working without writing to the data directory");
+            status.directory_is_unusable(Reason::DirectoryNotWritable);
+            Ok(DataDirectory::look(path))
+        }
+        None => Err(directory_refusal(path, &error)),
+    })
+}
+
+/// Who the agent is: by author and name, or by the id that its directory remembers.
+fn agent(settings: &Settings, directory: &DataDirectory) -> Result<AgentProfile, Refusal> {
+    let (author, name) = (settings.author.clone(), settings.name.clone());
+    let id = match (settings.id, &author, &name) {
+        (Some(id), ..) => id,
+        (None, Some(author), Some(name)) => AgentId::derive(author, name),
+        _ => remembered_id(settings, directory)?,
+    };
+    let name = AgentName {
+        author: author.unwrap_or_else(|| NOBODY.0.to_owned()),
+        name: name.unwrap_or_else(|| NOBODY.1.to_owned()),
+    };
+    Ok(AgentProfile { did: Did::bindu(&name, id), id, name })
+}
+
+fn remembered_id(settings: &Settings, directory: &DataDirectory) -> Result<AgentId, Refusal> {
+    let identity = directory.identity().map_err(|error| directory_refusal(&settings.data_dir, &error))?;
+    if let Some(id) = identity.and_then(|identity| identity.agent_id.parse().ok()) {
+        return Ok(id);
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Refusal::new(ExitClass::Failed, "the system gives no random numbers", "set BINDU_AGENT_ID")
+            .because(error)
+    })?;
+    Ok(AgentId::from_random_bytes(bytes))
+}
+
+/// The directory, unless it is another agent's.
+fn check_owner(
+    settings: &Settings,
+    agent: &AgentProfile,
+    directory: DataDirectory,
+    status: &Status,
+) -> Result<Option<DataDirectory>, Refusal> {
+    match directory.owner(&agent.did) {
+        Ok(DirectoryOwner::This | DirectoryOwner::Unknown) => Ok(Some(directory)),
+        Ok(DirectoryOwner::Another(did)) if settings.vault.is_none() => {
+            Err(foreign_directory(settings, &did))
+        }
+        Ok(DirectoryOwner::Another(did)) => {
+            tracing::warn!(owner = did, "the data directory is another agent's: working without it");
+            status.directory_is_unusable(Reason::DirectoryOfAnotherAgent);
+            Ok(None)
+        }
+        Err(error) if settings.vault.is_none() => Err(directory_refusal(&settings.data_dir, &error)),
+        Err(error) => {
+            tracing::warn!(%error, cause = %error.source, "working without the data directory");
+            status.directory_is_unusable(Reason::DirectoryNotWritable);
+            Ok(None)
+        }
+    }
+}
+
+fn foreign_directory(settings: &Settings, owner: &str) -> Refusal {
+    Refusal::new(
+        ExitClass::Usage,
+        format!("the data directory {} belongs to another agent; nothing was changed", settings.data_dir.display()),
+        "give this agent a directory of its own with --data-dir or BINDU_DATA_DIR, or its author and name as they were",
+    )
+    .because(format!("it is the directory of {owner}"))
+}
+
+fn directory_refusal(path: &Path, error: &DirectoryError) -> Refusal {
+    let hint = match error.kind {
+        DirectoryErrorKind::InUse => {
+            "end the other process, or choose another directory with --data-dir or BINDU_DATA_DIR"
+        }
+        DirectoryErrorKind::Full => {
+            "make room on this disk, or choose another directory with --data-dir or BINDU_DATA_DIR"
+        }
+        DirectoryErrorKind::Malformed => "restore the file from a backup, or move it away",
+        _ => "make it writable for this user, or choose another directory with --data-dir or BINDU_DATA_DIR",
+    };
+    let message = match error.kind {
+        DirectoryErrorKind::InUse => {
+            format!("the data directory {} is in use by another process", path.display())
+        }
+        _ => format!("the data directory {} can't be used", path.display()),
+    };
+    let class =
+        if error.kind == DirectoryErrorKind::Malformed { ExitClass::Failed } else { ExitClass::Usage };
+    Refusal::new(class, message, hint).because_of(error)
+}
+
+fn vault_store(choice: &VaultChoice, metrics: &Metrics) -> Result<VaultStore, Refusal> {
+    let settings = VaultSettings {
+        url: choice.url.clone(),
+        token: choice.token.clone(),
+        mount: choice.mount.clone(),
+        prefix: choice.prefix.clone(),
+        namespace: choice.namespace.clone(),
+        http: HttpSettings {
+            authorities: choice.authorities.clone(),
+            dangerous_accept_any_certificate: choice.skip_verify,
+            observer: metrics.store_observer(),
+            ..HttpSettings::new(VAULT_TIMEOUT)
+        },
+    };
+    VaultStore::new(settings).map_err(|error| {
+        Refusal::new(
+            ExitClass::Usage,
+            "the settings of Vault can't be used",
+            "check VAULT__URL and VAULT_CACERT",
+        )
+        .because_of(&error)
+    })
+}
+
+fn hydra(choice: &HydraChoice, metrics: &Metrics) -> Result<Hydra, Refusal> {
+    let settings = HydraSettings {
+        admin_url: choice.admin_url.clone(),
+        public_url: choice.public_url.clone(),
+        http: HttpSettings {
+            dangerous_accept_any_certificate: !choice.verify_ssl,
+            observer: metrics.hydra_observer(),
+            ..HttpSettings::new(choice.timeout)
+        },
+    };
+    Hydra::new(settings).map_err(|error| {
+        Refusal::new(
+            ExitClass::Usage,
+            "the settings of Hydra can't be used",
+            "check HYDRA__ADMIN_URL and HYDRA__PUBLIC_URL",
+        )
+        .because_of(&error)
+    })
+}
+
+fn client_profile(settings: &Settings, choice: &HydraChoice, url: &str) -> ClientProfile {
+    ClientProfile {
+        scopes: choice.scopes.clone(),
+        audiences: choice.audiences.clone(),
+        agent_url: url.to_owned(),
+        agent_url_is_explicit: settings.deployment_url.is_some(),
+        auto_register: choice.auto_register,
+    }
+}

@@ -1,0 +1,142 @@
+//! One run, read aloud: reserve the port, open the data directory, find or make the identity, listen, serve and
+//! reconcile until the process is asked to end.
+
+mod build;
+pub mod log;
+
+pub use build::Parts;
+
+use crate::settings::{HandlerChoice, Settings};
+use bindu_agent::{
+    AgentServer, CardProfile, PortError, ReservedPort, ServerSettings,
+    caller::Authenticator,
+    handler::{CommandHandler, CommandSettings, EchoHandler, Handler},
+};
+use bindu_keeper::{ExitClass, Refusal};
+use std::{sync::Arc, time::Instant};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// Runs an agent until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// A [`Refusal`] with its exit code and the hint that mends it.
+pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Refusal> {
+    let begun = Instant::now();
+    let port = ReservedPort::reserve(&format!("{}:{}", bracketed(&settings.host), settings.port))
+        .map_err(port_refusal)?;
+    let url = settings.deployment_url.clone().map_or_else(
+        || format!("http://{}", port.address()),
+        // Without the slash that parsing puts behind a bare host.
+        |url| url.as_str().trim_end_matches('/').to_owned(),
+    );
+    let Parts { keeper, hydra, metrics } = Parts::open(&settings, &url)?;
+    let keeper = Arc::new(keeper);
+    let mut asked_to_end = ends()?;
+
+    let started = tokio::select! {
+        started = keeper.start() => started?,
+        () = changed(&mut asked_to_end) => return Ok(()),
+    };
+    let (held, work) = started.split();
+    let identity = held.current();
+    let server = AgentServer::new(ServerSettings {
+        held: Arc::clone(&held),
+        status: Arc::clone(&keeper.status),
+        card: CardProfile {
+            name: keeper.agent.name.name.clone(),
+            author: keeper.agent.name.author.clone(),
+            description: settings.description.clone(),
+            url: url.clone(),
+            version: settings.version.clone(),
+        },
+        authenticator: hydra
+            .zip(settings.hydra.as_ref())
+            .map(|(hydra, choice)| Authenticator::new(hydra, choice.timeout)),
+        handler,
+        metrics: Arc::clone(&metrics),
+        drain_deadline: settings.drain_deadline,
+    });
+    let listener = port.listen().map_err(port_refusal)?;
+    metrics.started(begun.elapsed());
+    tracing::info!(
+        did = %identity.did,
+        key = %identity.public_key.fingerprint(),
+        url,
+        milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "listening"
+    );
+    let reconciler = {
+        let mut asked_to_end = asked_to_end.clone();
+        tokio::spawn(async move { keeper.reconcile(held, work, changed(&mut asked_to_end)).await })
+    };
+    let served = server.serve(listener, changed(&mut asked_to_end)).await;
+    reconciler.abort();
+    served.map_err(|error| {
+        Refusal::new(ExitClass::Failed, "the server ended", "see its log").because_of(&error)
+    })
+}
+
+/// The handler that the settings name.
+#[must_use]
+pub fn handler(choice: &HandlerChoice) -> Arc<dyn Handler> {
+    match choice {
+        HandlerChoice::Unnamed => {
+            tracing::info!("no handler is named: answering with what is said (--command names a program)");
+            Arc::new(EchoHandler)
+        }
+        HandlerChoice::Echo => Arc::new(EchoHandler),
+        HandlerChoice::Command { command, timeout, workers } => {
+            Arc::new(CommandHandler::new(CommandSettings {
+                command: command.clone(),
+                timeout: *timeout,
+                workers: *workers,
+            }))
+        }
+    }
+}
+
+/// A switch that is thrown once, by SIGTERM or SIGINT.
+fn ends() -> Result<watch::Receiver<bool>, Refusal> {
+    let failed = |error: std::io::Error| {
+        Refusal::new(ExitClass::Failed, "the system gives this process no signals", "").because_of(&error)
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let (throw, switch) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("asked to end by SIGTERM"),
+            _ = interrupt.recv() => tracing::info!("asked to end by SIGINT"),
+        }
+        let _ = throw.send(true);
+        // A second Ctrl-C at a terminal means now.
+        interrupt.recv().await;
+        std::process::exit(130);
+    });
+    Ok(switch)
+}
+
+async fn changed(switch: &mut watch::Receiver<bool>) {
+    // A sender that is gone has thrown it.
+    let _ = switch.wait_for(|thrown| *thrown).await;
+}
+
+fn bracketed(host: &str) -> String {
+    if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
+}
+
+fn port_refusal(error: PortError) -> Refusal {
+    let hint = match error.source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "another process uses this port: end it, or choose another with --port or BINDU_PORT".to_owned()
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege; choose another with --port".to_owned()
+        }
+        _ => "choose an address of this machine with --host or BINDU_HOST".to_owned(),
+    };
+    Refusal::new(ExitClass::Usage, format!("{error}; nothing was changed"), hint).because(&error.source)
+}

@@ -1,0 +1,11 @@
+//! Settings: flag > environment > `.env` > file > default, merged in one place.
+//!
+//! [`registry`] knows every setting once. [`Layers`] collects texts with where they came from; [`Settings`] gives them
+//! their types and reports all mistakes together.
+
+mod layers;
+pub mod registry;
+mod typed;
+
+pub use layers::{Layers, Origin, Resolved, Value};
+pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings, VaultChoice};
