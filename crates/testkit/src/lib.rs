@@ -1,1 +1,15 @@
-//! testkit
+//! For tests, the demo and the benchmarks: real servers, installed and started by the project's own code on free ports
+//! in temporary directories and stopped whatever happens; a scripted proxy for faults; the conformance suite that each
+//! [`SecretStore`](bindu_store::SecretStore) must pass.
+//!
+//! What goes wrong in here is a panic with its reason: a test has no better use for it.
+#![allow(clippy::print_stderr, reason = "progress is for whoever waits")]
+
+pub mod conformance;
+pub mod http;
+pub mod install;
+mod ports;
+pub mod proxy;
+pub mod server;
+
+pub use server::{AgentProcess, AgentSetup, Hydra, OpenBao, PythonBindu};

@@ -1,0 +1,80 @@
+//! Any program as a handler: what it does wrong fails that task only.
+
+use crate::agent;
+use bindu_testkit::{AgentProcess, http};
+use std::{fs, path::Path};
+
+/// Does what it is told: a whole zoo of bad programs in one.
+const ZOO: &str = r#"
+import json, os, sys, time
+for line in sys.stdin:
+    task = json.loads(line)
+    text = task["messages"][-1]["content"]
+    if text == "crash": os._exit(3)
+    if text == "hang": time.sleep(60)
+    if text == "garbage": print("this is no JSON", flush=True); continue
+    if text == "ask": print(json.dumps({"content": "Which one?", "state": "input-required"}), flush=True); continue
+    if text == "fail": print(json.dumps({"content": "cannot", "state": "failed"}), flush=True); continue
+    if text == "env": text = str("VAULT__TOKEN" in os.environ)
+    if text == "turns": text = json.dumps([m["role"] for m in task["messages"]])
+    print(json.dumps({"content": text}), flush=True)
+"#;
+
+async fn zoo(directory: &Path) -> AgentProcess {
+    fs::write(directory.join("zoo.py"), ZOO).unwrap();
+    let setup = agent(directory).set("BINDU_COMMAND_TIMEOUT", "1s").set("VAULT__TOKEN", "canary");
+    setup.argument("--command").argument("python3 'zoo.py'").start().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_does_wrong_fails_that_task_only() {
+    let disk = tempfile::tempdir().unwrap();
+    let agent = zoo(disk.path()).await;
+    assert_eq!(http::ask(&agent.url, "hello").await["artifacts"][0]["parts"][0]["text"], "hello");
+    for bad in ["crash", "hang", "garbage"] {
+        let task = http::ask(&agent.url, bad).await;
+        assert_eq!(task["status"]["state"], "failed", "{bad}");
+        assert_eq!(task.get("artifacts"), None, "{bad}");
+        let next = http::ask(&agent.url, "still there").await;
+        assert_eq!(next["artifacts"][0]["parts"][0]["text"], "still there", "after {bad}");
+    }
+    let log = agent.log();
+    assert!(log.contains("no JSON") || log.contains("not a line of JSON"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_can_ask_back_and_fail_by_itself() {
+    let disk = tempfile::tempdir().unwrap();
+    let agent = zoo(disk.path()).await;
+    let task = http::ask(&agent.url, "ask").await;
+    assert_eq!(task["status"]["state"], "input-required");
+    assert_eq!(task["history"][1]["parts"][0]["text"], "Which one?");
+    let id = task["id"].as_str().expect("an id");
+    http::post(&agent.url, &http::message(id, "turns")).await;
+    let done = http::eventually("the task ends", async || {
+        let (_, task) = http::post(&agent.url, &http::call("tasks/get", &serde_json::json!({"taskId": id}))).await;
+        (task["result"]["status"]["state"] == "completed").then(|| task["result"].clone())
+    })
+    .await;
+    assert_eq!(done["artifacts"][0]["parts"][0]["text"], r#"["user", "agent", "user"]"#);
+    assert_eq!(http::ask(&agent.url, "fail").await["status"]["state"], "failed");
+    assert_eq!(http::ask(&agent.url, "env").await["artifacts"][0]["parts"][0]["text"], "False", "no token for the program");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_work() {
+    let disk = tempfile::tempdir().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/python/agent.py");
+    let command = format!("python3 '{}'", example.display());
+    let agent = agent(disk.path()).argument("--command").argument(&command).start().await;
+    let task = http::ask(&agent.url, "hello").await;
+    assert_eq!(task["artifacts"][0]["parts"][0]["text"], "You said: hello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_not_there_fails_its_tasks() {
+    let disk = tempfile::tempdir().unwrap();
+    let agent = agent(disk.path()).argument("--command").argument("no-such-program").start().await;
+    assert_eq!(http::ask(&agent.url, "hello").await["status"]["state"], "failed");
+    assert!(agent.log().contains("could not be started"), "{}", agent.log());
+}

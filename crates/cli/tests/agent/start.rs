@@ -1,0 +1,235 @@
+//! The rows of the decision table, on real servers.
+
+use crate::{AUTHOR, Names, agent, bao, hydra, names, public_key};
+use bindu_testkit::{
+    AgentSetup, http,
+    proxy::{Fault, Proxy},
+};
+use serde_json::json;
+use std::path::Path;
+
+async fn with_vault(directory: &Path, names: &Names) -> AgentSetup {
+    agent(directory).named(AUTHOR, &names.name).vault(bao().await)
+}
+
+async fn reasons(url: &str) -> Vec<String> {
+    let (_, health) = http::get(&format!("{url}/health")).await;
+    health["reasons"].as_array().expect("a list").iter().filter_map(|reason| reason.as_str()).map(str::to_owned).collect()
+}
+
+async fn degraded(url: &str, reason: &str) {
+    http::eventually(reason, async || reasons(url).await.iter().any(|found| found == reason).then_some(())).await;
+}
+
+async fn healthy(url: &str) {
+    http::eventually("healthy", async || reasons(url).await.is_empty().then_some(())).await;
+}
+
+fn assert_refused((code, _, stderr): (i32, String, String), want: i32, words: &[&str]) {
+    assert_eq!(code, want, "{stderr}");
+    for word in words.iter().chain(&["error: ", "\nhint: "]) {
+        assert!(stderr.contains(word), "{word:?} is missing in:\n{stderr}");
+    }
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unavailable_and_no_key_waits_and_gives_up_without_making_one() {
+    let names = names("Store Away");
+    let disk = tempfile::tempdir().unwrap();
+    let setup = with_vault(disk.path(), &names).await.set("VAULT__URL", "http://127.0.0.1:1");
+    assert_refused(setup.set("BINDU_START_DEADLINE", "1s").output(), 69, &["before the start deadline", "VAULT__URL"]);
+    assert!(!disk.path().join(".bindu/private.pem").exists());
+    assert!(bao().await.record(&names.keys_path()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unavailable_and_a_key_starts_degraded_and_mends_itself() {
+    let names = names("Store Comes Back");
+    let disk = tempfile::tempdir().unwrap();
+    let first = with_vault(disk.path(), &names).await.start().await;
+    let key = public_key(&first.url, &names.did).await;
+    first.kill();
+    let proxy = Proxy::start(&bao().await.url).await;
+    proxy.script(|_, _| Fault::Answer(503, "application/json", "{\"errors\":[\"Vault is sealed\"]}"));
+    let setup = with_vault(disk.path(), &names).await.set("VAULT__URL", &proxy.url);
+    let agent = setup.start().await;
+    assert_eq!(public_key(&agent.url, &names.did).await, key);
+    degraded(&agent.url, "store_unavailable").await;
+    let (ready, _) = http::get(&format!("{}/readyz?verbose", agent.url)).await;
+    assert_eq!(ready, 200, "it serves");
+    proxy.script(|_, _| Fault::None);
+    healthy(&agent.url).await;
+    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1, "nothing was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_key_is_backed_up_where_the_store_has_none() {
+    let names = names("Backed Up");
+    let disk = tempfile::tempdir().unwrap();
+    let alone = agent(disk.path()).named(AUTHOR, &names.name).start().await;
+    let key = public_key(&alone.url, &names.did).await;
+    alone.kill();
+    let agent = with_vault(disk.path(), &names).await.start().await;
+    assert_eq!(public_key(&agent.url, &names.did).await, key);
+    let (version, record) = bao().await.record(&names.keys_path()).await.expect("keys");
+    let local = std::fs::read_to_string(disk.path().join(".bindu/private.pem")).unwrap();
+    assert_eq!((version, &record["private_key"], &record["did"]), (1, &json!(local), &json!(names.did)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stores_key_wins_over_one_that_was_never_in_it_and_the_loser_is_kept() {
+    let names = names("Rogue Disk");
+    let (good, rogue) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = with_vault(good.path(), &names).await.start().await;
+    let key = public_key(&first.url, &names.did).await;
+    let other = agent(rogue.path()).named(AUTHOR, &names.name).start().await;
+    let other_key = public_key(&other.url, &names.did).await;
+    assert_ne!(key, other_key);
+    let lost = std::fs::read_to_string(rogue.path().join(".bindu/private.pem")).unwrap();
+    other.kill();
+    let agent = with_vault(rogue.path(), &names).await.start().await;
+    assert_eq!(public_key(&agent.url, &names.did).await, key);
+    let archive = std::fs::read_dir(rogue.path().join(".bindu/archive")).unwrap();
+    let kept: Vec<_> = archive.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect();
+    assert!(kept.contains(&lost), "the pair that lost is in the archive");
+    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key_in_the_store_is_not_followed() {
+    let names = names("Foreign");
+    let disk = tempfile::tempdir().unwrap();
+    let first = with_vault(disk.path(), &names).await.start().await;
+    let key = public_key(&first.url, &names.did).await;
+    first.kill();
+    // As an old Python pod with a rogue key does it: blindly.
+    let rogue = tempfile::tempdir().unwrap();
+    agent(rogue.path()).named(AUTHOR, &names.name).start().await.kill();
+    let pem = |file: &str| std::fs::read_to_string(rogue.path().join(".bindu").join(file)).unwrap();
+    let record = json!({"private_key": pem("private.pem"), "public_key": pem("public.pem"), "did": names.did});
+    bao().await.put(&names.keys_path(), &record).await;
+    let agent = with_vault(disk.path(), &names).await.start().await;
+    assert_eq!(public_key(&agent.url, &names.did).await, key, "ours is kept");
+    degraded(&agent.url, "foreign").await;
+    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 2, "and nothing is written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_record_refuses_and_is_left_as_it_is() {
+    let names = names("Malformed");
+    let disk = tempfile::tempdir().unwrap();
+    let donor = tempfile::tempdir().unwrap();
+    agent(donor.path()).named(AUTHOR, "Donor").start().await.kill();
+    let pem = |file: &str| std::fs::read_to_string(donor.path().join(".bindu").join(file)).unwrap();
+    let (private, public) = (pem("private.pem"), pem("public.pem"));
+    let another = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAO2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik=\n-----END PUBLIC KEY-----\n";
+    let cases = [
+        (json!({"public_key": public}), "private_key"),
+        (json!({"private_key": private, "public_key": null}), "public_key"),
+        (json!({"private_key": "garbage", "public_key": public}), "private_key"),
+        (json!({"private_key": private.get(..70), "public_key": public}), "private_key"),
+        (json!({"private_key": private, "public_key": another}), "public_key"),
+        (json!({"private_key": private, "public_key": public, "did": "did:bindu:x:y:z"}), "another agent"),
+        (json!({}), "private_key"),
+    ];
+    for (number, (record, word)) in cases.into_iter().enumerate() {
+        bao().await.put(&names.keys_path(), &record).await;
+        let refused = with_vault(disk.path(), &names).await.output();
+        assert!(!refused.2.contains(private.get(40..80).unwrap()), "no key in the message");
+        assert_refused(refused, 1, &[word, "nothing was changed"]);
+        assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys"), (number as u64 + 1, record));
+        assert!(!disk.path().join(".bindu/private.pem").exists(), "no bad PEM is left on the disk");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn denied_without_a_key_names_the_policy_and_with_one_starts() {
+    let names = names("Denied");
+    let disk = tempfile::tempdir().unwrap();
+    let blind = bao().await.token_with("path \"secret/data/bindu/*\" { capabilities = [\"create\", \"update\"] }").await;
+    let denied = with_vault(disk.path(), &names).await.set("VAULT__TOKEN", &blind);
+    let rule = format!("path \"secret/data/bindu/{}\"", names.keys_path());
+    assert_refused(denied.output(), 77, &["denies reading", &rule]);
+    assert!(bao().await.record(&names.keys_path()).await.is_none(), "a token that may write has written nothing");
+    with_vault(disk.path(), &names).await.start().await.kill();
+    let agent = denied.start().await;
+    degraded(&agent.url, "store_denied").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_record_without_a_key_refuses() {
+    let names = names("Deleted");
+    let disk = tempfile::tempdir().unwrap();
+    with_vault(disk.path(), &names).await.start().await.kill();
+    bao().await.call("DELETE", &format!("secret/data/bindu/{}", names.keys_path()), None).await;
+    let empty = tempfile::tempdir().unwrap();
+    assert_refused(with_vault(empty.path(), &names).await.output(), 1, &["was deleted", "vault kv undelete"]);
+    // The disk that knows the key writes it back.
+    let agent = with_vault(disk.path(), &names).await.start().await;
+    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 2);
+    drop(agent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_names_a_key_forbids_a_new_identity() {
+    let names = names("Second Cluster");
+    hydra().await.register(&json!({
+        "client_id": names.did, "client_secret": "somebody else's secret", "grant_types": ["client_credentials"],
+        "token_endpoint_auth_method": "client_secret_post",
+        "metadata": {"public_key": "4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS"},
+    })).await;
+    let before = hydra().await.client(&names.did).await;
+    let disk = tempfile::tempdir().unwrap();
+    let setup = with_vault(disk.path(), &names).await.set_all(hydra().await.environment());
+    assert_refused(setup.output(), 1, &["Hydra's client", "--take-over"]);
+    assert!(bao().await.record(&names.keys_path()).await.is_none(), "nothing was made");
+    assert_eq!(hydra().await.client(&names.did).await, before, "nothing was touched");
+    // With consent it is taken over, once.
+    let agent = setup.argument("--take-over").start().await;
+    healthy(&agent.url).await;
+    let key = public_key(&agent.url, &names.did).await;
+    let client = hydra().await.client(&names.did).await.expect("a client");
+    assert_eq!(client["metadata"]["public_key"], key.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hydra_down_at_the_start_is_finished_later() {
+    let names = names("Hydra Later");
+    let disk = tempfile::tempdir().unwrap();
+    let admin = Proxy::start(&hydra().await.admin_url).await;
+    admin.script(|_, _| Fault::Answer(500, "application/json", "{\"error\":\"error\",\"error_description\":\"The error is unrecognizable\"}"));
+    let setup = with_vault(disk.path(), &names).await.set_all(hydra().await.environment());
+    let agent = setup.set("HYDRA__ADMIN_URL", &admin.url).start().await;
+    degraded(&agent.url, "hydra_unavailable").await;
+    assert!(hydra().await.client(&names.did).await.is_none());
+    admin.script(|_, _| Fault::None);
+    healthy(&agent.url).await;
+    let key = public_key(&agent.url, &names.did).await;
+    assert_eq!(hydra().await.client(&names.did).await.expect("a client")["metadata"]["public_key"], key.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_answers_end_with_one_key_and_one_client() {
+    let names = names("Lost Answers");
+    let vault = Proxy::start(&bao().await.url).await;
+    let admin = Proxy::start(&hydra().await.admin_url).await;
+    // Whatever writes loses its answer the first time.
+    for proxy in [&vault, &admin] {
+        let lost = std::sync::atomic::AtomicUsize::new(0);
+        proxy.script(move |seen, _| {
+            let is_write = seen.method != "GET";
+            let first = is_write && lost.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+            if first { Fault::LoseAnswer } else { Fault::None }
+        });
+    }
+    let disk = tempfile::tempdir().unwrap();
+    let setup = with_vault(disk.path(), &names).await.set_all(hydra().await.environment());
+    let setup = setup.set("VAULT__URL", &vault.url).set("HYDRA__ADMIN_URL", &admin.url);
+    let agent = setup.start().await;
+    healthy(&agent.url).await;
+    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
+    assert_eq!(bao().await.record(&names.credentials_path()).await.expect("credentials").0, 1);
+    let key = public_key(&agent.url, &names.did).await;
+    assert_eq!(hydra().await.client(&names.did).await.expect("a client")["metadata"]["public_key"], key.as_str());
+}

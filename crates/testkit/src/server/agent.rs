@@ -1,0 +1,195 @@
+//! Our own agent, as a process.
+
+use crate::http;
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// A run of the `bindu` program. Killed when dropped.
+pub struct AgentProcess {
+    /// Where it listens.
+    pub url: String,
+    /// From its spawn to the first 200 of `/health`.
+    pub start: Duration,
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+/// How an agent is started.
+#[derive(Clone)]
+pub struct AgentSetup {
+    binary: PathBuf,
+    directory: PathBuf,
+    arguments: Vec<String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl AgentSetup {
+    /// An agent of this program in this working directory, on a free port, with nothing else set.
+    #[must_use]
+    pub fn new(binary: impl Into<PathBuf>, directory: &Path) -> Self {
+        let mut environment = BTreeMap::new();
+        environment.insert("BINDU_PORT".to_owned(), crate::ports::free_pair().to_string());
+        environment.insert("RUST_LOG".to_owned(), "info,bindu=debug,bindu_keeper=debug".to_owned());
+        Self { binary: binary.into(), directory: directory.to_owned(), arguments: vec!["run".to_owned()], environment }
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Sets variables.
+    #[must_use]
+    pub fn set_all(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.environment.extend(variables);
+        self
+    }
+
+    /// Gives it an author and a name.
+    #[must_use]
+    pub fn named(self, author: &str, name: &str) -> Self {
+        self.set("BINDU_AUTHOR", author).set("BINDU_NAME", name)
+    }
+
+    /// Gives it another argument.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Takes the place of `run` and all further arguments.
+    #[must_use]
+    pub fn command(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self
+    }
+
+    /// Uses this OpenBao.
+    #[must_use]
+    pub fn vault(self, bao: &crate::OpenBao) -> Self {
+        self.set("VAULT__ENABLED", "true").set("VAULT__URL", &bao.url).set("VAULT__TOKEN", &bao.token)
+    }
+
+    fn process(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(&self.arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Spawns it without waiting for anything.
+    #[must_use]
+    pub fn spawn(&self) -> AgentProcess {
+        let mut child = self
+            .process()
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} can't be started: {error}", self.binary.display()));
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut stderr = child.stderr.take().expect("it was asked for");
+        let sink = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = stderr.read(&mut buffer) {
+                let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+                sink.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+            }
+        });
+        let port = self.environment.get("BINDU_PORT").map_or("3773", String::as_str);
+        AgentProcess { url: format!("http://127.0.0.1:{port}"), start: Duration::ZERO, child, log }
+    }
+
+    /// Spawns it and waits until it answers.
+    ///
+    /// # Panics
+    /// Where it ends instead, or doesn't answer in time.
+    pub async fn start(&self) -> AgentProcess {
+        let begun = Instant::now();
+        let mut agent = self.spawn();
+        let client = http::client();
+        let url = format!("{}/health", agent.url);
+        loop {
+            if client.get(&url).send().await.is_ok_and(|response| response.status().as_u16() == 200) {
+                agent.start = begun.elapsed();
+                return agent;
+            }
+            if let Ok(Some(status)) = agent.child.try_wait() {
+                panic!("the agent has ended with {status}:\n{}", agent.log());
+            }
+            assert!(begun.elapsed() < Duration::from_secs(90), "the agent does not answer:\n{}", agent.log());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Runs it to its end; its exit code, stdout and stderr.
+    ///
+    /// # Panics
+    /// Where it doesn't end within a minute and a half.
+    #[must_use]
+    pub fn output(&self) -> (i32, String, String) {
+        let mut child =
+            self.process().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be started");
+        let begun = Instant::now();
+        while child.try_wait().expect("its state can be asked for").is_none() {
+            if begun.elapsed() > Duration::from_secs(90) {
+                let _ = child.kill();
+                let output = child.wait_with_output().expect("what it has said");
+                panic!("it does not end; it has said:\n{}", String::from_utf8_lossy(&output.stderr));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let output = child.wait_with_output().expect("what it has said");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+    }
+}
+
+impl AgentProcess {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends it at once, as a node that loses its power does.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end, and waits.
+    ///
+    /// # Panics
+    /// Where it can't be waited for.
+    pub fn terminate(&mut self) -> ExitStatus {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        self.child.wait().expect("a child can be waited for")
+    }
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,88 @@
+//! Ory Hydra with its database in memory.
+
+use super::process::{ServerProcess, until_ok};
+use crate::{http, install, ports};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A running Hydra.
+pub struct Hydra {
+    /// Its admin port.
+    pub admin_url: String,
+    /// Its public port.
+    pub public_url: String,
+    _process: ServerProcess,
+    _directory: TempDir,
+}
+
+impl Hydra {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let public_port = ports::free_pair();
+        let admin_port = public_port + 1;
+        let (public_url, admin_url) =
+            (format!("http://127.0.0.1:{public_port}"), format!("http://127.0.0.1:{admin_port}"));
+        // JSON is YAML.
+        let config = json!({
+            "dsn": "memory",
+            "serve": {
+                "public": {"host": "127.0.0.1", "port": public_port},
+                "admin": {"host": "127.0.0.1", "port": admin_port},
+            },
+            "urls": {"self": {"issuer": public_url}},
+            "secrets": {"system": ["a secret for tests and nothing else"]},
+            "log": {"level": "error"},
+        });
+        let path = directory.path().join("hydra.yaml");
+        std::fs::write(&path, config.to_string()).expect("a file in a temporary directory");
+        let arguments = ["serve", "all", "--dev", "-c"].map(str::to_owned).to_vec();
+        let arguments = [arguments, vec![path.display().to_string()]].concat();
+        let log = directory.path().join("hydra.log");
+        let process = ServerProcess::start(&install::hydra(), &arguments, &[("SQA_OPT_OUT", "true")], &log);
+        until_ok(&format!("{admin_url}/health/ready"), &log).await;
+        Self { admin_url, public_url, _process: process, _directory: directory }
+    }
+
+    /// A client, or `None`.
+    pub async fn client(&self, id: &str) -> Option<Value> {
+        let (status, body) = http::get(&format!("{}/admin/clients/{id}", self.admin_url)).await;
+        (status == 200).then_some(body)
+    }
+
+    /// The ids of all clients; good for fewer than a page of them.
+    pub async fn clients(&self) -> Vec<String> {
+        let (status, body) = http::get(&format!("{}/admin/clients?page_size=1000", self.admin_url)).await;
+        assert_eq!(status, 200, "{body}");
+        let clients = body.as_array().expect("a list");
+        clients.iter().filter_map(|client| client["client_id"].as_str()).map(str::to_owned).collect()
+    }
+
+    /// Registers a client.
+    pub async fn register(&self, client: &Value) {
+        let (status, body) = http::post(&format!("{}/admin/clients", self.admin_url), client).await;
+        assert_eq!(status, 201, "{body}");
+    }
+
+    /// Asks for a token with all of an agent's scopes.
+    pub async fn token(&self, client_id: &str, secret: &str) -> http::Answer {
+        // Neither a DID nor a secret of ours needs more escaping than its colons.
+        let form = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={secret}&scope=openid+offline+agent:read+agent:write",
+            client_id.replace(':', "%3A")
+        );
+        let request = http::client()
+            .post(format!("{}/oauth2/token", self.public_url))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(form);
+        http::answer(request).await
+    }
+
+    /// The settings of an agent that uses this Hydra.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        [("AUTH__ENABLED", "true"), ("HYDRA__ADMIN_URL", &self.admin_url), ("HYDRA__PUBLIC_URL", &self.public_url)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec()
+    }
+}

@@ -1,0 +1,13 @@
+//! Real servers, each on free ports of its own in a temporary directory.
+
+mod agent;
+mod hydra;
+mod openbao;
+mod process;
+mod python_bindu;
+
+pub use agent::{AgentProcess, AgentSetup};
+pub use hydra::Hydra;
+pub use openbao::OpenBao;
+pub use process::resident_kib;
+pub use python_bindu::{PythonBindu, run_script};

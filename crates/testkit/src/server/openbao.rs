@@ -1,0 +1,82 @@
+//! OpenBao in its development mode.
+
+use super::process::{ServerProcess, until_ok};
+use crate::{http, install, ports};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A running OpenBao with a KV v2 mount at `secret`.
+pub struct OpenBao {
+    /// Its address.
+    pub url: String,
+    /// Its root token.
+    pub token: String,
+    _process: ServerProcess,
+    _directory: TempDir,
+}
+
+impl OpenBao {
+    /// Starts one.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let port = ports::free_pair();
+        let token = format!("root-{:032x}", rand::random::<u128>());
+        let arguments = [
+            "server".to_owned(),
+            "-dev".to_owned(),
+            "-dev-no-store-token".to_owned(),
+            format!("-dev-root-token-id={token}"),
+            format!("-dev-listen-address=127.0.0.1:{port}"),
+        ];
+        let log = directory.path().join("openbao.log");
+        let process = ServerProcess::start(&install::openbao(), &arguments, &[], &log);
+        let url = format!("http://127.0.0.1:{port}");
+        until_ok(&format!("{url}/v1/sys/health"), &log).await;
+        let bao = Self { url, token, _process: process, _directory: directory };
+        // The mount comes up a moment after the server.
+        http::eventually("the mount is there", async || {
+            let (status, _) = bao.call("GET", "secret/config", None).await;
+            (status == 200).then_some(())
+        })
+        .await;
+        bao
+    }
+
+    /// Sends a request with the root token.
+    pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> http::Answer {
+        self.call_as(&self.token, method, path, body).await
+    }
+
+    /// Sends a request with a token.
+    pub async fn call_as(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> http::Answer {
+        let method = method.parse().expect("a method");
+        let request = http::client().request(method, format!("{}/v1/{path}", self.url)).header("X-Vault-Token", token);
+        let request = match body {
+            Some(body) => request.body(body.to_string()),
+            None => request,
+        };
+        http::answer(request).await
+    }
+
+    /// The current version of a record and its fields.
+    pub async fn record(&self, path: &str) -> Option<(u64, Value)> {
+        let (status, body) = self.call("GET", &format!("secret/data/bindu/{path}"), None).await;
+        (status == 200).then(|| (body["data"]["metadata"]["version"].as_u64().unwrap_or(0), body["data"]["data"].clone()))
+    }
+
+    /// Writes a record as Python Bindu does, without looking.
+    pub async fn put(&self, path: &str, fields: &Value) {
+        let (status, body) = self.call("POST", &format!("secret/data/bindu/{path}"), Some(json!({"data": fields}))).await;
+        assert_eq!(status, 200, "{body}");
+    }
+
+    /// Makes a policy and a token that has it alone.
+    pub async fn token_with(&self, policy: &str) -> String {
+        let name = format!("p{:016x}", rand::random::<u64>());
+        let (status, body) = self.call("POST", &format!("sys/policies/acl/{name}"), Some(json!({"policy": policy}))).await;
+        assert_eq!(status, 204, "{body}");
+        let (status, body) = self.call("POST", "auth/token/create", Some(json!({"policies": [name]}))).await;
+        assert_eq!(status, 200, "{body}");
+        body["auth"]["client_token"].as_str().expect("a token").to_owned()
+    }
+}
