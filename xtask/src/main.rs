@@ -1,2 +1,67 @@
-//! x
-fn main() {}
+//! The project's own chores: `cargo xtask setup | test | demo | bench start`.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "this is what it is for"
+)]
+
+mod bench;
+mod demo;
+mod test;
+
+use clap::{Parser, Subcommand};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own chores")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Install the real servers that tests and demo need, in a cache outside the source tree
+    Setup,
+    /// Everything that must hold: formatting, lints, docs, licences, tests, the demo
+    Test,
+    /// Kill an agent, wipe its disk, start it again: the same agent comes back
+    Demo,
+    /// Measure, beside Python Bindu, in one run
+    #[command(subcommand)]
+    Bench(bench::Bench),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().chore {
+        Chore::Setup => {
+            bindu_testkit::install::all();
+            println!("setup: all is there, in {}", bindu_testkit::install::cache().display());
+            true
+        }
+        Chore::Test => test::run(),
+        Chore::Demo => on_runtime(demo::run()),
+        Chore::Bench(bench) => on_runtime(bench::run(bench)),
+    };
+    if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn on_runtime(chore: impl Future<Output = bool>) -> bool {
+    tokio::runtime::Runtime::new().expect("the system has threads to give").block_on(chore)
+}
+
+/// Builds the `bindu` program for release, and says where it is.
+fn release_binary() -> PathBuf {
+    eprintln!("building bindu for release ...");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--release", "--package", "bindu-cli"])
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "the release build fails");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| bindu_testkit::install::source_tree().join("target"));
+    target.join("release/bindu").canonicalize().expect("the build has left it there")
+}

@@ -1,6 +1,6 @@
 //! The A2A server of one agent.
 //!
-//! A request's way: [`server`] takes it, [`caller`] finds out who is calling, [`dialect`] turns its JSON into the core
+//! A request's way: `server` takes it, [`caller`] finds out who is calling, `dialect` turns its JSON into the core
 //! model of [`task`], a [`handler`] answers, and the dialect turns the task back into JSON. The core model has the
 //! shapes of A2A 1.0; each dialect is a conversion at the edge.
 

@@ -126,7 +126,6 @@ impl HttpClient {
     }
 
     /// Begins a request.
-    #[must_use]
     pub fn request(&self, method: Method, url: Url) -> reqwest::RequestBuilder {
         self.client.request(method, url)
     }
@@ -162,6 +161,12 @@ impl Reply {
     #[must_use]
     pub fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
+    }
+
+    /// Whether the body is a JSON object with this text as this member.
+    #[must_use]
+    pub fn has(&self, member: &str, text: &str) -> bool {
+        self.json().and_then(|body| body.get(member)?.as_str().map(|found| found == text)).unwrap_or(false)
     }
 
     /// A header's text.

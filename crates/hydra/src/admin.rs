@@ -73,7 +73,7 @@ impl Hydra {
                 other => Err(other),
             };
         }
-        let body = reply.json().filter(|body| body["client_id"] == did.as_str());
+        let body = reply.json().filter(|_| reply.has("client_id", did.as_str()));
         let Some(body) = body else {
             return Err(HydraError::unavailable("an answer that is not Hydra's", &reply));
         };
@@ -113,7 +113,7 @@ impl Hydra {
             .body(body.to_string());
         let reply = self.client.send("create_client", request).await?;
         match reply.status {
-            201 if reply.json().is_some_and(|body| body["client_id"] == registration.did.as_str()) => Ok(()),
+            201 if reply.has("client_id", registration.did.as_str()) => Ok(()),
             _ => Err(HydraError::of(&reply)),
         }
     }
@@ -135,7 +135,7 @@ impl Hydra {
             .body(Value::Array(patch).to_string());
         let reply = self.client.send("patch_client", request).await?;
         match reply.status {
-            200 if reply.json().is_some_and(|body| body["client_id"] == did.as_str()) => Ok(()),
+            200 if reply.has("client_id", did.as_str()) => Ok(()),
             _ => Err(HydraError::of(&reply)),
         }
     }

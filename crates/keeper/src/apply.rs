@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) enum Applied {
     /// This identity is held.
-    Held(Identity),
+    Held(Box<Identity>),
     /// Something else was there: observe again. What the store said, if it said anything.
     LookAgain(Option<WriteError>),
 }
@@ -38,12 +38,12 @@ impl Keeper {
                 } else if found.public_is_lost {
                     self.restore_public_key(&found);
                 }
-                Applied::Held(self.identity(found, version, source))
+                Applied::Held(Box::new(self.identity(found, version, source)))
             }
             (Step::UseStore, Some(stored), local) => {
                 self.put_on_disk(&stored, local.as_ref());
                 let version = stored.version;
-                Applied::Held(self.identity(stored, version, Source::Store))
+                Applied::Held(Box::new(self.identity(stored, version, Source::Store)))
             }
             (Step::BackUp { over }, _, Some(local)) => self.write(local, over, Source::Store).await,
             (Step::Generate, ..) => match self.new_key() {
@@ -53,7 +53,7 @@ impl Keeper {
             (Step::GenerateProvisional, ..) => match self.new_key() {
                 Some(new) => {
                     self.put_on_disk_as(&new, None, true);
-                    Applied::Held(self.identity(new, None, Source::Created))
+                    Applied::Held(Box::new(self.identity(new, None, Source::Created)))
                 }
                 None => Applied::LookAgain(None),
             },
@@ -67,7 +67,7 @@ impl Keeper {
         let created_at = found.created_at.clone().unwrap_or_else(crate::start::now);
         let record = KeyRecord {
             private_key: found.private_pem.clone(),
-            public_key: pem::encode_public_key(&found.public_key()),
+            public_key: Some(pem::encode_public_key(&found.public_key())),
             did: Some(self.agent.did.to_string()),
             replaces: found.replaces.clone(),
             created_at: Some(created_at.clone()),
@@ -84,7 +84,7 @@ impl Keeper {
                     "the store holds the key"
                 );
                 self.put_on_disk(&found, None);
-                Applied::Held(self.identity(found, Some(version), source))
+                Applied::Held(Box::new(self.identity(found, Some(version), source)))
             }
             Err(error) => {
                 tracing::info!(%error, "the key was not written: observing again");

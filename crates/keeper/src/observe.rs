@@ -191,31 +191,33 @@ impl Keeper {
                 let key = found.public_key();
                 (keys::Store::Present { key, version, replaces: found.replaces.clone() }, Some(found))
             }
-            Err(answer) => (answer, None),
+            Err(answer) => (*answer, None),
         }
     }
 
     /// The key pair in a record, or why there is none.
-    fn key_in(&self, fields: &Fields) -> Result<FoundKey, keys::Store> {
+    fn key_in(&self, fields: &Fields) -> Result<FoundKey, Box<keys::Store>> {
         let malformed = |field: &str, problem: &dyn std::fmt::Display| {
-            keys::Store::Malformed(format!("field `{field}`: {problem}"))
+            Box::new(keys::Store::Malformed(format!("field `{field}`: {problem}")))
         };
         let record =
-            KeyRecord::from_fields(fields).map_err(|error| keys::Store::Malformed(error.to_string()))?;
+            KeyRecord::from_fields(fields).map_err(|error| malformed(error.field, &error.problem))?;
         if let Some(did) = record.did.filter(|did| did != self.agent.did.as_str()) {
-            return Err(keys::Store::OfAnotherAgent(did));
+            return Err(Box::new(keys::Store::OfAnotherAgent(did)));
         }
         let signing_key =
             pem::decode_private_key(&record.private_key, self.key_password.as_ref()).map_err(|error| {
                 match error {
                     pem::PemError::Encrypted | pem::PemError::WrongPassword => {
-                        keys::Store::Locked(error.to_string())
+                        Box::new(keys::Store::Locked(error.to_string()))
                     }
                     other => malformed("private_key", &other),
                 }
             })?;
+        let public_pem =
+            record.public_key.ok_or_else(|| malformed("public_key", &"it is missing or empty"))?;
         let public_key =
-            pem::decode_public_key(&record.public_key).map_err(|error| malformed("public_key", &error))?;
+            pem::decode_public_key(&public_pem).map_err(|error| malformed("public_key", &error))?;
         if public_key != signing_key.public_key() {
             return Err(malformed("public_key", &"it does not belong to `private_key`"));
         }

@@ -113,7 +113,7 @@ impl Keeper {
                 match self.apply(&plan, observation).await {
                     Applied::Held(identity) => {
                         tracing::info!(row = plan.row.explain(), "identity");
-                        held.replace(identity);
+                        held.replace(*identity);
                         plan.degraded.is_some()
                     }
                     Applied::LookAgain(_) => true,

@@ -84,7 +84,7 @@ impl Keeper {
                         Applied::Held(identity) => {
                             tracing::info!(row = plan.row.explain(), "identity");
                             self.status.update(|state| state.keys = plan.degraded);
-                            return Ok(self.first_client_work(identity, plan.sure, client).await);
+                            return Ok(self.first_client_work(*identity, plan.sure, client).await);
                         }
                         Applied::LookAgain(error) => {
                             if let Some(refusal) =

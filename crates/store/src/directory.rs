@@ -90,7 +90,7 @@ pub enum DirectoryOwner {
 /// keeps of the records' further fields.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IdentityFile {
-    /// [`IDENTITY_FORMAT`].
+    /// The form of this file: 1.
     pub format: u32,
     /// The agent's DID.
     pub did: String,

@@ -61,7 +61,9 @@ impl FileStore {
                         .ok()
                         .map(|key| pem::encode_public_key(&key.public_key()))
                 };
-                fields.set("public_key", pair.public_key.or_else(derived).unwrap_or_default());
+                if let Some(public_key) = pair.public_key.or_else(derived) {
+                    fields.set("public_key", public_key);
+                }
                 Ok(Some((fields, private_key)))
             }
             RecordName::Credentials(did) => Ok(self.directory.credentials(did)?.map(|fields| {

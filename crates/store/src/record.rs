@@ -136,8 +136,8 @@ pub struct Malformed {
 pub struct KeyRecord {
     /// PKCS#8 PEM, plain or encrypted.
     pub private_key: SecretString,
-    /// SPKI PEM.
-    pub public_key: String,
+    /// SPKI PEM. Missing only in a data directory, where a crash has lost it and no password is at hand to derive it.
+    pub public_key: Option<String>,
     /// The agent's DID. Python Bindu accepts a record without it, and so do we.
     pub did: Option<String>,
     /// Fingerprints of the keys that this one rotates, newest first.
@@ -155,7 +155,7 @@ impl KeyRecord {
         let replaces = fields.texts("replaces")?.iter().map(|text| text.parse()).collect::<Result<_, _>>();
         Ok(Self {
             private_key: SecretString::from(fields.required("private_key")?),
-            public_key: fields.required("public_key")?.to_owned(),
+            public_key: fields.text("public_key")?.filter(|text| !text.is_empty()).map(str::to_owned),
             did: fields.text("did")?.map(str::to_owned),
             replaces: replaces
                 .map_err(|_| Malformed { field: "replaces", problem: "it holds no fingerprints" })?,
@@ -168,7 +168,9 @@ impl KeyRecord {
     pub fn to_fields(&self) -> Fields {
         let mut fields = Fields::default();
         fields.set("private_key", self.private_key.expose_secret());
-        fields.set("public_key", self.public_key.as_str());
+        if let Some(public_key) = &self.public_key {
+            fields.set("public_key", public_key.as_str());
+        }
         if let Some(did) = &self.did {
             fields.set("did", did.as_str());
         }
@@ -260,7 +262,7 @@ mod tests {
             (json!({"private_key": null, "public_key": "q"}), "private_key"),
             (json!({"private_key": "", "public_key": "q"}), "private_key"),
             (json!({"private_key": 1, "public_key": "q"}), "private_key"),
-            (json!({"private_key": "p"}), "public_key"),
+            (json!({"private_key": "p", "public_key": 1}), "public_key"),
             (json!({"private_key": "p", "public_key": "q", "did": 7}), "did"),
             (json!({"private_key": "p", "public_key": "q", "replaces": "x"}), "replaces"),
             (json!({"private_key": "p", "public_key": "q", "replaces": ["x"]}), "replaces"),

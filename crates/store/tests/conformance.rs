@@ -3,7 +3,8 @@
 
 use bindu_http::HttpSettings;
 use bindu_store::{
-    Answer, DataDirectory, Expected, FileStore, OutageReason, RecordName, SecretStore, VaultSettings, VaultStore, WriteError,
+    Answer, DataDirectory, Expected, FileStore, OutageReason, RecordName, SecretStore, VaultSettings,
+    VaultStore, WriteError,
 };
 use bindu_testkit::{
     OpenBao,
@@ -42,7 +43,9 @@ async fn file_store_keeps_the_contract() {
     conformance::secret_store(Arc::new(store), &agent).await;
     // What it remembers outlives it.
     let store = FileStore::new(open(), agent.did.clone(), agent.id.to_string(), None);
-    assert!(matches!(store.read(&RecordName::Keys(agent.id)).await, Answer::Present(record) if record.version == 2));
+    assert!(
+        matches!(store.read(&RecordName::Keys(agent.id)).await, Answer::Present(record) if record.version == 2)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,10 +98,14 @@ async fn a_denial_is_told_from_a_dead_token() {
     let blind = bao.token_with("path \"secret/data/other\" { capabilities = [\"read\"] }").await;
     assert!(matches!(vault_at(&bao.url, &blind, "secret").read(&name).await, Answer::Denied));
     for dead in ["s.expired", "nonsense"] {
-        assert_eq!(reason(&vault_at(&bao.url, dead, "secret").read(&name).await), OutageReason::LoginRejected);
+        assert_eq!(
+            reason(&vault_at(&bao.url, dead, "secret").read(&name).await),
+            OutageReason::LoginRejected
+        );
     }
     // May write and not read: what Python Bindu took for an absence, and overwrote.
-    let writer = bao.token_with("path \"secret/data/bindu/*\" { capabilities = [\"create\", \"update\"] }").await;
+    let writer =
+        bao.token_with("path \"secret/data/bindu/*\" { capabilities = [\"create\", \"update\"] }").await;
     assert!(matches!(vault_at(&bao.url, &writer, "secret").read(&name).await, Answer::Denied));
 }
 

@@ -1,7 +1,9 @@
 //! What every [`SecretStore`] must do, whatever it is made of.
 
 use bindu_identity::{AgentId, AgentName, Did};
-use bindu_store::{Answer, CredentialRecord, Expected, Fields, KeyRecord, Record, RecordName, SecretStore, WriteError};
+use bindu_store::{
+    Answer, CredentialRecord, Expected, Fields, KeyRecord, Record, RecordName, SecretStore, WriteError,
+};
 use secrecy::SecretString;
 use std::sync::Arc;
 
@@ -17,7 +19,8 @@ impl Agent {
     /// A new one.
     #[must_use]
     pub fn random() -> Self {
-        let name = AgentName { author: "conformance".to_owned(), name: format!("{:032x}", rand::random::<u128>()) };
+        let name =
+            AgentName { author: "conformance".to_owned(), name: format!("{:032x}", rand::random::<u128>()) };
         let id = AgentId::derive(&name.author, &name.name);
         Self { id, did: Did::bindu(&name, id) }
     }
@@ -64,17 +67,29 @@ async fn absent_then_written_by_one(store: &Arc<dyn SecretStore>, name: &RecordN
     assert_eq!(winners.len(), 1, "exactly one of many writers wins");
     let winner = winners.first().copied().unwrap_or_default();
     let record = present(&**store, name).await;
-    assert_eq!((record.version, record.fields), (1, fields(name, agent, winner)), "the winner's fields are there");
+    assert_eq!(
+        (record.version, record.fields),
+        (1, fields(name, agent, winner)),
+        "the winner's fields are there"
+    );
 }
 
 async fn written_at_the_version_that_is_there(store: &dyn SecretStore, name: &RecordName, agent: &Agent) {
     let next = fields(name, agent, 100);
     for wrong in [Expected::Absent, Expected::Version(0), Expected::Version(2)] {
-        assert_eq!(store.write(name, &next, wrong).await, Err(WriteError::Conflict), "{wrong:?} is not what is there");
+        assert_eq!(
+            store.write(name, &next, wrong).await,
+            Err(WriteError::Conflict),
+            "{wrong:?} is not what is there"
+        );
     }
     assert_eq!(store.write(name, &next, Expected::Version(1)).await, Ok(2));
     let record = present(store, name).await;
-    assert_eq!((record.version, record.fields), (2, next), "what was written is read, unknown fields included");
+    assert_eq!(
+        (record.version, record.fields),
+        (2, next),
+        "what was written is read, unknown fields included"
+    );
 }
 
 async fn present(store: &dyn SecretStore, name: &RecordName) -> Record {
@@ -88,7 +103,7 @@ fn fields(name: &RecordName, agent: &Agent, writer: u8) -> Fields {
     let mut fields = match name {
         RecordName::Keys(_) => KeyRecord {
             private_key: SecretString::from(format!("private {writer}")),
-            public_key: format!("public {writer}"),
+            public_key: Some(format!("public {writer}")),
             did: Some(agent.did.to_string()),
             replaces: Vec::new(),
             created_at: None,

@@ -3,7 +3,11 @@
 //! [`SecretStore`](bindu_store::SecretStore) must pass.
 //!
 //! What goes wrong in here is a panic with its reason: a test has no better use for it.
-#![allow(clippy::print_stderr, reason = "progress is for whoever waits")]
+#![allow(
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "progress is for whoever waits; what is not there is a panic"
+)]
 
 pub mod conformance;
 pub mod http;

@@ -84,18 +84,22 @@ async fn everything_else_is_401_or_403() {
             None => request,
         }
     };
-    for token in [None, Some("Basic abc"), Some("Bearer "), Some("Bearer nonsense"), Some("Bearer ory_at_no.no")] {
+    for token in
+        [None, Some("Basic abc"), Some("Bearer "), Some("Bearer nonsense"), Some("Bearer ory_at_no.no")]
+    {
         let response = bare(token).send().await.unwrap();
         assert_eq!(response.status().as_u16(), 401, "{token:?}");
         assert!(response.headers().contains_key("www-authenticate"), "{token:?}");
     }
-    let in_the_url = http::client().post(format!("{}/?token={}", agent.url, bob.token)).body(body.to_string());
+    let in_the_url =
+        http::client().post(format!("{}/?token={}", agent.url, bob.token)).body(body.to_string());
     assert_eq!(http::answer(in_the_url).await.0, 401);
 
     let bearer = format!("Bearer {}", bob.token);
     let (status, answer) = http::answer(bare(Some(&bearer))).await;
     assert_eq!((status, &answer["details"]["reason"]), (403, &json!("missing_signature_headers")));
-    let mallory = TestCaller { key: SigningKey::from_seed(&[9; 32]), did: bob.did.clone(), token: bob.token.clone() };
+    let mallory =
+        TestCaller { key: SigningKey::from_seed(&[9; 32]), did: bob.did.clone(), token: bob.token.clone() };
     let other: Did = "did:bindu:alice:caller:1".parse().unwrap();
     let namesake = TestCaller { key: SigningKey::from_seed(&[3; 32]), did: other, token: bob.token.clone() };
     let cases = [
@@ -135,7 +139,12 @@ async fn hydra_in_trouble_is_503_and_never_401() {
         _ => Fault::Answer(503, "application/json", "{\"error\":\"error\"}"),
     });
     assert_eq!(carol.send(&agent.url, &body).await.0, 503);
-    for fault in [Fault::Hang, Fault::Cut, Fault::Answer(200, "text/html", "<html></html>"), Fault::Answer(404, "text/html", "")] {
+    for fault in [
+        Fault::Hang,
+        Fault::Cut,
+        Fault::Answer(200, "text/html", "<html></html>"),
+        Fault::Answer(404, "text/html", ""),
+    ] {
         let script = fault.clone();
         admin.script(move |_, _| script.clone());
         let response = carol.request(&agent.url, &body, now()).send().await.unwrap();

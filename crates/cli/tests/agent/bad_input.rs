@@ -22,17 +22,35 @@ fn three_mistakes_are_told_together() {
     let disk = tempfile::tempdir().unwrap();
     let config = disk.path().join("bindu.toml");
     fs::write(&config, "nmae = \"x\"\nlisten = \"127.0.0.1:http\"\nstart_deadline = \"soon\"\n").unwrap();
-    let setup = agent(disk.path()).set("BINDU_PORT", "").set("VAULT__ENABLED", "true").set("VAULT__URL", "vault:8200");
-    assert_told(setup.output(), 64, &["mistakes", "`nmae`", "`name`", "`port`", "\"http\"", "`start_deadline`", "VAULT__TOKEN", "`vault.url`"]);
+    let setup = agent(disk.path())
+        .set("BINDU_PORT", "")
+        .set("VAULT__ENABLED", "true")
+        .set("VAULT__URL", "vault:8200");
+    assert_told(
+        setup.output(),
+        64,
+        &[
+            "mistakes",
+            "`nmae`",
+            "`name`",
+            "`port`",
+            "\"http\"",
+            "`start_deadline`",
+            "VAULT__TOKEN",
+            "`vault.url`",
+        ],
+    );
     assert!(!disk.path().join(".bindu").exists());
 }
 
 #[test]
 fn a_rejected_secret_is_never_shown() {
     let disk = tempfile::tempdir().unwrap();
-    let setup = agent(disk.path()).named("a", "b").set("VAULT__ENABLED", "true").set("VAULT__TOKEN", "canary\u{7f}x");
+    let setup =
+        agent(disk.path()).named("a", "b").set("VAULT__ENABLED", "true").set("VAULT__TOKEN", "canary\u{7f}x");
     assert_told(setup.output(), 64, &["`vault.token`", "VAULT__TOKEN"]);
-    let (code, stdout, _) = agent(disk.path()).set("VAULT__TOKEN", "canary").command(&["config", "show"]).output();
+    let (code, stdout, _) =
+        agent(disk.path()).set("VAULT__TOKEN", "canary").command(&["config", "show"]).output();
     assert_eq!(code, 0);
     assert!(stdout.contains("vault.token") && stdout.contains("set   (from VAULT__TOKEN)"), "{stdout}");
     assert!(!stdout.contains("canary"), "{stdout}");
@@ -67,7 +85,11 @@ fn a_port_in_use_changes_nothing() {
     let port = other.local_addr().unwrap().port().to_string();
     assert_told(agent(disk.path()).set("BINDU_PORT", &port).output(), 64, &["cannot bind", &port, "--port"]);
     assert!(is_empty(disk.path()), "not even the data directory was made");
-    assert_told(agent(disk.path()).set("BINDU_HOST", "no such host").output(), 64, &["cannot resolve", "--host"]);
+    assert_told(
+        agent(disk.path()).set("BINDU_HOST", "no such host").output(),
+        64,
+        &["cannot resolve", "--host"],
+    );
     assert!(is_empty(disk.path()));
 }
 
@@ -81,7 +103,11 @@ fn a_directory_that_cannot_be_written() {
     fs::create_dir(disk.path().join("closed")).unwrap();
     fs::set_permissions(disk.path().join("closed"), fs::Permissions::from_mode(0o500)).unwrap();
     if fs::write(disk.path().join("closed/probe"), "").is_err() {
-        assert_told(agent(disk.path()).set("BINDU_DATA_DIR", "closed/.bindu").output(), 64, &["closed/.bindu"]);
+        assert_told(
+            agent(disk.path()).set("BINDU_DATA_DIR", "closed/.bindu").output(),
+            64,
+            &["closed/.bindu"],
+        );
     }
 }
 
@@ -89,7 +115,11 @@ fn a_directory_that_cannot_be_written() {
 async fn a_directory_in_use_or_of_another_agent() {
     let disk = tempfile::tempdir().unwrap();
     let first = agent(disk.path()).named(AUTHOR, "Holder").start().await;
-    assert_told(agent(disk.path()).named(AUTHOR, "Holder").output(), 64, &["in use by another process", "--data-dir"]);
+    assert_told(
+        agent(disk.path()).named(AUTHOR, "Holder").output(),
+        64,
+        &["in use by another process", "--data-dir"],
+    );
     first.kill();
     let key = fs::read_to_string(disk.path().join(".bindu/private.pem")).unwrap();
     let refused = agent(disk.path()).named(AUTHOR, "Intruder").output();
@@ -109,7 +139,9 @@ fn names_that_break_a_did() {
 #[test]
 fn wrong_usage() {
     let disk = tempfile::tempdir().unwrap();
-    for arguments in [&["rnu"][..], &["run", "--prot", "1"], &["identity", "shwo"], &["run", "--take-over", "x"]] {
+    for arguments in
+        [&["rnu"][..], &["run", "--prot", "1"], &["identity", "shwo"], &["run", "--take-over", "x"]]
+    {
         let (code, _, stderr) = agent(disk.path()).command(arguments).output();
         assert_eq!(code, 64, "{arguments:?}: {stderr}");
     }

@@ -52,13 +52,18 @@ async fn a_program_can_ask_back_and_fail_by_itself() {
     let id = task["id"].as_str().expect("an id");
     http::post(&agent.url, &http::message(id, "turns")).await;
     let done = http::eventually("the task ends", async || {
-        let (_, task) = http::post(&agent.url, &http::call("tasks/get", &serde_json::json!({"taskId": id}))).await;
+        let (_, task) =
+            http::post(&agent.url, &http::call("tasks/get", &serde_json::json!({"taskId": id}))).await;
         (task["result"]["status"]["state"] == "completed").then(|| task["result"].clone())
     })
     .await;
     assert_eq!(done["artifacts"][0]["parts"][0]["text"], r#"["user", "agent", "user"]"#);
     assert_eq!(http::ask(&agent.url, "fail").await["status"]["state"], "failed");
-    assert_eq!(http::ask(&agent.url, "env").await["artifacts"][0]["parts"][0]["text"], "False", "no token for the program");
+    assert_eq!(
+        http::ask(&agent.url, "env").await["artifacts"][0]["parts"][0]["text"],
+        "False",
+        "no token for the program"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

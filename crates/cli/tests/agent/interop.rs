@@ -2,10 +2,7 @@
 
 use crate::{AUTHOR, Names, agent, bao, hydra, names, public_key};
 use bindu_identity::{SigningKey, request_signature};
-use bindu_testkit::{
-    PythonBindu, http,
-    server::run_script,
-};
+use bindu_testkit::{PythonBindu, http, server::run_script};
 use serde_json::Value;
 use std::path::Path;
 
@@ -23,7 +20,11 @@ macro_rules! python {
 
 fn vault_and_hydra(bao: &bindu_testkit::OpenBao, hydra: &bindu_testkit::Hydra) -> Vec<(String, String)> {
     let vault = [("VAULT__ENABLED", "true"), ("VAULT__URL", &bao.url), ("VAULT__TOKEN", &bao.token)];
-    vault.map(|(name, value)| (name.to_owned(), value.to_owned())).into_iter().chain(hydra.environment()).collect()
+    vault
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into_iter()
+        .chain(hydra.environment())
+        .collect()
 }
 
 async fn python(directory: &Path, names: &Names, environment: &[(String, String)]) -> Option<PythonBindu> {
@@ -50,7 +51,8 @@ async fn python_bindu_restores_what_ours_stored() {
     ours.kill();
     let theirs = python!(python(theirs_disk.path(), &names, &environment));
     assert_eq!(public_key(&theirs.url, &names.did).await, key);
-    let credentials = std::fs::read_to_string(theirs_disk.path().join(".bindu/oauth_credentials.json")).unwrap();
+    let credentials =
+        std::fs::read_to_string(theirs_disk.path().join(".bindu/oauth_credentials.json")).unwrap();
     let credentials: Value = serde_json::from_str(&credentials).unwrap();
     assert_eq!(credentials[&names.did]["client_secret"], secret);
     assert_eq!(hydra().await.client(&names.did).await.unwrap()["metadata"]["public_key"], key.as_str());
@@ -106,7 +108,10 @@ async fn a_data_directory_moves_both_ways() {
     let directory = fresh.path().join(".bindu").display().to_string();
     let loaded = python!(run_script("load_keys.py", &[&directory, AUTHOR, "Born Here", &born.id], ""));
     let loaded: Value = serde_json::from_str(&loaded).unwrap();
-    assert_eq!((loaded["did"].as_str(), loaded["pub"].as_str()), (Some(born.did.as_str()), Some(key.as_str())));
+    assert_eq!(
+        (loaded["did"].as_str(), loaded["pub"].as_str()),
+        (Some(born.did.as_str()), Some(key.as_str()))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,7 +135,11 @@ async fn an_encrypted_key_moves_both_ways() {
     let path = theirs.path().join(".bindu").display().to_string();
     let made = python!(run_script("make_encrypted.py", &[&path, "correct horse"], ""));
     std::fs::write(theirs.path().join("password"), "correct horse").unwrap();
-    let ours = agent(theirs.path()).named(AUTHOR, &names.name).set("BINDU_KEY_PASSWORD_FILE", "password").start().await;
+    let ours = agent(theirs.path())
+        .named(AUTHOR, &names.name)
+        .set("BINDU_KEY_PASSWORD_FILE", "password")
+        .start()
+        .await;
     assert_eq!(public_key(&ours.url, &names.did).await, made);
 }
 
@@ -142,13 +151,24 @@ async fn python_bindus_client_code_reads_our_card_and_documents() {
     let key = public_key(&ours.url, &names.did).await;
     let read: Value = serde_json::from_str(&python!(run_script("read_card.py", &[&ours.url], ""))).unwrap();
     assert_eq!(read["did"], names.did.as_str());
-    assert_eq!((read["doc_valid"][0].as_bool(), read["same"].as_bool(), read["id_matches"].as_bool()), (Some(true), Some(true), Some(true)), "{read}");
-    assert_eq!((read["pub"].as_str(), read["roundtrip"].as_bool()), (Some(key.as_str()), Some(true)), "{read}");
+    assert_eq!(
+        (read["doc_valid"][0].as_bool(), read["same"].as_bool(), read["id_matches"].as_bool()),
+        (Some(true), Some(true), Some(true)),
+        "{read}"
+    );
+    assert_eq!(
+        (read["pub"].as_str(), read["roundtrip"].as_bool()),
+        (Some(key.as_str()), Some(true)),
+        "{read}"
+    );
     // Its own verifier accepts our artifact's signature.
     let task = http::ask(&ours.url, "ünïcödé \"quoted\"").await;
     let part = &task["artifacts"][0]["parts"][0];
     let signature = part["metadata"]["did.message.signature"].as_str().unwrap();
-    assert_eq!(python!(run_script("verify_text.py", &[&key, signature], part["text"].as_str().unwrap())), "True");
+    assert_eq!(
+        python!(run_script("verify_text.py", &[&key, signature], part["text"].as_str().unwrap())),
+        "True"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,10 +189,17 @@ async fn request_signatures_pass_each_others_verifier() {
     let ours = agent(disk.path()).start().await;
     ours.kill();
     let directory = disk.path().join(".bindu").display().to_string();
-    let signed: Value = serde_json::from_str(&python!(run_script("sign_request.py", &[&directory, did.as_str(), &path], ""))).unwrap();
+    let signed: Value =
+        serde_json::from_str(&python!(run_script("sign_request.py", &[&directory, did.as_str(), &path], "")))
+            .unwrap();
     let text = |name: &str| signed[name].as_str().map_or_else(|| signed[name].to_string(), str::to_owned);
-    let (signed_did, timestamp, signature) = (text("X-DID"), text("X-DID-Timestamp"), text("X-DID-Signature"));
-    let headers = request_signature::SignatureHeaders { did: &signed_did, timestamp: &timestamp, signature: &signature };
+    let (signed_did, timestamp, signature) =
+        (text("X-DID"), text("X-DID-Timestamp"), text("X-DID-Signature"));
+    let headers = request_signature::SignatureHeaders {
+        did: &signed_did,
+        timestamp: &timestamp,
+        signature: &signature,
+    };
     let key = text("pub").parse().unwrap();
     assert_eq!(request_signature::verify(headers, &did, &key, body, now), Ok(()));
 }

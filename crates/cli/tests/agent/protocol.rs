@@ -31,8 +31,12 @@ async fn tasks_are_listed_read_and_cancelled() {
     let first = http::ask(&agent.url, "one").await;
     http::ask(&agent.url, "two").await;
     let (_, list) = http::post(&agent.url, &call("tasks/list", &json!({}))).await;
-    let texts: Vec<&Value> =
-        list["result"].as_array().expect("a list").iter().map(|task| &task["history"][0]["parts"][0]["text"]).collect();
+    let texts: Vec<&Value> = list["result"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|task| &task["history"][0]["parts"][0]["text"])
+        .collect();
     assert_eq!(texts, ["one", "two"]);
     let id = first["id"].as_str().expect("an id");
     let read = call("tasks/get", &json!({"taskId": id, "historyLength": 1}));
@@ -65,7 +69,10 @@ async fn the_card_and_the_documents_have_python_bindus_shape() {
     let agent = agent(disk.path()).named(AUTHOR, &names.name).start().await;
     let (status, card) = http::get(&format!("{}/.well-known/agent.json", agent.url)).await;
     assert_eq!(status, 200);
-    assert_eq!((&card["id"], &card["kind"], &card["protocolVersion"]), (&json!(names.id), &json!("agent"), &json!("1.0.0")));
+    assert_eq!(
+        (&card["id"], &card["kind"], &card["protocolVersion"]),
+        (&json!(names.id), &json!("agent"), &json!("1.0.0"))
+    );
     let extension = &card["capabilities"]["extensions"][0];
     assert_eq!((&extension["uri"], &extension["params"]["author"]), (&json!(names.did), &json!(AUTHOR)));
     let did = &names.did;
@@ -75,19 +82,29 @@ async fn the_card_and_the_documents_have_python_bindus_shape() {
     }
     let (_, posted) = http::post(&format!("{}/did/resolve", agent.url), &json!({"did": did})).await;
     assert_eq!(posted["authentication"][0]["id"], format!("{did}#key-1"));
-    for (path, status, code) in [("/did/resolve", 400, -32602), ("/did/resolve?did=did:bindu:a:b:c", 404, -32603)] {
+    for (path, status, code) in
+        [("/did/resolve", 400, -32602), ("/did/resolve?did=did:bindu:a:b:c", 404, -32603)]
+    {
         let (got, answer) = http::get(&format!("{}{path}", agent.url)).await;
         assert_eq!((got, &answer["error"]["code"]), (status, &json!(code)));
     }
     let (_, web) = http::get(&format!("{}/.well-known/did.json", agent.url)).await;
     assert_eq!(web["alsoKnownAs"][0], json!(did));
     let response = http::client().get(&agent.url).send().await.unwrap();
-    assert_eq!((response.status().as_u16(), response.headers()["location"].to_str().unwrap()), (302, "/.well-known/agent.json"));
+    assert_eq!(
+        (response.status().as_u16(), response.headers()["location"].to_str().unwrap()),
+        (302, "/.well-known/agent.json")
+    );
     let (status, _) = http::get(&format!("{}/nowhere", agent.url)).await;
     assert_eq!(status, 404);
     let (_, metrics) = http::get(&format!("{}/metrics", agent.url)).await;
     let metrics = metrics.as_str().expect("text");
-    for name in ["bindu_identity_info{did=", "bindu_degraded{reason=\"foreign\"} 0", "http_requests_total{", "bindu_start_duration_seconds"] {
+    for name in [
+        "bindu_identity_info{did=",
+        "bindu_degraded{reason=\"foreign\"} 0",
+        "http_requests_total{",
+        "bindu_start_duration_seconds",
+    ] {
         assert!(metrics.contains(name), "{name} is missing in:\n{metrics}");
     }
     for path in ["/livez", "/readyz", "/readyz?verbose"] {
@@ -105,7 +122,10 @@ async fn a_sigterm_ends_what_has_begun_first() {
     http::post(&url, &message(id, "x")).await;
     let ended = tokio::task::spawn_blocking(move || agent.terminate());
     // While it drains it is not ready, and still answers.
-    http::eventually("not ready", async || (http::get(&format!("{url}/readyz")).await.0 == 503).then_some(())).await;
+    http::eventually("not ready", async || {
+        (http::get(&format!("{url}/readyz")).await.0 == 503).then_some(())
+    })
+    .await;
     let (_, task) = http::post(&url, &call("tasks/get", &json!({"taskId": id}))).await;
     assert!(matches!(task["result"]["status"]["state"].as_str(), Some("working" | "submitted")), "{task}");
     assert!(ended.await.unwrap().success());

@@ -32,12 +32,17 @@ async fn an_empty_disk_brings_back_the_same_agent() {
     let agent = full(second_disk.path(), &names).await.start().await;
     assert_eq!(public_key(&agent.url, &names.did).await, key);
     healthy(&agent.url).await;
-    assert_eq!(hydra().await.client(&names.did).await.expect("a client"), client, "not one member has changed");
+    assert_eq!(
+        hydra().await.client(&names.did).await.expect("a client"),
+        client,
+        "not one member has changed"
+    );
     assert_eq!(bao().await.record(&names.credentials_path()).await.expect("credentials"), secret);
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
     let clients = hydra().await.clients().await;
     assert_eq!(clients.iter().filter(|id| **id == names.did).count(), 1);
-    let (status, _) = hydra().await.token(&names.did, secret.1["client_secret"].as_str().expect("a secret")).await;
+    let (status, _) =
+        hydra().await.token(&names.did, secret.1["client_secret"].as_str().expect("a secret")).await;
     assert_eq!(status, 200, "the stored secret is the client's");
     let files = std::fs::read_dir(second_disk.path().join(".bindu")).unwrap().count();
     assert!(files >= 4, "the disk is a cache again");
@@ -53,10 +58,8 @@ async fn a_warm_start_asks_once_and_writes_nothing() {
 
     let vault = Proxy::start(&bao().await.url).await;
     let admin = Proxy::start(&hydra().await.admin_url).await;
-    let through_proxies = full(disk.path(), &names)
-        .await
-        .set("VAULT__URL", &vault.url)
-        .set("HYDRA__ADMIN_URL", &admin.url);
+    let through_proxies =
+        full(disk.path(), &names).await.set("VAULT__URL", &vault.url).set("HYDRA__ADMIN_URL", &admin.url);
     for wiped in [false, true] {
         if wiped {
             std::fs::remove_dir_all(disk.path().join(".bindu")).unwrap();
@@ -97,13 +100,15 @@ async fn a_warm_start_asks_all_at_the_same_time() {
     let latency = Duration::from_millis(200);
     vault.delay(latency);
     admin.delay(latency);
-    let setup = full(disk.path(), &names).await.set("VAULT__URL", &vault.url).set("HYDRA__ADMIN_URL", &admin.url);
+    let setup =
+        full(disk.path(), &names).await.set("VAULT__URL", &vault.url).set("HYDRA__ADMIN_URL", &admin.url);
     let agent = setup.start().await;
     let vault_seen = vault.take_seen();
     let admin_seen = admin.take_seen();
     let all: Vec<_> = vault_seen.iter().take(2).chain(admin_seen.iter().take(1)).collect();
     assert_eq!(all.len(), 3, "{vault_seen:?} {admin_seen:?}");
-    let (first, last) = (all.iter().map(|seen| seen.at).min().unwrap(), all.iter().map(|seen| seen.at).max().unwrap());
+    let (first, last) =
+        (all.iter().map(|seen| seen.at).min().unwrap(), all.iter().map(|seen| seen.at).max().unwrap());
     assert!(last - first < latency, "the last was sent before the first could be answered: {all:?}");
     drop(agent);
 }
@@ -151,6 +156,7 @@ async fn replicas_that_start_at_once_are_one_agent() {
     assert_eq!(version, 1);
     let client = hydra().await.client(&names.did).await.expect("a client");
     assert_eq!(client["metadata"]["public_key"], key.as_str());
-    let (status, _) = hydra().await.token(&names.did, credentials["client_secret"].as_str().expect("a secret")).await;
+    let (status, _) =
+        hydra().await.token(&names.did, credentials["client_secret"].as_str().expect("a secret")).await;
     assert_eq!(status, 200);
 }

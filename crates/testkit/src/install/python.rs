@@ -21,11 +21,18 @@ pub fn python_bindu() -> Option<PathBuf> {
         assert!(std::env::var_os("CI").is_none(), "Python Bindu's tests need Python 3.12 or later");
         return None;
     };
-    let place = installed(&format!("python-bindu-{PYTHON_BINDU}"), "installing Python Bindu (126 packages)", |to| {
-        run(Command::new(&python).args(["-m", "venv", "--copies"]).arg(to.join("venv")));
-        let pip = to.join("venv/bin/python");
-        run(Command::new(pip).args(["-m", "pip", "install", "--quiet", &format!("bindu=={PYTHON_BINDU}")]));
-    });
+    let place =
+        installed(&format!("python-bindu-{PYTHON_BINDU}"), "installing Python Bindu (126 packages)", |to| {
+            run(Command::new(&python).args(["-m", "venv", "--copies"]).arg(to.join("venv")));
+            let pip = to.join("venv/bin/python");
+            run(Command::new(pip).args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                &format!("bindu=={PYTHON_BINDU}"),
+            ]));
+        });
     Some(place.join("venv/bin/python"))
 }
 

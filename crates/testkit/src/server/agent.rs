@@ -36,7 +36,12 @@ impl AgentSetup {
         let mut environment = BTreeMap::new();
         environment.insert("BINDU_PORT".to_owned(), crate::ports::free_pair().to_string());
         environment.insert("RUST_LOG".to_owned(), "info,bindu=debug,bindu_keeper=debug".to_owned());
-        Self { binary: binary.into(), directory: directory.to_owned(), arguments: vec!["run".to_owned()], environment }
+        Self {
+            binary: binary.into(),
+            directory: directory.to_owned(),
+            arguments: vec!["run".to_owned()],
+            environment,
+        }
     }
 
     /// Sets a variable.
@@ -140,8 +145,12 @@ impl AgentSetup {
     /// Where it doesn't end within a minute and a half.
     #[must_use]
     pub fn output(&self) -> (i32, String, String) {
-        let mut child =
-            self.process().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program can be started");
+        let mut child = self
+            .process()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program can be started");
         let begun = Instant::now();
         while child.try_wait().expect("its state can be asked for").is_none() {
             if begun.elapsed() > Duration::from_secs(90) {
@@ -181,7 +190,8 @@ impl AgentProcess {
     /// # Panics
     /// Where it can't be waited for.
     pub fn terminate(&mut self) -> ExitStatus {
-        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        let pid =
+            i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         self.child.wait().expect("a child can be waited for")
     }

@@ -81,8 +81,12 @@ impl Hydra {
     /// The settings of an agent that uses this Hydra.
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
-        [("AUTH__ENABLED", "true"), ("HYDRA__ADMIN_URL", &self.admin_url), ("HYDRA__PUBLIC_URL", &self.public_url)]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec()
+        [
+            ("AUTH__ENABLED", "true"),
+            ("HYDRA__ADMIN_URL", &self.admin_url),
+            ("HYDRA__PUBLIC_URL", &self.public_url),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
     }
 }

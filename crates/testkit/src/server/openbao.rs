@@ -50,7 +50,8 @@ impl OpenBao {
     /// Sends a request with a token.
     pub async fn call_as(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> http::Answer {
         let method = method.parse().expect("a method");
-        let request = http::client().request(method, format!("{}/v1/{path}", self.url)).header("X-Vault-Token", token);
+        let request =
+            http::client().request(method, format!("{}/v1/{path}", self.url)).header("X-Vault-Token", token);
         let request = match body {
             Some(body) => request.body(body.to_string()),
             None => request,
@@ -61,19 +62,23 @@ impl OpenBao {
     /// The current version of a record and its fields.
     pub async fn record(&self, path: &str) -> Option<(u64, Value)> {
         let (status, body) = self.call("GET", &format!("secret/data/bindu/{path}"), None).await;
-        (status == 200).then(|| (body["data"]["metadata"]["version"].as_u64().unwrap_or(0), body["data"]["data"].clone()))
+        (status == 200).then(|| {
+            (body["data"]["metadata"]["version"].as_u64().unwrap_or(0), body["data"]["data"].clone())
+        })
     }
 
     /// Writes a record as Python Bindu does, without looking.
     pub async fn put(&self, path: &str, fields: &Value) {
-        let (status, body) = self.call("POST", &format!("secret/data/bindu/{path}"), Some(json!({"data": fields}))).await;
+        let (status, body) =
+            self.call("POST", &format!("secret/data/bindu/{path}"), Some(json!({"data": fields}))).await;
         assert_eq!(status, 200, "{body}");
     }
 
     /// Makes a policy and a token that has it alone.
     pub async fn token_with(&self, policy: &str) -> String {
         let name = format!("p{:016x}", rand::random::<u64>());
-        let (status, body) = self.call("POST", &format!("sys/policies/acl/{name}"), Some(json!({"policy": policy}))).await;
+        let (status, body) =
+            self.call("POST", &format!("sys/policies/acl/{name}"), Some(json!({"policy": policy}))).await;
         assert_eq!(status, 204, "{body}");
         let (status, body) = self.call("POST", "auth/token/create", Some(json!({"policies": [name]}))).await;
         assert_eq!(status, 200, "{body}");

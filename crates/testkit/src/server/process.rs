@@ -15,7 +15,12 @@ pub(crate) struct ServerProcess {
 
 impl ServerProcess {
     /// Starts a program; what it says goes to `log`.
-    pub(crate) fn start(program: &Path, arguments: &[String], environment: &[(&str, &str)], log: &Path) -> Self {
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[String],
+        environment: &[(&str, &str)],
+        log: &Path,
+    ) -> Self {
         let log = File::create(log).expect("a log file in a temporary directory");
         let script = "\"$@\" & server=$!; trap 'kill -9 $server' EXIT; read -r _";
         let keeper = Command::new("sh")

@@ -21,7 +21,12 @@ pub struct PythonBindu {
 
 impl PythonBindu {
     /// Starts an agent in a directory; `None` where there is no Python for it.
-    pub async fn start(directory: &Path, author: &str, name: &str, environment: &[(String, String)]) -> Option<Self> {
+    pub async fn start(
+        directory: &Path,
+        author: &str,
+        name: &str,
+        environment: &[(String, String)],
+    ) -> Option<Self> {
         let python = install::python_bindu()?;
         let port = ports::free_pair();
         std::fs::copy(script("agent.py"), directory.join("agent.py")).expect("a script can be copied");
@@ -39,8 +44,8 @@ impl PythonBindu {
         let pid_file = directory.join("pid");
         // It works in its current directory, and says its process id for whoever measures its memory.
         let line = "cd \"$1\" && echo $$ > pid && exec \"$2\" agent.py";
-        let arguments =
-            ["-c", line, "sh", &directory.display().to_string(), &python.display().to_string()].map(str::to_owned);
+        let arguments = ["-c", line, "sh", &directory.display().to_string(), &python.display().to_string()]
+            .map(str::to_owned);
         let begun = Instant::now();
         let process = ServerProcess::start(Path::new("sh"), &arguments, &variables, &log);
         let url = format!("http://127.0.0.1:{port}");
@@ -70,9 +75,13 @@ pub async fn run_script(name: &str, arguments: &[&str], input: &str) -> Option<S
     std::fs::write(&stdin, input).expect("a file in a temporary directory");
     let mut command = Command::new(python);
     command.arg(script(name)).args(arguments).current_dir(scratch.path()).env("TELEMETRY_ENABLED", "false");
-    command.stdin(std::fs::File::open(&stdin).expect("it was just written")).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(std::fs::File::open(&stdin).expect("it was just written"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // Elsewhere than on the runtime's own threads: a script takes seconds, and may call a server of this test's.
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("Python runs");
+    let output =
+        tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("Python runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{name}: {text}\n{}", String::from_utf8_lossy(&output.stderr));
     Some(text.trim().lines().last().unwrap_or_default().to_owned())

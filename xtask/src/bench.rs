@@ -1,0 +1,153 @@
+//! `cargo xtask bench start`: spawn to the first 200 of `/health`, and memory after it, ours and Python Bindu's in turn,
+//! on the same servers, in one run.
+
+use bindu_testkit::{AgentSetup, Hydra, OpenBao, PythonBindu, http, proxy::Proxy, server::resident_kib};
+use clap::Subcommand;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+/// Rounds of each; the first of each warms the caches up and is left out.
+const ROUNDS: usize = 6;
+
+const AUTHOR: &str = "bench@example.com";
+
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// Spawn to ready, and memory after it, with and without Vault and Hydra
+    Start,
+}
+
+/// Times in milliseconds and memory in KiB, one of each a round.
+#[derive(Default)]
+struct Sample {
+    milliseconds: Vec<f64>,
+    kib: Vec<f64>,
+}
+
+pub(crate) async fn run(bench: Bench) -> bool {
+    let Bench::Start = bench;
+    let binary = crate::release_binary();
+    let (bao, hydra) = (OpenBao::start().await, Hydra::start().await);
+    println!(
+        "spawn to the first 200 of /health, and resident memory after it; median (min-max) of {} rounds\n",
+        ROUNDS - 1
+    );
+    println!("{:34}{:>24}{:>26}{:>9}", "", "ours", "Python Bindu", "ratio");
+    for (what, name, with_servers, kept) in [
+        ("alone, kept disk", "Alone", false, true),
+        ("Vault and Hydra, kept disk", "Kept", true, true),
+        ("Vault and Hydra, empty disk", "Restored", true, false),
+    ] {
+        let environment: Vec<(String, String)> = if with_servers {
+            let vault = [("VAULT__ENABLED", "true"), ("VAULT__URL", &bao.url), ("VAULT__TOKEN", &bao.token)];
+            vault
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into_iter()
+                .chain(hydra.environment())
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let (ours_disk, theirs_disk) =
+            (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let (mut ours, mut theirs) = (Sample::default(), Sample::default());
+        for round in 0..ROUNDS {
+            for disk in [&ours_disk, &theirs_disk].into_iter().filter(|_| !kept) {
+                let _ = std::fs::remove_dir_all(disk.path().join(".bindu"));
+            }
+            let setup = AgentSetup::new(&binary, ours_disk.path()).named(AUTHOR, &format!("{name} Ours"));
+            let setup = setup.set_all(environment.clone()).set("RUST_LOG", "warn");
+            let agent = setup.start().await;
+            let sample = (agent.start, memory(agent.pid()).await);
+            agent.kill();
+            if round > 0 {
+                ours.add(sample);
+            }
+            let agent =
+                PythonBindu::start(theirs_disk.path(), AUTHOR, &format!("{name} Theirs"), &environment).await;
+            if let Some(agent) = agent {
+                let sample = (agent.start, memory(agent.pid()).await);
+                if round > 0 {
+                    theirs.add(sample);
+                }
+            }
+        }
+        row(what, "ms", &ours.milliseconds, &theirs.milliseconds);
+        row("", "MiB", &mebi(&ours.kib), &mebi(&theirs.kib));
+    }
+    latency(&binary, &bao, &hydra).await;
+    true
+}
+
+/// How much longer a warm start takes with 50 ms of latency each way: one round trip, not a chain.
+async fn latency(binary: &Path, bao: &OpenBao, hydra: &Hydra) {
+    let (vault, admin) = (Proxy::start(&bao.url).await, Proxy::start(&hydra.admin_url).await);
+    let disk = tempfile::tempdir().expect("a directory");
+    let setup = AgentSetup::new(binary, disk.path())
+        .named(AUTHOR, "Latency")
+        .vault(bao)
+        .set_all(hydra.environment())
+        .set("VAULT__URL", &vault.url)
+        .set("HYDRA__ADMIN_URL", &admin.url)
+        .set("RUST_LOG", "warn");
+    let agent = setup.start().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    agent.kill();
+    let mut medians = Vec::new();
+    for each_way in [Duration::ZERO, Duration::from_millis(50)] {
+        vault.delay(each_way);
+        admin.delay(each_way);
+        let mut sample = Sample::default();
+        for _ in 0..ROUNDS {
+            let agent = setup.start().await;
+            sample.milliseconds.push(agent.start.as_secs_f64() * 1000.0);
+            agent.kill();
+        }
+        medians.push(median(&sample.milliseconds));
+    }
+    let [without, with] = medians.as_slice() else { return };
+    println!(
+        "\na warm start with 50 ms of latency each way takes {:.0} ms longer ({without:.0} -> {with:.0})",
+        with - without
+    );
+}
+
+/// Memory once the first work after listening is done.
+async fn memory(pid: u32) -> u64 {
+    let begun = Instant::now();
+    http::eventually("half a second", async || (begun.elapsed() > Duration::from_millis(500)).then_some(()))
+        .await;
+    resident_kib(pid).unwrap_or_default()
+}
+
+impl Sample {
+    fn add(&mut self, (start, kib): (Duration, u64)) {
+        self.milliseconds.push(start.as_secs_f64() * 1000.0);
+        self.kib.push(kib as f64);
+    }
+}
+
+fn mebi(kib: &[f64]) -> Vec<f64> {
+    kib.iter().map(|kib| kib / 1024.0).collect()
+}
+
+fn row(what: &str, unit: &str, ours: &[f64], theirs: &[f64]) {
+    let show = |values: &[f64]| match (
+        values.iter().copied().reduce(f64::min),
+        values.iter().copied().reduce(f64::max),
+    ) {
+        (Some(least), Some(most)) => format!("{:.1} ({least:.1}-{most:.1}) {unit}", median(values)),
+        _ => "skipped".to_owned(),
+    };
+    let ratio =
+        if theirs.is_empty() { String::new() } else { format!("{:.0}x", median(theirs) / median(ours)) };
+    println!("{what:34}{:>24}{:>26}{ratio:>9}", show(ours), show(theirs));
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}

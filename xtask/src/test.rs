@@ -1,0 +1,48 @@
+//! `cargo xtask test`: everything that must hold, one step after the other; the first that fails ends it.
+
+use std::{path::Path, process::Command, time::Instant};
+
+/// A step: its name, its program, the arguments, the environment.
+type Step<'a> = (&'a str, &'a Path, &'a [&'a str], &'a [(&'a str, &'a str)]);
+
+/// Runs all steps; whether all went well.
+pub(crate) fn run() -> bool {
+    bindu_testkit::install::all();
+    let deny = bindu_testkit::install::cargo_deny();
+    let cargo = Path::new(env!("CARGO"));
+    let steps: [Step<'_>; 7] = [
+        ("formatting", cargo, &["fmt", "--all", "--check"], &[]),
+        (
+            "licences, bans, sources",
+            &deny,
+            &["--offline", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"],
+            &[],
+        ),
+        (
+            "lints",
+            cargo,
+            &["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"],
+            &[],
+        ),
+        (
+            "documentation",
+            cargo,
+            &["doc", "--quiet", "--workspace", "--no-deps", "--locked"],
+            &[("RUSTDOCFLAGS", "-D warnings")],
+        ),
+        ("tests", cargo, &["test", "--workspace", "--locked", "--no-fail-fast"], &[]),
+        ("examples", cargo, &["build", "--quiet", "--locked", "--package", "bindu", "--examples"], &[]),
+        ("demo", cargo, &["xtask", "demo"], &[]),
+    ];
+    for (name, program, arguments, environment) in steps {
+        let begun = Instant::now();
+        println!("== {name}");
+        let status = Command::new(program).args(arguments).envs(environment.iter().copied()).status();
+        if !status.is_ok_and(|status| status.success()) {
+            println!("== {name}: FAILED");
+            return false;
+        }
+        println!("== {name}: good ({} s)", begun.elapsed().as_secs());
+    }
+    true
+}
