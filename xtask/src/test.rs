@@ -10,13 +10,16 @@ pub(crate) fn run() -> bool {
     bindu_testkit::install::all();
     let deny = bindu_testkit::install::cargo_deny();
     let cargo = Path::new(env!("CARGO"));
+    let stand_in = bindu_testkit::install::source_tree().join("testing/deny/cargo");
+    let stand_in = stand_in.to_str().expect("a source tree with a path in UTF-8");
+    let deny_environment = [("CARGO", stand_in), ("REAL_CARGO", env!("CARGO"))];
     let steps: [Step<'_>; 7] = [
         ("formatting", cargo, &["fmt", "--all", "--check"], &[]),
         (
             "licences, bans, sources",
             &deny,
-            &["--offline", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"],
-            &[],
+            &["--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"],
+            &deny_environment,
         ),
         (
             "lints",
