@@ -2,7 +2,7 @@
 
 mod command;
 
-use bindu::report;
+use bindu::{ExitClass, report};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -35,6 +35,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A panic is a bug of ours; its message is on stderr already.
+    std::panic::catch_unwind(run).unwrap_or(ExitCode::from(ExitClass::Bug.code()))
+}
+
+fn run() -> ExitCode {
     // clap's own code for a wrong usage is 2; ours is 64.
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

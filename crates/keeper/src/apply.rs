@@ -29,7 +29,9 @@ impl Keeper {
         match (plan.step, store_key, local_key) {
             (Step::UseLocal, store_key, Some(local)) => {
                 let source = if plan.sure { Source::Store } else { Source::Directory };
-                let version = store_key.as_ref().and_then(|key| key.version).filter(|_| plan.sure);
+                // Not sure: what the disk remembers goes on counting, so that a foreign key is known as one later.
+                let stored = store_key.as_ref().and_then(|key| key.version).filter(|_| plan.sure);
+                let version = stored.or(local.version);
                 let (created_at, replaces) =
                     store_key.map(|key| (key.created_at, key.replaces)).unwrap_or_default();
                 let found = FoundKey { created_at: created_at.or(local.created_at), replaces, ..local };

@@ -22,6 +22,15 @@ const MOST_STEPS: usize = 16;
 /// How long the loser of a fence waits before it observes again, at least and at most.
 const FENCE_PAUSE: (f64, f64) = (1.0, 3.0);
 
+/// What may be done beyond repairs.
+#[derive(Debug, Clone)]
+pub(crate) struct Occasion {
+    /// Consent; at a start only.
+    pub(crate) take_over: TakeOver,
+    /// Whether name, scopes and URL are written: until they have been once, not every minute.
+    pub(crate) describe: bool,
+}
+
 /// What became of the client.
 #[derive(Debug)]
 pub(crate) struct Settled {
@@ -47,6 +56,7 @@ struct Work<'a> {
     secret: Secret,
     fenced: bool,
     repairs: usize,
+    describe: bool,
 }
 
 impl Keeper {
@@ -56,14 +66,22 @@ impl Keeper {
         identity: &Identity,
         sure: bool,
         observation: ClientObservation,
-        take_over: &TakeOver,
+        occasion: &Occasion,
     ) -> Settled {
         let Some((hydra, profile)) = &self.hydra else {
             return Settled { reason: None, repairs: 0, observation };
         };
-        let policy = ClientPolicy { auto_register: profile.auto_register, take_over: take_over.clone() };
-        let mut work =
-            Work { identity, sure, seen: observation, secret: Secret::Untested, fenced: false, repairs: 0 };
+        let policy =
+            ClientPolicy { auto_register: profile.auto_register, take_over: occasion.take_over.clone() };
+        let mut work = Work {
+            identity,
+            sure,
+            seen: observation,
+            secret: Secret::Untested,
+            fenced: false,
+            repairs: 0,
+            describe: occasion.describe,
+        };
         for _ in 0..MOST_STEPS {
             let step = client::plan(&self.client_seen(&work), &policy);
             tracing::debug!(?step, "planned for the client");
@@ -92,7 +110,7 @@ impl Keeper {
             secret: work.secret,
             sure: work.sure,
             fenced: work.fenced,
-            description_differs: !self.description(&work.seen).is_empty(),
+            description_differs: work.describe && !self.description(&work.seen).is_empty(),
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::{
     HeldIdentity, Keeper, Reason,
     apply::Applied,
-    client::Settled,
+    client::{Occasion, Settled},
     observe::{ClientObservation, FoundKey, Patience},
     plan::{
         TakeOver,
@@ -39,6 +39,8 @@ struct Memory {
     /// The last key observation and since when it has been the same.
     doubt: Option<(keys::Observed, Instant)>,
     repairs: VecDeque<Instant>,
+    /// Whether name, scopes and URL have been compared since the start.
+    described: bool,
 }
 
 impl Keeper {
@@ -50,13 +52,14 @@ impl Keeper {
         shutdown: impl Future<Output = ()>,
     ) {
         tokio::pin!(shutdown);
-        let mut memory = Memory { sure: started.sure, doubt: None, repairs: VecDeque::new() };
+        let mut memory =
+            Memory { sure: started.sure, doubt: None, repairs: VecDeque::new(), described: false };
         // What the start has seen of the client needs no second look.
         let mut first = started.client;
         let mut retry = FIRST_RETRY;
         let mut pending = match first.take() {
             Some(client) if memory.sure => {
-                self.reconcile_client(&held, client, &mut memory, &self.policy.take_over).await
+                self.reconcile_client(&held, client, &mut memory, self.policy.take_over.clone()).await
             }
             Some(_) => true,
             // A FileStore alone changes only if somebody changes the files.
@@ -126,7 +129,7 @@ impl Keeper {
         }
         let client_pending = match &self.hydra {
             None => false,
-            Some(_) => self.reconcile_client(held, client, memory, &TakeOver::No).await,
+            Some(_) => self.reconcile_client(held, client, memory, TakeOver::No).await,
         };
         keys_pending || client_pending
     }
@@ -137,14 +140,16 @@ impl Keeper {
         held: &HeldIdentity,
         client: ClientObservation,
         memory: &mut Memory,
-        take_over: &TakeOver,
+        take_over: TakeOver,
     ) -> bool {
         let now = Instant::now();
         memory.repairs.retain(|repair| now.duration_since(*repair) < REPAIR_WINDOW);
         let contested = memory.repairs.len() > MOST_REPAIRS;
         let sure = memory.sure && !contested;
+        let occasion = Occasion { take_over, describe: !memory.described };
         let Settled { reason, repairs, .. } =
-            self.settle_client(&held.current(), sure, client, take_over).await;
+            self.settle_client(&held.current(), sure, client, &occasion).await;
+        memory.described |= reason.is_none();
         memory.repairs.extend(std::iter::repeat_n(now, repairs));
         let reason = if contested && reason.is_some() { Some(Reason::ContestedClient) } else { reason };
         self.status.update(|state| state.client = reason);

@@ -3,6 +3,7 @@
 use crate::{
     ExitClass, HeldIdentity, Keeper, Refusal,
     apply::{Applied, is_local, may_pass},
+    client::Occasion,
     observe::{ClientObservation, KeyObservation, Patience},
     plan::keys::{self, HydraNames, Local, Plan, Row, Step, Store},
 };
@@ -122,7 +123,8 @@ impl Keeper {
             return Started { held, sure, client: Some(client) };
         }
         let identity = held.current();
-        let work = self.settle_client(&identity, sure, client, &self.policy.take_over);
+        let occasion = Occasion { take_over: self.policy.take_over.clone(), describe: true };
+        let work = self.settle_client(&identity, sure, client, &occasion);
         let client = match tokio::time::timeout(SHORT_WAIT, work).await {
             Ok(settled) => {
                 self.status.update(|state| state.client = settled.reason);

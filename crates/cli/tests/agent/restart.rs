@@ -124,6 +124,11 @@ async fn without_a_store_the_disk_keeps_the_key() {
     assert!(agent.terminate().success(), "a SIGTERM ends it well");
     let agent = setup.start().await;
     assert_eq!(public_key(&agent.url, &did).await, key);
+    let private_pem = disk.path().join(".bindu/private.pem");
+    match std::process::Command::new("openssl").args(["pkey", "-noout", "-in"]).arg(&private_pem).status() {
+        Ok(status) => assert!(status.success(), "OpenSSL reads the key"),
+        Err(_) => eprintln!("skipped: OpenSSL is not there to read the key"),
+    }
     // A crash of Python Bindu leaves an empty public.pem, on which it never starts again.
     agent.kill();
     std::fs::write(disk.path().join(".bindu/public.pem"), "").unwrap();

@@ -127,6 +127,94 @@ async fn a_foreign_key_in_the_store_is_not_followed() {
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 2, "and nothing is written");
 }
 
+/// Started from disk alone, the agent remembers that its key was acknowledged: the store's foreign one is not followed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key_that_comes_during_an_outage_is_not_followed() {
+    let names = names("Foreign Later");
+    let disk = tempfile::tempdir().unwrap();
+    let first = with_vault(disk.path(), &names).await.start().await;
+    let key = public_key(&first.url, &names.did).await;
+    first.kill();
+    let proxy = Proxy::start(&bao().await.url).await;
+    proxy.script(|_, _| Fault::Answer(503, "application/json", "{\"errors\":[\"Vault is sealed\"]}"));
+    let agent = with_vault(disk.path(), &names).await.set("VAULT__URL", &proxy.url).start().await;
+    degraded(&agent.url, "store_unavailable").await;
+    let rogue = tempfile::tempdir().unwrap();
+    crate::agent(rogue.path()).named(AUTHOR, &names.name).start().await.kill();
+    let pem = |file: &str| std::fs::read_to_string(rogue.path().join(".bindu").join(file)).unwrap();
+    let record =
+        json!({"private_key": pem("private.pem"), "public_key": pem("public.pem"), "did": names.did});
+    bao().await.put(&names.keys_path(), &record).await;
+    proxy.script(|_, _| Fault::None);
+    degraded(&agent.url, "foreign").await;
+    assert_eq!(public_key(&agent.url, &names.did).await, key);
+    assert_eq!(
+        bao().await.record(&names.keys_path()).await.expect("keys"),
+        (2, record),
+        "and nothing is written"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_mount_ends_at_once() {
+    let names = names("Wrong Mount");
+    let disk = tempfile::tempdir().unwrap();
+    let begun = std::time::Instant::now();
+    let setup = with_vault(disk.path(), &names).await.set("VAULT__MOUNT", "nowhere");
+    assert_refused(setup.output(), 1, &["mount", "VAULT__MOUNT"]);
+    assert!(begun.elapsed().as_secs() < 30, "waiting does not mend it");
+}
+
+/// A name that makes no valid DID is refused for a new identity only.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_of_python_bindus_under_a_bad_name_is_loaded() {
+    let (donor, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    agent(donor.path()).start().await.kill();
+    std::fs::create_dir(disk.path().join(".bindu")).unwrap();
+    for file in ["private.pem", "public.pem"] {
+        std::fs::copy(donor.path().join(".bindu").join(file), disk.path().join(".bindu").join(file)).unwrap();
+    }
+    let agent =
+        agent(disk.path()).named(AUTHOR, "A&B#1 a/b").set_all(hydra().await.environment()).start().await;
+    degraded(&agent.url, "client_unaddressable").await;
+    let (_, card) = http::get(&format!("{}/.well-known/agent.json", agent.url)).await;
+    let did = card["capabilities"]["extensions"][0]["uri"].as_str().expect("a DID").to_owned();
+    assert!(did.contains("a&b#1_a/b"), "{did}");
+}
+
+/// Everything at its loudest, in a good start and in a bad one.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_a_log() {
+    let names = names("Canary");
+    let disk = tempfile::tempdir().unwrap();
+    let setup =
+        with_vault(disk.path(), &names).await.set_all(hydra().await.environment()).set("RUST_LOG", "trace");
+    let agent = setup.start().await;
+    healthy(&agent.url).await;
+    let (_, keys) = bao().await.record(&names.keys_path()).await.expect("keys");
+    let (_, credentials) = bao().await.record(&names.credentials_path()).await.expect("credentials");
+    let key =
+        keys["private_key"].as_str().expect("a PEM").lines().nth(1).expect("its second line").to_owned();
+    let secret = credentials["client_secret"].as_str().expect("a secret").to_owned();
+    let (_, metrics) = http::get(&format!("{}/metrics", agent.url)).await;
+    let (_, health) = http::get(&format!("{}/health", agent.url)).await;
+    let mut said = vec![agent.log(), metrics.to_string(), health.to_string()];
+    assert!(said[0].len() > 10_000, "it was loud");
+    agent.kill();
+    let mut broken = keys.clone();
+    broken["public_key"] = json!("none");
+    bao().await.put(&names.keys_path(), &broken).await;
+    std::fs::remove_dir_all(disk.path().join(".bindu")).unwrap();
+    let (code, stdout, stderr) = setup.output();
+    assert_eq!(code, 1, "{stderr}");
+    said.extend([stdout, stderr]);
+    for canary in [&key, &secret, &bao().await.token] {
+        for text in &said {
+            assert!(!text.contains(canary.as_str()), "a secret was said");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_record_refuses_and_is_left_as_it_is() {
     let names = names("Malformed");
