@@ -18,7 +18,7 @@ pub(crate) fn run() -> bool {
         (
             "licences, bans, sources",
             &deny,
-            &["--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"],
+            &["-L", "error", "--locked", "check", "--hide-inclusion-graph", "licenses", "bans", "sources"],
             &deny_environment,
         ),
         (

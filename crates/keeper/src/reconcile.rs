@@ -54,15 +54,14 @@ impl Keeper {
         tokio::pin!(shutdown);
         let mut memory =
             Memory { sure: started.sure, doubt: None, repairs: VecDeque::new(), described: false };
-        // What the start has seen of the client needs no second look.
-        let mut first = started.client;
         let mut retry = FIRST_RETRY;
-        let mut pending = match first.take() {
+        let mut pending = match started.client {
+            // What the start has seen needs no second look, except at a Hydra that it did not wait for.
             Some(client) if memory.sure => {
+                let client = self.ask_hydra_again(client).await;
                 self.reconcile_client(&held, client, &mut memory, self.policy.take_over.clone()).await
             }
             Some(_) => true,
-            // A FileStore alone changes only if somebody changes the files.
             None => self.hydra.is_some() || !memory.sure,
         };
         loop {
@@ -84,6 +83,14 @@ impl Keeper {
             };
             self.status.update(|state| if pending { state.passes.1 += 1 } else { state.passes.0 += 1 });
         }
+    }
+
+    async fn ask_hydra_again(&self, mut client: ClientObservation) -> ClientObservation {
+        if let (None, Some((hydra, _)), true) = (&client.hydra, &self.hydra, self.agent.did.is_addressable())
+        {
+            client.hydra = tokio::time::timeout(PATIENCE.hydra, hydra.client(&self.agent.did)).await.ok();
+        }
+        client
     }
 
     /// One pass; whether something is left to do or down.

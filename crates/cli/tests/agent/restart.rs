@@ -165,3 +165,24 @@ async fn replicas_that_start_at_once_are_one_agent() {
         hydra().await.token(&names.did, credentials["client_secret"].as_str().expect("a secret")).await;
     assert_eq!(status, 200);
 }
+
+/// A start with a key on disk does not wait for Hydra, and what it has read of the store is not read again for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_hydra_costs_a_warm_start_nothing() {
+    let names = names("Slow Hydra");
+    let disk = tempfile::tempdir().unwrap();
+    let agent = full(disk.path(), &names).await.start().await;
+    healthy(&agent.url).await;
+    agent.kill();
+    let vault = Proxy::start(&bao().await.url).await;
+    let admin = Proxy::start(&hydra().await.admin_url).await;
+    admin.delay(Duration::from_secs(3));
+    let setup =
+        full(disk.path(), &names).await.set("VAULT__URL", &vault.url).set("HYDRA__ADMIN_URL", &admin.url);
+    let agent = setup.start().await;
+    assert!(agent.start < Duration::from_secs(3), "it has waited for Hydra: {:?}", agent.start);
+    healthy(&agent.url).await;
+    let seen = vault.take_seen();
+    assert!(seen.len() <= 3 && seen.iter().all(|seen| seen.method == "GET"), "{seen:?}");
+    assert!(!agent.log().contains("\"degraded\""), "nothing was wrong:\n{}", agent.log());
+}
