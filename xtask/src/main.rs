@@ -8,6 +8,7 @@
 
 mod bench;
 mod demo;
+mod readme;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Chore {
     Test,
     /// Kill an agent, wipe its disk, start it again: the same agent comes back
     Demo,
+    /// Run the README's quick start word for word
+    Readme,
     /// Measure, beside Python Bindu, in one run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         }
         Chore::Test => test::run(),
         Chore::Demo => on_runtime(demo::run()),
+        Chore::Readme => on_runtime(readme::run()),
         Chore::Bench(bench) => on_runtime(bench::run(bench)),
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -13,7 +13,7 @@ pub(crate) fn run() -> bool {
     let stand_in = bindu_testkit::install::source_tree().join("testing/deny/cargo");
     let stand_in = stand_in.to_str().expect("a source tree with a path in UTF-8");
     let deny_environment = [("CARGO", stand_in), ("REAL_CARGO", env!("CARGO"))];
-    let steps: [Step<'_>; 7] = [
+    let steps: [Step<'_>; 8] = [
         ("formatting", cargo, &["fmt", "--all", "--check"], &[]),
         (
             "licences, bans, sources",
@@ -36,6 +36,7 @@ pub(crate) fn run() -> bool {
         ("tests", cargo, &["test", "--workspace", "--locked", "--no-fail-fast"], &[]),
         ("examples", cargo, &["build", "--quiet", "--locked", "--package", "bindu", "--examples"], &[]),
         ("demo", cargo, &["xtask", "demo"], &[]),
+        ("the README's quick start", cargo, &["xtask", "readme"], &[]),
     ];
     for (name, program, arguments, environment) in steps {
         let begun = Instant::now();
