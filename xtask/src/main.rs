@@ -13,7 +13,7 @@ mod test;
 
 use clap::{Parser, Subcommand};
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
@@ -58,10 +58,24 @@ fn on_runtime(chore: impl Future<Output = bool>) -> bool {
     tokio::runtime::Runtime::new().expect("the system has threads to give").block_on(chore)
 }
 
+/// A program, without what `cargo run` has set for this one: build scripts watch those variables, and would run again
+/// at each change between a command under `cargo xtask` and the same command by hand.
+fn program(path: &Path) -> Command {
+    let mut command = Command::new(path);
+    for (name, _) in std::env::vars_os() {
+        let is_of_this_run =
+            ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix));
+        if is_of_this_run {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
 /// Builds the `bindu` program for release, and says where it is.
 fn release_binary() -> PathBuf {
     eprintln!("building bindu for release ...");
-    let status = Command::new(env!("CARGO"))
+    let status = program(Path::new(env!("CARGO")))
         .args(["build", "--quiet", "--release", "--package", "bindu-cli"])
         .status();
     assert!(status.is_ok_and(|status| status.success()), "the release build fails");

@@ -3,6 +3,7 @@
 use bindu_testkit::{http, install::source_tree};
 use std::{
     os::unix::process::CommandExt as _,
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -18,8 +19,10 @@ pub(crate) async fn run() -> bool {
         return false;
     };
     let data = tempfile::tempdir().expect("a temporary directory");
+    // Built before, so that what is waited for below is a start and not a compiler.
+    crate::release_binary();
     let shell = |script: &str| {
-        let mut command = Command::new("sh");
+        let mut command = crate::program(Path::new("sh"));
         command
             .args(["-ec", script])
             .current_dir(source_tree())

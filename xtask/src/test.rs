@@ -1,6 +1,6 @@
 //! `cargo xtask test`: everything that must hold, one step after the other; the first that fails ends it.
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{path::Path, time::Instant};
 
 /// A step: its name, its program, the arguments, the environment.
 type Step<'a> = (&'a str, &'a Path, &'a [&'a str], &'a [(&'a str, &'a str)]);
@@ -41,7 +41,7 @@ pub(crate) fn run() -> bool {
     for (name, program, arguments, environment) in steps {
         let begun = Instant::now();
         println!("== {name}");
-        let status = Command::new(program).args(arguments).envs(environment.iter().copied()).status();
+        let status = crate::program(program).args(arguments).envs(environment.iter().copied()).status();
         if !status.is_ok_and(|status| status.success()) {
             println!("== {name}: FAILED");
             return false;

@@ -127,7 +127,7 @@ impl Metrics {
         registry.register("bindu_identity_info", "The identity in use", metrics.identity.clone());
         registry.register(
             "bindu_start_duration_seconds",
-            "From the process's start to listening",
+            "From reserving the port to listening",
             metrics.start_duration.clone(),
         );
         metrics.registry = registry;

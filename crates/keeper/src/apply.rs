@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub(crate) enum Applied {
     /// This identity is held.
     Held(Box<Identity>),
+    /// The local key is held, and could not be written to the store for this reason: not sure.
+    FromDisk(Box<Identity>, Reason),
     /// Something else was there: observe again. What the store said, if it said anything.
     LookAgain(Option<WriteError>),
 }
@@ -34,7 +36,12 @@ impl Keeper {
                 let version = stored.or(local.version);
                 let (created_at, replaces) =
                     store_key.map(|key| (key.created_at, key.replaces)).unwrap_or_default();
-                let found = FoundKey { created_at: created_at.or(local.created_at), replaces, ..local };
+                let found = FoundKey {
+                    created_at: created_at.or(local.created_at),
+                    replaces,
+                    provisional: local.provisional && !plan.sure,
+                    ..local
+                };
                 if plan.sure {
                     self.remember(&found, version, false);
                 } else if found.public_is_lost {
@@ -47,13 +54,22 @@ impl Keeper {
                 let version = stored.version;
                 Applied::Held(Box::new(self.identity(stored, version, Source::Store)))
             }
-            (Step::BackUp { over }, _, Some(local)) => self.write(local, over, Source::Store).await,
+            (Step::BackUp { over }, _, Some(local)) => {
+                let (version, from_disk) = (local.version, local.clone());
+                let reason = match self.write(local, over, Source::Store).await {
+                    Applied::LookAgain(Some(WriteError::Denied)) => Reason::StoreDenied,
+                    Applied::LookAgain(Some(WriteError::Unavailable(_))) => Reason::StoreUnavailable,
+                    other => return other,
+                };
+                Applied::FromDisk(Box::new(self.identity(from_disk, version, Source::Directory)), reason)
+            }
             (Step::Generate, ..) => match self.new_key() {
                 Some(new) => self.write(new, None, Source::Created).await,
                 None => Applied::LookAgain(None),
             },
             (Step::GenerateProvisional, ..) => match self.new_key() {
                 Some(new) => {
+                    let new = FoundKey { provisional: true, ..new };
                     self.put_on_disk_as(&new, None, true);
                     Applied::Held(Box::new(self.identity(new, None, Source::Created)))
                 }
@@ -78,7 +94,12 @@ impl Keeper {
         let written = self.store.write(&RecordName::Keys(self.agent.id), &record.to_fields(), expected).await;
         match written {
             Ok(version) => {
-                let found = FoundKey { created_at: Some(created_at), version: Some(version), ..found };
+                let found = FoundKey {
+                    created_at: Some(created_at),
+                    version: Some(version),
+                    provisional: false,
+                    ..found
+                };
                 tracing::info!(
                     key = %found.public_key().fingerprint(),
                     version,
@@ -107,6 +128,7 @@ impl Keeper {
             created_at: Some(crate::start::now()),
             version: None,
             replaces: Vec::new(),
+            provisional: false,
             public_is_lost: false,
         })
     }
@@ -120,6 +142,7 @@ impl Keeper {
             signing_key: found.signing_key,
             private_pem: found.private_pem,
             replaces: found.replaces,
+            provisional: found.provisional,
             version,
             source,
         }

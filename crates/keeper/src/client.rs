@@ -110,6 +110,7 @@ impl Keeper {
             secret: work.secret,
             sure: work.sure,
             fenced: work.fenced,
+            has_earlier_keys: work.identity.version.is_none_or(|version| version > 1),
             description_differs: work.describe && !self.description(&work.seen).is_empty(),
         }
     }
@@ -165,6 +166,7 @@ impl Keeper {
                 fields
                     .set("taken_over", fingerprint.map_or(client::NO_KEY.to_owned(), |key| key.to_string()));
                 tracing::warn!(
+                    target: "audit",
                     named = key.as_deref().unwrap_or("no key"),
                     "taking over the client, as was consented to"
                 );
@@ -176,7 +178,12 @@ impl Keeper {
                 if work.secret != Secret::Works {
                     patch.push(operation("/client_secret", record.client_secret.expose_secret()));
                 }
-                tracing::warn!(secret = work.secret != Secret::Works, "repairing the client in Hydra");
+                tracing::warn!(
+                    target: "audit",
+                    secret = work.secret != Secret::Works,
+                    named = ?self.client_in(&work.seen, work.identity),
+                    "repairing the client in Hydra"
+                );
                 self.patch(hydra, work, &patch).await?;
                 work.repairs += 1;
                 work.secret = Secret::Untested;

@@ -24,6 +24,8 @@ pub struct Identity {
     pub version: Option<Version>,
     /// The keys that this one rotates, newest first.
     pub replaces: Vec<Fingerprint>,
+    /// Whether it was made while the store could not be asked, and yields to the store's.
+    pub provisional: bool,
     /// Where this process has it from.
     pub source: Source,
 }

@@ -36,6 +36,8 @@ pub(crate) struct FoundKey {
     pub(crate) created_at: Option<String>,
     pub(crate) version: Option<Version>,
     pub(crate) replaces: Vec<Fingerprint>,
+    /// Made while the store could not be asked.
+    pub(crate) provisional: bool,
     /// `public.pem` is missing or holds something else.
     pub(crate) public_is_lost: bool,
 }
@@ -102,6 +104,7 @@ impl Keeper {
         let found = FoundKey {
             signing_key,
             private_pem,
+            provisional: identity.as_ref().is_some_and(|identity| identity.provisional),
             created_at: identity.and_then(|identity| identity.created_at),
             version: acknowledged,
             replaces: Vec::new(),
@@ -156,6 +159,7 @@ impl Keeper {
             hydra: self.hydra_names(hydra.as_ref()),
             running,
             seen_for: Duration::ZERO,
+            provisional: local_key.as_ref().is_some_and(|key| key.provisional),
             name_problem: self.agent.name.problem().map(|problem| problem.to_string()),
         };
         let (store, record, fields) = credentials_in(credentials, did);
@@ -227,6 +231,7 @@ impl Keeper {
             created_at: record.created_at,
             version: None,
             replaces: record.replaces,
+            provisional: false,
             public_is_lost: false,
         })
     }

@@ -102,6 +102,7 @@ impl Keeper {
             created_at: Some(identity.created_at.clone()),
             version: identity.version,
             replaces: identity.replaces.clone(),
+            provisional: identity.provisional,
             public_is_lost: false,
         };
         let seen = Local::Present { key: identity.public_key, acknowledged: identity.version };
@@ -113,27 +114,37 @@ impl Keeper {
         memory.doubt = Some((observation.seen.clone(), since));
         observation.seen.seen_for = since.elapsed();
         let plan = keys::plan(&observation.seen, &self.policy);
-        let keys_pending = match plan.step {
-            Step::LookAgain { .. } | Step::Refuse => true,
+        let (degraded, sure) = match plan.step {
             // Nobody generates in here: the table has no such row for a running agent.
-            Step::Generate | Step::GenerateProvisional => true,
+            Step::LookAgain { .. } | Step::Refuse | Step::Generate | Step::GenerateProvisional => {
+                return self.finish_pass(held, memory, client, true).await;
+            }
             // Nothing new: nothing is written, either.
-            Step::UseLocal if memory.sure == plan.sure => plan.degraded.is_some(),
+            Step::UseLocal if memory.sure == plan.sure => (plan.degraded, plan.sure),
             Step::UseLocal | Step::UseStore | Step::BackUp { .. } => {
                 match self.apply(&plan, observation).await {
                     Applied::Held(identity) => {
-                        tracing::info!(row = plan.row.explain(), "identity");
+                        tracing::info!(target: "audit", row = plan.row.explain(), "identity");
                         held.replace(*identity);
-                        plan.degraded.is_some()
+                        (plan.degraded, plan.sure)
                     }
-                    Applied::LookAgain(_) => true,
+                    Applied::FromDisk(_, reason) => (Some(reason), false),
+                    Applied::LookAgain(_) => return self.finish_pass(held, memory, client, true).await,
                 }
             }
         };
-        if !matches!(plan.step, Step::LookAgain { .. }) {
-            memory.sure = plan.sure;
-            self.status.update(|state| state.keys = plan.degraded);
-        }
+        memory.sure = sure;
+        self.status.update(|state| state.keys = degraded);
+        self.finish_pass(held, memory, client, degraded.is_some()).await
+    }
+
+    async fn finish_pass(
+        &self,
+        held: &HeldIdentity,
+        memory: &mut Memory,
+        client: ClientObservation,
+        keys_pending: bool,
+    ) -> bool {
         let client_pending = match &self.hydra {
             None => false,
             Some(_) => self.reconcile_client(held, client, memory, TakeOver::No).await,

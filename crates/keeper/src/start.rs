@@ -70,7 +70,8 @@ impl Keeper {
                     if Instant::now() >= deadline {
                         return Err(self.refusal(plan.row, &observation));
                     }
-                    tracing::warn!(outage = ?observation.outage.as_ref().map(|outage| outage.reason.label()), "waiting for the store");
+                    let detail = observation.outage.as_ref().map_or("", |outage| outage.detail.as_str());
+                    tracing::warn!(detail, "waiting for the store");
                     pause = self
                         .pause(
                             pause,
@@ -80,12 +81,18 @@ impl Keeper {
                         .await;
                 }
                 _ => {
+                    let detail = observation.outage.as_ref().map(|outage| outage.detail.clone());
                     let store_was_absent = observation.seen.store == Store::Absent;
                     match self.apply(&plan, observation).await {
                         Applied::Held(identity) => {
-                            tracing::info!(row = plan.row.explain(), "identity");
+                            tracing::info!(row = plan.row.explain(), detail, "identity");
                             self.status.update(|state| state.keys = plan.degraded);
                             return Ok(self.first_client_work(*identity, plan.sure, client).await);
+                        }
+                        Applied::FromDisk(identity, reason) => {
+                            tracing::info!(row = plan.row.explain(), "identity, from disk");
+                            self.status.update(|state| state.keys = Some(reason));
+                            return Ok(self.first_client_work(*identity, false, client).await);
                         }
                         Applied::LookAgain(error) => {
                             if let Some(refusal) =
@@ -314,21 +321,21 @@ impl Keeper {
         Refusal::new(
             ExitClass::Failed,
             "the store's mount is not there, or is not KV version 2; nothing was changed",
-            "check VAULT__MOUNT and VAULT_NAMESPACE, or make the mount: vault secrets enable -path=secret -version=2 kv",
+            "check VAULT__MOUNT and VAULT_NAMESPACE, or make the mount: vault secrets enable -path=MOUNT -version=2 kv",
         )
         .because(detail)
     }
 
     fn policy_hint(&self) -> String {
-        let keys = self.store.locate(&RecordName::Keys(self.agent.id));
-        let credentials = self.store.locate(&RecordName::Credentials(self.agent.did.clone()));
-        let rule = |path: &str| {
-            // The policy language wants the API path: `data` after the mount.
-            let api =
-                path.split_once('/').map_or(path.to_owned(), |(mount, rest)| format!("{mount}/data/{rest}"));
-            format!("path \"{api}\" {{ capabilities = [\"create\", \"read\", \"update\"] }}")
+        let rule = |name: &RecordName| {
+            format!(
+                "path \"{}\" {{ capabilities = [\"create\", \"read\", \"update\"] }}",
+                self.store.policy_path(name)
+            )
         };
-        format!("the token's policy needs\n  {}\n  {}", rule(&keys), rule(&credentials))
+        let keys = rule(&RecordName::Keys(self.agent.id));
+        let credentials = rule(&RecordName::Credentials(self.agent.did.clone()));
+        format!("the token's policy needs\n  {keys}\n  {credentials}")
     }
 }
 

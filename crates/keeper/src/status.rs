@@ -15,6 +15,7 @@ pub enum Reason {
     StoreDenied,
     RecordDeleted,
     RecordMalformed,
+    RecordLocked,
     Foreign,
     RolledBack,
     ProvisionalKey,
@@ -34,11 +35,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that show those that do not apply as 0.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::StoreUnavailable,
         Self::StoreDenied,
         Self::RecordDeleted,
         Self::RecordMalformed,
+        Self::RecordLocked,
         Self::Foreign,
         Self::RolledBack,
         Self::ProvisionalKey,
@@ -64,6 +66,7 @@ impl Reason {
             Self::StoreDenied => "store_denied",
             Self::RecordDeleted => "record_deleted",
             Self::RecordMalformed => "record_malformed",
+            Self::RecordLocked => "record_locked",
             Self::Foreign => "foreign",
             Self::RolledBack => "rolled_back",
             Self::ProvisionalKey => "provisional_key",

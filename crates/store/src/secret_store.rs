@@ -36,4 +36,9 @@ pub trait SecretStore: Send + Sync {
 
     /// Where a record lies, as a person would look for it: a path in Vault, a directory. No secret.
     fn locate(&self, name: &RecordName) -> String;
+
+    /// The path that a policy must name for a record; where there are no policies, where it lies.
+    fn policy_path(&self, name: &RecordName) -> String {
+        self.locate(name)
+    }
 }

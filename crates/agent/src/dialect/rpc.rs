@@ -17,8 +17,9 @@ pub(crate) struct RpcError {
 }
 
 const PARSE: &str = "Failed to parse JSON payload. Please ensure the request body contains valid JSON syntax. See: https://www.jsonrpc.org/specification#error_object";
-const METHOD: &str = "The requested method is not available on this server. Please check the method name and try again. See API docs: /docs";
-const PARAMS: &str = "Invalid or missing parameters for the requested method. Please verify parameter types and required fields. See API docs: /docs";
+const METHOD: &str =
+    "The requested method is not available on this server. Please check the method name and try again.";
+const PARAMS: &str = "Invalid or missing parameters for the requested method. Please verify parameter types and required fields.";
 const INTERNAL: &str = "An internal server error occurred while processing the request. Please try again or contact support if the issue persists. See: /health";
 
 impl RpcError {

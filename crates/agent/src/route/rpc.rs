@@ -6,7 +6,7 @@ use crate::{
         bindu::{self, Call},
         rpc::{RpcError, RpcRequest, result},
     },
-    server::AgentServer,
+    server::{AgentServer, Phase},
     task::{TaskError, TaskKey},
 };
 use axum::{
@@ -52,6 +52,10 @@ fn perform(server: &AgentServer, call: Call, caller: Caller) -> Result<Value, Rp
     let owner = caller.owner();
     let key = |id: String| TaskKey { owner: owner.clone(), id };
     match call {
+        Call::Send(_) if server.phase() == Phase::Draining => Err(RpcError::internal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "This agent is about to end; please try another one",
+        )),
         Call::Send(message) => {
             let key = key(message.task_id.clone());
             let task = server.tasks.submit(&key, *message).map_err(|error| match error {

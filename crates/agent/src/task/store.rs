@@ -61,14 +61,20 @@ impl Tasks {
     ///
     /// # Errors
     /// [`TaskError::Ended`] for a finished task, [`TaskError::Full`] where no task can be forgotten.
-    pub fn submit(&self, key: &TaskKey, message: Message) -> Result<Task, TaskError> {
-        let mut inner = self.lock();
+    pub fn submit(&self, key: &TaskKey, mut message: Message) -> Result<Task, TaskError> {
+        let inner = &mut *self.lock();
         let status = TaskStatus { state: TaskState::Submitted, timestamp: clock::timestamp() };
         let bytes = size(&message.parts);
+        if let Some(entry) = inner.tasks.get(key)
+            && entry.task.status.state.is_terminal()
+        {
+            return Err(TaskError::Ended(entry.task.status.state));
+        }
+        let new_tasks = usize::from(!inner.tasks.contains_key(key));
+        inner.make_room(new_tasks, bytes)?;
         if let Some(entry) = inner.tasks.get_mut(key) {
-            if entry.task.status.state.is_terminal() {
-                return Err(TaskError::Ended(entry.task.status.state));
-            }
+            // What belongs to a task belongs to its conversation.
+            message.context_id.clone_from(&entry.task.context_id);
             entry.task.status = status;
             entry.task.history.push(message);
             entry.bytes += bytes;
@@ -76,7 +82,6 @@ impl Tasks {
             inner.bytes += bytes;
             return Ok(task);
         }
-        inner.make_room(bytes)?;
         let task = Task {
             id: key.id.clone(),
             context_id: message.context_id.clone(),
@@ -159,9 +164,11 @@ impl Tasks {
 }
 
 impl Inner {
-    /// Forgets the oldest finished tasks until one more of this size fits.
-    fn make_room(&mut self, bytes: usize) -> Result<(), TaskError> {
-        if self.tasks.len() < MOST_TASKS && self.bytes + bytes <= MOST_BYTES {
+    /// Forgets the oldest finished tasks until so many more tasks of so many bytes fit.
+    fn make_room(&mut self, tasks: usize, bytes: usize) -> Result<(), TaskError> {
+        let fits =
+            |inner: &Self| inner.tasks.len() + tasks <= MOST_TASKS && inner.bytes + bytes <= MOST_BYTES;
+        if fits(self) {
             return Ok(());
         }
         let mut finished: Vec<(u64, TaskKey)> = self
@@ -174,16 +181,14 @@ impl Inner {
         // A tenth at a time, so that a full store doesn't sort itself at each new task.
         let least = MOST_TASKS / 10;
         for (forgotten, (_, key)) in finished.into_iter().enumerate() {
-            let fits = self.tasks.len() < MOST_TASKS && self.bytes + bytes <= MOST_BYTES;
-            if fits && forgotten >= least {
+            if fits(self) && forgotten >= least {
                 break;
             }
             if let Some(entry) = self.tasks.remove(&key) {
                 self.bytes -= entry.bytes;
             }
         }
-        let fits = self.tasks.len() < MOST_TASKS && self.bytes + bytes <= MOST_BYTES;
-        if fits { Ok(()) } else { Err(TaskError::Full) }
+        if fits(self) { Ok(()) } else { Err(TaskError::Full) }
     }
 }
 

@@ -157,11 +157,16 @@ impl Layers {
         let (mut mistakes, mut warnings) = (Vec::new(), self.warnings.clone());
         let mut values = BTreeMap::new();
         for setting in SETTINGS {
-            let flag = self.flags.get(setting.key).map(|text| (text.as_str(), Origin::Flag));
+            // An empty flag takes back what the layers below say.
+            let flag = self
+                .flags
+                .get(setting.key)
+                .map(|text| (if text.is_empty() { setting.default } else { text.as_str() }, Origin::Flag));
             let variable = setting.variables.iter().find_map(|name| self.variable(name));
             let file = self.file.as_ref().and_then(|(path, values)| {
                 Some((values.get(setting.key)?.as_str(), Origin::File(path.clone())))
             });
+            let file = file.filter(|(text, _)| !text.is_empty());
             let (text, origin) = flag.or(variable).or(file).unwrap_or((setting.default, Origin::Default));
             values.insert(setting.key, Value { text: text.to_owned(), origin });
         }

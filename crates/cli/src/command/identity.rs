@@ -68,10 +68,16 @@ fn tell_identity(
     };
     let Some(key) = key else {
         return Err(match plan.step {
-            Step::Refuse | Step::LookAgain { .. } => keeper.refusal(plan.row, observation),
+            Step::Refuse => keeper.refusal(plan.row, observation),
+            Step::LookAgain { .. } => Refusal::new(
+                ExitClass::Unavailable,
+                "the store gave no believable answer, and there is no key on disk",
+                "see that Vault answers (VAULT__URL or VAULT_ADDR)",
+            )
+            .because(observation.outage.as_ref().map_or("", |outage| outage.detail.as_str())),
             _ => Refusal::new(
                 ExitClass::Failed,
-                format!("{} has no key yet", keeper.agent.did),
+                "there is no identity yet",
                 "`bindu run` makes one at its first start",
             ),
         });

@@ -264,6 +264,20 @@ async fn denied_without_a_key_names_the_policy_and_with_one_starts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_on_disk_that_may_not_be_written_to_the_store_starts_all_the_same() {
+    let names = names("Read Only Token");
+    let disk = tempfile::tempdir().unwrap();
+    let alone = agent(disk.path()).named(AUTHOR, &names.name).start().await;
+    let key = public_key(&alone.url, &names.did).await;
+    alone.kill();
+    let reader = bao().await.token_with("path \"secret/data/bindu/*\" { capabilities = [\"read\"] }").await;
+    let agent = with_vault(disk.path(), &names).await.set("VAULT__TOKEN", &reader).start().await;
+    assert_eq!(public_key(&agent.url, &names.did).await, key);
+    degraded(&agent.url, "store_denied").await;
+    assert!(bao().await.record(&names.keys_path()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_record_without_a_key_refuses() {
     let names = names("Deleted");
     let disk = tempfile::tempdir().unwrap();

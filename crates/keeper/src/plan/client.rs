@@ -24,6 +24,9 @@ pub struct Observed {
     pub sure: bool,
     /// Whether the record was just rewritten by us at the version that was read.
     pub fenced: bool,
+    /// Whether our keys record has earlier versions, one of which may hold the key that Hydra names (then we may be
+    /// the overwritten one). Which keys they hold is not looked up yet.
+    pub has_earlier_keys: bool,
     /// Whether fields that only a start writes (name, scopes, URL) differ.
     pub description_differs: bool,
 }
@@ -183,16 +186,19 @@ fn existing(seen: &Observed, policy: &ClientPolicy, client: &Client, taken_over:
             Step::Describe
         }
         (Client::OfOurKey, Secret::Works) => Step::Done,
+        (Client::OfAnotherKey(_), Secret::Works) if seen.has_earlier_keys => {
+            Step::Leave(Reason::ClientDiffers)
+        }
         (Client::OfOurKey | Client::OfAnOlderKey, _) | (_, Secret::Works) => repair(seen, policy),
         (Client::OfAnotherKey(key), Secret::Wrong) => {
-            if consents(&policy.take_over, Some(key), taken_over) && seen.sure {
+            if consents(&policy.take_over, Some(key), taken_over) && seen.sure && policy.auto_register {
                 if seen.fenced { Step::Repair } else { Step::TakeOver { key: Some(key.clone()) } }
             } else {
                 Step::Leave(Reason::ClientOfAnotherKey)
             }
         }
         (_, Secret::Wrong) => {
-            if consents(&policy.take_over, None, taken_over) && seen.sure {
+            if consents(&policy.take_over, None, taken_over) && seen.sure && policy.auto_register {
                 if seen.fenced { Step::Repair } else { Step::TakeOver { key: None } }
             } else {
                 Step::Leave(Reason::ClientOfAnotherKey)
@@ -256,6 +262,7 @@ mod tests {
             secret: Secret::Untested,
             sure: true,
             fenced: false,
+            has_earlier_keys: false,
             description_differs: false,
         }
     }

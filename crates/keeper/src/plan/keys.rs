@@ -25,6 +25,8 @@ pub struct Observed {
     pub running: bool,
     /// For how long the same has been observed, by fresh reads.
     pub seen_for: Duration,
+    /// Whether the local key was made while the store could not be asked.
+    pub provisional: bool,
     /// What forbids a new identity under this name, if anything does.
     pub name_problem: Option<String>,
 }
@@ -181,6 +183,7 @@ pub fn plan(seen: &Observed, policy: &Policy) -> Plan {
         return refuse(Row::RecreateKeys);
     }
     match (&seen.store, &seen.local) {
+        (Store::Locked(_), _) if seen.running => keep_ours(Row::Locked, Reason::RecordLocked),
         (Store::Locked(_), _) => refuse(Row::Locked),
         (Store::Present { key, version, replaces }, local) => {
             present(seen, policy, (key, *version, replaces), local)
@@ -206,12 +209,18 @@ pub fn plan(seen: &Observed, policy: &Policy) -> Plan {
 
         (Store::Unavailable(_), Local::Present { key, .. }) => match names_another(&seen.hydra, key) {
             true => keep_ours(Row::UnavailableSuperseded, Reason::KeySuperseded),
+            false if seen.provisional => keep_ours(Row::UnavailablePresent, Reason::ProvisionalKey),
             false => keep_ours(Row::UnavailablePresent, Reason::StoreUnavailable),
         },
         (Store::Unavailable(OutageReason::WrongMount), _) => refuse(Row::WrongMountNone),
+        (Store::Unavailable(_), Local::None)
+            if policy.on_unavailable == OnUnavailable::Generate && seen.name_problem.is_some() =>
+        {
+            refuse(Row::AbsentBadName)
+        }
         (Store::Unavailable(_), Local::None) if policy.on_unavailable == OnUnavailable::Generate => Plan {
             row: Row::UnavailableProvisional,
-            step: if seen.name_problem.is_some() { Step::Refuse } else { Step::GenerateProvisional },
+            step: Step::GenerateProvisional,
             sure: false,
             degraded: Some(Reason::ProvisionalKey),
         },
@@ -246,7 +255,7 @@ fn present(
         }
         Local::None | Local::Unusable(_) | Local::Locked(_) => match &seen.hydra {
             HydraNames::Key { key, version: named }
-                if *key != stored.to_string() && policy.take_over == TakeOver::No =>
+                if *key != stored.to_string() && !consents(&policy.take_over, key) =>
             {
                 let is_replaced = key.parse::<PublicKey>().is_ok_and(|key| replaced(&key));
                 if named.is_some_and(|named| named > version) {
@@ -264,7 +273,7 @@ fn present(
 }
 
 fn absent_present(seen: &Observed, key: &PublicKey, acknowledged: bool) -> Plan {
-    if seen.running {
+    if seen.running && acknowledged {
         return match seen.seen_for < DOUBT {
             true => look_again(Row::AbsentRunning, Some(DOUBT)),
             false => act(Row::AbsentRunning, Step::BackUp { over: None }),
@@ -280,7 +289,9 @@ fn absent_present(seen: &Observed, key: &PublicKey, acknowledged: bool) -> Plan 
 }
 
 fn absent_none(seen: &Observed, policy: &Policy) -> Plan {
-    if matches!(seen.hydra, HydraNames::Key { .. }) && policy.take_over == TakeOver::No {
+    if let HydraNames::Key { key, .. } = &seen.hydra
+        && !consents(&policy.take_over, key)
+    {
         return match seen.seen_for < DOUBT {
             true => look_again(Row::AbsentNamed, Some(DOUBT)),
             false => refuse(Row::AbsentNamed),
@@ -311,6 +322,17 @@ fn look_again(row: Row, at_most: Option<Duration>) -> Plan {
 
 fn refuse(row: Row) -> Plan {
     Plan { row, step: Step::Refuse, sure: false, degraded: None }
+}
+
+/// Whether the operator has consented to replace this key.
+fn consents(take_over: &TakeOver, named: &str) -> bool {
+    match take_over {
+        TakeOver::No => false,
+        TakeOver::Any => true,
+        TakeOver::Key(consented) => {
+            named.parse::<PublicKey>().is_ok_and(|key| key.fingerprint() == *consented)
+        }
+    }
 }
 
 fn names_another(hydra: &HydraNames, ours: &PublicKey) -> bool {

@@ -15,6 +15,7 @@ fn seen(store: Store, local: Local) -> Observed {
         hydra: HydraNames::NotAsked,
         running: false,
         seen_for: Duration::ZERO,
+        provisional: false,
         name_problem: None,
     }
 }
@@ -85,8 +86,13 @@ fn a_key_that_hydra_names_forbids_a_new_one() {
     assert_eq!(plan(&observed, &policy).step, Step::LookAgain { at_most: Some(DOUBT) });
     observed.seen_for = DOUBT;
     assert_eq!(plan(&observed, &policy).step, Step::Refuse);
-    let consent = Policy { take_over: TakeOver::Any, ..Policy::default() };
-    assert_eq!(plan(&observed, &consent).step, Step::Generate);
+    for (take_over, step) in [
+        (TakeOver::Any, Step::Generate),
+        (TakeOver::Key(key(9).fingerprint()), Step::Generate),
+        (TakeOver::Key(key(8).fingerprint()), Step::Refuse),
+    ] {
+        assert_eq!(plan(&observed, &Policy { take_over, ..Policy::default() }).step, step);
+    }
 }
 
 #[test]
@@ -153,6 +159,7 @@ fn any_observation() -> impl Strategy<Value = Observed> {
             hydra,
             running,
             seen_for,
+            provisional: false,
             name_problem: None,
         },
     )

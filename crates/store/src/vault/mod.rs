@@ -72,11 +72,16 @@ impl VaultStore {
         Ok(Self { client, settings, mount_is_known: AtomicBool::new(false), index: Mutex::new(None) })
     }
 
-    fn record_url(&self, name: &RecordName) -> Url {
+    fn api_segments(&self, name: &RecordName) -> Vec<String> {
         let mut segments: Vec<String> = path_segments(&self.settings.mount);
         segments.push("data".to_owned());
         segments.extend(path_segments(&self.settings.prefix));
         segments.extend(name.segments());
+        segments
+    }
+
+    fn record_url(&self, name: &RecordName) -> Url {
+        let segments = self.api_segments(name);
         self.url(segments.iter().map(String::as_str))
     }
 
@@ -222,6 +227,10 @@ impl SecretStore for VaultStore {
         segments.extend(path_segments(&self.settings.prefix));
         segments.extend(name.segments());
         segments.join("/")
+    }
+
+    fn policy_path(&self, name: &RecordName) -> String {
+        self.api_segments(name).join("/")
     }
 }
 
