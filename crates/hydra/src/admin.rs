@@ -50,12 +50,19 @@ pub struct ClientRegistration {
 }
 
 /// One operation of a JSON Patch (RFC 6902); Hydra's 500 for a failed `test` makes that one useless.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct PatchOperation {
     /// A JSON pointer; the member is added or replaced.
     pub path: String,
     /// Its new value.
     pub value: Value,
+}
+
+impl std::fmt::Debug for PatchOperation {
+    /// Without the value, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PatchOperation({})", self.path)
+    }
 }
 
 impl Hydra {

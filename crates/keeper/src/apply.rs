@@ -155,10 +155,14 @@ impl Keeper {
 
     fn put_on_disk_as(&self, found: &FoundKey, local: Option<&FoundKey>, provisional: bool) {
         let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
-        if let Some(local) = local.filter(|local| local.public_key() != found.public_key()) {
-            match directory.archive_pair(&local.public_key().fingerprint()) {
+        let local_key = local.map(FoundKey::public_key);
+        let on_disk = directory.pair().ok().and_then(|pair| pair.private_key);
+        let differs = on_disk.is_some_and(|text| text.expose_secret() != found.private_pem.expose_secret());
+        if differs && local_key != Some(found.public_key()) {
+            let fingerprint = local_key.map(|key| key.fingerprint());
+            match directory.archive_pair(fingerprint.as_ref()) {
                 Ok(path) => tracing::warn!(
-                    ours = %local.public_key().fingerprint(),
+                    ours = fingerprint.as_ref().map_or("unreadable", |fingerprint| fingerprint.as_str()),
                     store = %found.public_key().fingerprint(),
                     archived = %path.display(),
                     "the store's key takes the place of the directory's"

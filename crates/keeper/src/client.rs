@@ -1,7 +1,7 @@
 //! Bringing the OAuth client to what it should be: one step of the table at a time, until there is none left.
 
 use crate::{
-    Identity, Keeper, Reason, StoreKind,
+    Identity, Keeper, Reason, Source, StoreKind,
     observe::{ClientObservation, credentials_in},
     plan::{
         TakeOver,
@@ -57,6 +57,8 @@ struct Work<'a> {
     fenced: bool,
     repairs: usize,
     describe: bool,
+    /// The secret is right, and the client may get no token.
+    refused: bool,
 }
 
 impl Keeper {
@@ -81,20 +83,27 @@ impl Keeper {
             fenced: false,
             repairs: 0,
             describe: occasion.describe,
+            refused: false,
         };
         for _ in 0..MOST_STEPS {
             let step = client::plan(&self.client_seen(&work), &policy);
             tracing::debug!(?step, "planned for the client");
             let reason = match step {
+                // One that was repaired already and is still refused wants something else.
+                Step::Repair if work.repairs > 0 => Some(Reason::ClientRefused),
                 Step::Done => {
-                    self.cache_credentials(&work.seen);
-                    return Settled { reason: None, repairs: work.repairs, observation: work.seen };
+                    self.cache_credentials(&work.seen, true);
+                    return Settled {
+                        reason: work.refused.then_some(Reason::ClientRefused),
+                        repairs: work.repairs,
+                        observation: work.seen,
+                    };
                 }
                 Step::Leave(reason) => Some(reason),
                 step => self.apply_to_client(hydra, &step, &mut work).await.err(),
             };
             if let Some(reason) = reason {
-                self.cache_credentials(&work.seen);
+                self.cache_credentials(&work.seen, false);
                 return Settled { reason: Some(reason), repairs: work.repairs, observation: work.seen };
             }
         }
@@ -110,7 +119,7 @@ impl Keeper {
             secret: work.secret,
             sure: work.sure,
             fenced: work.fenced,
-            has_earlier_keys: work.identity.version.is_none_or(|version| version > 1),
+            key_is_doubtful: key_is_doubtful(&work.seen, work.identity),
             description_differs: work.describe && !self.description(&work.seen).is_empty(),
         }
     }
@@ -142,7 +151,7 @@ impl Keeper {
     async fn apply_to_client(&self, hydra: &Hydra, step: &Step, work: &mut Work<'_>) -> Result<(), Reason> {
         match step {
             Step::Done | Step::Leave(_) => {}
-            Step::ProveSecret => work.secret = self.prove(hydra, &work.seen).await,
+            Step::ProveSecret => (work.secret, work.refused) = self.prove(hydra, &work.seen).await,
             Step::AdoptLocal { over } => {
                 let Some(record) = work.seen.local.clone() else { return Err(Reason::CredentialsMissing) };
                 self.write_credentials(work, record.to_fields(), *over).await?;
@@ -196,19 +205,25 @@ impl Keeper {
         Ok(())
     }
 
-    async fn prove(&self, hydra: &Hydra, seen: &ClientObservation) -> Secret {
-        let Some(record) = seen.record.as_ref().or(seen.local.as_ref()) else { return Secret::Unknown };
+    /// Whether the secret works; and whether Hydra, though it knows the client by it, gives it no token.
+    async fn prove(&self, hydra: &Hydra, seen: &ClientObservation) -> (Secret, bool) {
+        let Some(record) = seen.record.as_ref().or(seen.local.as_ref()) else {
+            return (Secret::Unknown, false);
+        };
         match hydra.prove_secret(&self.agent.did, &record.client_secret, &record.scopes).await {
-            Ok(SecretProof::Works(_)) => Secret::Works,
-            Ok(SecretProof::Wrong) => Secret::Wrong,
-            // The client was authenticated before its scopes were looked at.
-            Err(error @ HydraError::Refused { .. }) => {
-                tracing::warn!(%error, "the secret is right, but the client may not get a token");
-                Secret::Works
+            Ok(SecretProof::Works(_)) => (Secret::Works, false),
+            Ok(SecretProof::Wrong) => (Secret::Wrong, false),
+            // These two are said only to a client that was authenticated. Any other refusal proves nothing: a public
+            // client gets one without a look at its secret, and a gateway has words of its own.
+            Err(HydraError::Refused { error, .. })
+                if error == "invalid_scope" || error == "unauthorized_client" =>
+            {
+                tracing::warn!(error, "the secret is right, but the client may not get a token");
+                (Secret::Works, true)
             }
             Err(error) => {
                 tracing::info!(%error, "whether the secret works could not be found out");
-                Secret::Unknown
+                (Secret::Unknown, false)
             }
         }
     }
@@ -384,19 +399,33 @@ impl Keeper {
         patch
     }
 
-    /// Keeps a copy of the store's credentials on the disk, for the time when the store is away.
-    fn cache_credentials(&self, seen: &ClientObservation) {
+    /// Keeps a copy of the store's credentials on the disk, for the time when the store is away. One that is not
+    /// proven takes no other one's place: that may be the last copy of the right one.
+    fn cache_credentials(&self, seen: &ClientObservation, proven: bool) {
         let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
         let (StoreKind::Vault, Some(fields)) = (self.store_kind, &seen.fields) else { return };
         let did = &self.agent.did;
-        if directory.credentials(did).is_ok_and(|known| known.as_ref() == Some(fields)) {
-            return;
+        match directory.credentials(did) {
+            Ok(Some(known)) if !proven || known == *fields => return,
+            Ok(_) => {}
+            Err(_) if !proven => return,
+            Err(_) => {}
         }
         if let Err(error) = directory.write_credentials(did, fields) {
             tracing::warn!(error = %error, cause = %error.source, "the credentials could not be kept on the disk");
             self.status.update(|state| state.directory = Some(Reason::DirectoryNotWritable));
         }
     }
+}
+
+/// Whether our key may be the wrong one of two: see [`client::Observed::key_is_doubtful`].
+fn key_is_doubtful(seen: &ClientObservation, identity: &Identity) -> bool {
+    let named = match &seen.hydra {
+        Some(Ok(Some(client))) => client.key_version(),
+        _ => None,
+    };
+    identity.source == Source::Created
+        || identity.version.is_none_or(|version| version > 1 || named.is_some_and(|named| named > version))
 }
 
 fn note_record(seen: &mut ClientObservation, fields: Fields, version: Version) {

@@ -33,11 +33,18 @@ const PATIENCE: Patience = Patience { store: Duration::from_secs(10), hydra: Dur
 const MOST_REPAIRS: usize = 2;
 const REPAIR_WINDOW: Duration = Duration::from_secs(600);
 
+/// What a pass has found out about the keys.
+#[derive(Clone, Copy)]
+struct Keys {
+    pending: bool,
+    sure: bool,
+}
+
 /// What one reconciler remembers from pass to pass.
 struct Memory {
     sure: bool,
-    /// The last key observation and since when it has been the same.
-    doubt: Option<(keys::Observed, Instant)>,
+    /// The store's last answer about the keys, and since when it has been the same.
+    doubt: Option<(keys::Store, Instant)>,
     repairs: VecDeque<Instant>,
     /// Whether name, scopes and URL have been compared since the start.
     described: bool,
@@ -108,16 +115,17 @@ impl Keeper {
         let seen = Local::Present { key: identity.public_key, acknowledged: identity.version };
         let (mut observation, client) = self.observe((seen, Some(local)), PATIENCE, true).await;
         let since = match &memory.doubt {
-            Some((seen, since)) if *seen == observation.seen => *since,
+            Some((store, since)) if *store == observation.seen.store => *since,
             _ => Instant::now(),
         };
-        memory.doubt = Some((observation.seen.clone(), since));
+        memory.doubt = Some((observation.seen.store.clone(), since));
         observation.seen.seen_for = since.elapsed();
         let plan = keys::plan(&observation.seen, &self.policy);
+        let in_doubt = Keys { pending: true, sure: false };
         let (degraded, sure) = match plan.step {
             // Nobody generates in here: the table has no such row for a running agent.
             Step::LookAgain { .. } | Step::Refuse | Step::Generate | Step::GenerateProvisional => {
-                return self.finish_pass(held, memory, client, true).await;
+                return self.finish_pass(held, memory, client, in_doubt).await;
             }
             // Nothing new: nothing is written, either.
             Step::UseLocal if memory.sure == plan.sure => (plan.degraded, plan.sure),
@@ -129,13 +137,14 @@ impl Keeper {
                         (plan.degraded, plan.sure)
                     }
                     Applied::FromDisk(_, reason) => (Some(reason), false),
-                    Applied::LookAgain(_) => return self.finish_pass(held, memory, client, true).await,
+                    Applied::LookAgain(_) => return self.finish_pass(held, memory, client, in_doubt).await,
                 }
             }
         };
         memory.sure = sure;
         self.status.update(|state| state.keys = degraded);
-        self.finish_pass(held, memory, client, degraded.is_some()).await
+        let keys = Keys { pending: degraded.is_some(), sure };
+        self.finish_pass(held, memory, client, keys).await
     }
 
     async fn finish_pass(
@@ -143,13 +152,19 @@ impl Keeper {
         held: &HeldIdentity,
         memory: &mut Memory,
         client: ClientObservation,
-        keys_pending: bool,
+        keys: Keys,
     ) -> bool {
         let client_pending = match &self.hydra {
             None => false,
-            Some(_) => self.reconcile_client(held, client, memory, TakeOver::No).await,
+            // In a pass whose keys are in doubt nothing is written about the client either.
+            Some(_) => {
+                let sure = std::mem::replace(&mut memory.sure, keys.sure);
+                let pending = self.reconcile_client(held, client, memory, TakeOver::No).await;
+                memory.sure = sure;
+                pending
+            }
         };
-        keys_pending || client_pending
+        keys.pending || client_pending
     }
 
     /// Settles the client; whether something is left to do or down.
@@ -162,7 +177,7 @@ impl Keeper {
     ) -> bool {
         let now = Instant::now();
         memory.repairs.retain(|repair| now.duration_since(*repair) < REPAIR_WINDOW);
-        let contested = memory.repairs.len() > MOST_REPAIRS;
+        let contested = memory.repairs.len() >= MOST_REPAIRS;
         let sure = memory.sure && !contested;
         let occasion = Occasion { take_over, describe: !memory.described };
         let Settled { reason, repairs, .. } =
@@ -172,14 +187,17 @@ impl Keeper {
         let reason = if contested && reason.is_some() { Some(Reason::ContestedClient) } else { reason };
         self.status.update(|state| state.client = reason);
         // Left alone on purpose: look again at the usual interval.
+        let registers = self.hydra.as_ref().is_some_and(|(_, profile)| profile.auto_register);
         reason.is_some_and(|reason| {
-            !matches!(
-                reason,
-                Reason::ClientUnaddressable
-                    | Reason::ClientOfAnotherKey
-                    | Reason::CredentialsMalformed
-                    | Reason::ContestedClient
-            )
+            (registers || reason != Reason::ClientMissing)
+                && !matches!(
+                    reason,
+                    Reason::ClientUnaddressable
+                        | Reason::ClientDiffers
+                        | Reason::ClientOfAnotherKey
+                        | Reason::CredentialsMalformed
+                        | Reason::ContestedClient
+                )
         })
     }
 }

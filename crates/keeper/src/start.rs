@@ -19,6 +19,9 @@ const SHORT_WAIT: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// A deadline that is longer than this is as good as none.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// The pause between two observations of a doubt.
 const DOUBT_PAUSE: Duration = Duration::from_millis(400);
 
@@ -47,25 +50,45 @@ impl Keeper {
     /// # Errors
     /// A [`Refusal`] with its exit code and the hint that mends it.
     pub async fn start(&self) -> Result<Started, Refusal> {
-        let deadline = Instant::now() + self.start_deadline;
+        let began = Instant::now();
+        let deadline = began + self.start_deadline.min(LONGEST_DEADLINE);
         let mut pause = FIRST_PAUSE;
-        let mut doubt: Option<(keys::Observed, Instant)> = None;
+        let mut doubt: Option<(Store, Local, Instant)> = None;
+        // A key that Hydra has named once stays named: a Hydra that does not answer the next time takes nothing back.
+        let mut named: Option<HydraNames> = None;
         loop {
             let local = self.observe_local();
             let left = deadline.saturating_duration_since(Instant::now()).max(SHORT_WAIT);
             let patience = patience(&local.0, left);
             let (mut observation, client) = self.observe(local, patience, false).await;
+            match (&observation.seen.hydra, &named) {
+                (HydraNames::Key { .. }, _) => named = Some(observation.seen.hydra.clone()),
+                (HydraNames::Unknown, Some(known)) => observation.seen.hydra = known.clone(),
+                _ => {}
+            }
             let since = match &doubt {
-                Some((seen, since)) if *seen == observation.seen => *since,
+                Some((store, local, since))
+                    if (store, local) == (&observation.seen.store, &observation.seen.local) =>
+                {
+                    *since
+                }
                 _ => Instant::now(),
             };
-            doubt = Some((observation.seen.clone(), since));
-            observation.seen.seen_for = since.elapsed();
+            doubt = Some((observation.seen.store.clone(), observation.seen.local.clone(), since));
+            // At the deadline every doubt has lasted long enough.
+            let is_late = Instant::now() >= deadline;
+            observation.seen.seen_for = if is_late { keys::DOUBT } else { since.elapsed() };
             let plan = keys::plan(&observation.seen, &self.policy);
             tracing::debug!(row = ?plan.row, step = ?plan.step, "planned");
             match plan.step {
                 Step::Refuse => return Err(self.refusal(plan.row, &observation)),
                 Step::LookAgain { at_most: Some(_) } => sleep(DOUBT_PAUSE).await,
+                // A quick error of Hydra's is no reason to make a key without having asked it.
+                Step::Generate
+                    if observation.seen.hydra == HydraNames::Unknown && began.elapsed() < SHORT_WAIT =>
+                {
+                    sleep(DOUBT_PAUSE).await;
+                }
                 Step::LookAgain { at_most: None } => {
                     if Instant::now() >= deadline {
                         return Err(self.refusal(plan.row, &observation));
@@ -342,7 +365,9 @@ impl Keeper {
 /// With a key on disk nobody is waited for for long; without one, the store is waited for until the deadline.
 fn patience(local: &Local, left: Duration) -> Patience {
     match local {
-        Local::Present { .. } => Patience { store: SHORT_WAIT, hydra: Duration::ZERO },
+        Local::Present { acknowledged: Some(_), .. } => Patience { store: SHORT_WAIT, hydra: Duration::ZERO },
+        // What Hydra names decides about a key that was never in the store.
+        Local::Present { acknowledged: None, .. } => Patience { store: SHORT_WAIT, hydra: SHORT_WAIT },
         _ => Patience { store: left, hydra: SHORT_WAIT },
     }
 }

@@ -8,6 +8,7 @@ use bindu_identity::{Did, Fingerprint};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write as _},
@@ -235,11 +236,11 @@ impl DataDirectory {
         self.write(PUBLIC_KEY, public_key.as_bytes())
     }
 
-    /// Keeps the current key files under `archive/`, named by `fingerprint`, before others take their place.
+    /// Keeps the current key files under `archive/`, named by `fingerprint` where the key can be read, before others take their place.
     ///
     /// # Errors
     /// Where the copy can't be written; then nothing else may be overwritten either.
-    pub fn archive_pair(&self, fingerprint: &Fingerprint) -> Result<PathBuf, DirectoryError> {
+    pub fn archive_pair(&self, fingerprint: Option<&Fingerprint>) -> Result<PathBuf, DirectoryError> {
         let pair = self.pair()?;
         let archive = self.path.join(ARCHIVE);
         fs::DirBuilder::new()
@@ -247,12 +248,20 @@ impl DataDirectory {
             .mode(0o700)
             .create(&archive)
             .map_err(|source| DirectoryError::new("create", &archive, source))?;
-        let private_name = format!("{fingerprint}.private.pem");
+        // A key that can't be read has no fingerprint; a digest of its file names it as well.
+        let name = fingerprint.map(ToString::to_string).unwrap_or_else(|| {
+            let text =
+                pair.private_key.as_ref().map(|key| key.expose_secret().as_bytes()).unwrap_or_default();
+            let digest: String =
+                Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            format!("unreadable-{digest}")
+        });
+        let private_name = format!("{name}.private.pem");
         if let Some(private_key) = &pair.private_key {
             write_file(&archive, &private_name, private_key.expose_secret().as_bytes())?;
         }
         if let Some(public_key) = &pair.public_key {
-            write_file(&archive, &format!("{fingerprint}.public.pem"), public_key.as_bytes())?;
+            write_file(&archive, &format!("{name}.public.pem"), public_key.as_bytes())?;
         }
         Ok(archive.join(private_name))
     }

@@ -55,13 +55,14 @@ impl FileStore {
                 let Some(private_key) = pair.private_key else { return Ok(None) };
                 let mut fields = Fields::default();
                 fields.set("private_key", private_key.expose_secret());
-                // A public.pem that a crash left empty is not news: it can be derived.
+                // A public.pem that was lost or damaged is not news: it can be derived.
                 let derived = || {
                     pem::decode_private_key(&private_key, self.password.as_ref())
                         .ok()
                         .map(|key| pem::encode_public_key(&key.public_key()))
                 };
-                if let Some(public_key) = pair.public_key.or_else(derived) {
+                let readable = pair.public_key.as_ref().filter(|text| pem::decode_public_key(text).is_ok());
+                if let Some(public_key) = readable.cloned().or_else(derived).or(pair.public_key) {
                     fields.set("public_key", public_key);
                 }
                 Ok(Some((fields, private_key)))

@@ -82,6 +82,8 @@ struct Answer {
     content: String,
     #[serde(default)]
     state: String,
+    /// Where it is there, it must be the task's.
+    task_id: Option<String>,
 }
 
 impl CommandHandler {
@@ -131,7 +133,9 @@ impl Pool {
         }
         // Taken out: where this future is dropped on the way (a cancelled task), the program goes with it, since what
         // it says next would be taken for the answer to the next task.
-        let program = worker.program.take();
+        // One that has ended in between, or has said more than was asked, is of no use: what it has said would be taken
+        // for the answer to this task.
+        let program = worker.program.take().and_then(|mut program| program.is_usable().then_some(program));
         let rest = worker.rest_until.map(|until| until.saturating_duration_since(Instant::now()));
         let program = match program {
             Some(program) => Ok(program),
@@ -208,6 +212,10 @@ impl Program {
         }
     }
 
+    fn is_usable(&mut self) -> bool {
+        self.output.buffer().is_empty() && matches!(self.child.try_wait(), Ok(None))
+    }
+
     async fn ask(&mut self, task: &HandlerTask) -> Result<Reply, String> {
         let mut line = json!({
             "task_id": task.task_id,
@@ -234,6 +242,9 @@ impl Program {
         }
         let answer: Answer = serde_json::from_slice(&answer)
             .map_err(|error| format!("its answer is not a line of JSON: {error}"))?;
+        if answer.task_id.as_ref().is_some_and(|id| *id != task.task_id) {
+            return Err("its answer is to another task".to_owned());
+        }
         let state = match answer.state.as_str() {
             "" | "completed" => ReplyState::Completed,
             "input-required" => ReplyState::InputRequired,

@@ -65,7 +65,11 @@ impl TaskRunner {
                 drop(guard);
                 finish(&tasks, &held, &work_key, &task, reply);
             }
-            running.lock().unwrap_or_else(PoisonError::into_inner).remove(&work_key);
+            let mut entries = running.lock().unwrap_or_else(PoisonError::into_inner);
+            // A later message may have put its own work there.
+            if entries.get(&work_key).is_some_and(|entry| entry.id() == tokio::task::id()) {
+                entries.remove(&work_key);
+            }
         });
         entries.insert(key, work.abort_handle());
     }

@@ -64,7 +64,7 @@ impl Tasks {
     pub fn submit(&self, key: &TaskKey, mut message: Message) -> Result<Task, TaskError> {
         let inner = &mut *self.lock();
         let status = TaskStatus { state: TaskState::Submitted, timestamp: clock::timestamp() };
-        let bytes = size(&message.parts);
+        let bytes = size_of_message(&message);
         if let Some(entry) = inner.tasks.get(key)
             && entry.task.status.state.is_terminal()
         {
@@ -131,8 +131,7 @@ impl Tasks {
     /// Notes that work has begun; `None` where there is nothing to work on any more.
     pub(crate) fn begin(&self, key: &TaskKey) -> Option<Task> {
         let mut inner = self.lock();
-        let entry =
-            inner.tasks.get_mut(key).filter(|entry| entry.task.status.state == TaskState::Submitted)?;
+        let entry = inner.tasks.get_mut(key).filter(|entry| entry.task.status.state.is_active())?;
         entry.task.status = TaskStatus { state: TaskState::Working, timestamp: clock::timestamp() };
         Some(entry.task.clone())
     }
@@ -144,7 +143,7 @@ impl Tasks {
         if entry.task.status.state != TaskState::Working {
             return;
         }
-        let bytes = size(&message.parts) + artifact.as_ref().map_or(0, |artifact| size(&artifact.parts));
+        let bytes = size_of_message(&message) + artifact.as_ref().map_or(0, |artifact| size(&artifact.parts));
         entry.task.status = TaskStatus { state, timestamp: clock::timestamp() };
         entry.task.history.push(message);
         entry.task.artifacts.extend(artifact);
@@ -164,20 +163,21 @@ impl Tasks {
 }
 
 impl Inner {
-    /// Forgets the oldest finished tasks until so many more tasks of so many bytes fit.
+    /// Forgets the oldest tasks that nobody works on until so many more tasks of so many bytes fit.
     fn make_room(&mut self, tasks: usize, bytes: usize) -> Result<(), TaskError> {
         let fits =
             |inner: &Self| inner.tasks.len() + tasks <= MOST_TASKS && inner.bytes + bytes <= MOST_BYTES;
         if fits(self) {
             return Ok(());
         }
-        let mut finished: Vec<(u64, TaskKey)> = self
+        let mut finished: Vec<((bool, u64), TaskKey)> = self
             .tasks
             .iter()
-            .filter(|(_, entry)| entry.task.status.state.is_terminal())
-            .map(|(key, entry)| (entry.number, key.clone()))
+            .filter(|(_, entry)| !entry.task.status.state.is_active())
+            // Those that wait for their caller go after those that have ended.
+            .map(|(key, entry)| ((!entry.task.status.state.is_terminal(), entry.number), key.clone()))
             .collect();
-        finished.sort_by_key(|(number, _)| *number);
+        finished.sort_by_key(|(order, _)| *order);
         // A tenth at a time, so that a full store doesn't sort itself at each new task.
         let least = MOST_TASKS / 10;
         for (forgotten, (_, key)) in finished.into_iter().enumerate() {
@@ -192,13 +192,28 @@ impl Inner {
     }
 }
 
+/// All that a message makes us keep.
+fn size_of_message(message: &Message) -> usize {
+    let texts = message.reference_task_ids.iter().chain(&message.extensions).map(String::len).sum::<usize>();
+    let metadata = message.metadata.as_ref().map_or(0, size_of_metadata);
+    size(&message.parts) + texts + metadata
+}
+
+fn size_of_metadata(metadata: &serde_json::Map<String, serde_json::Value>) -> usize {
+    metadata.iter().map(|(name, value)| name.len() + value.to_string().len()).sum()
+}
+
 fn size(parts: &[super::Part]) -> usize {
     const OVERHEAD: usize = 512;
     let content = |part: &super::Part| match &part.content {
         super::Content::Text(text) | super::Content::Raw(text) | super::Content::Url(text) => text.len(),
         super::Content::Data(value) => value.to_string().len(),
     };
-    OVERHEAD + parts.iter().map(content).sum::<usize>()
+    let around = |part: &super::Part| {
+        let texts = [&part.caption, &part.media_type, &part.filename].into_iter().flatten().map(String::len);
+        OVERHEAD + texts.sum::<usize>() + part.metadata.as_ref().map_or(0, size_of_metadata)
+    };
+    OVERHEAD + parts.iter().map(|part| content(part) + around(part)).sum::<usize>()
 }
 
 #[cfg(test)]

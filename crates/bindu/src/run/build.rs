@@ -48,9 +48,13 @@ impl Parts {
     fn build(settings: &Settings, url: &str, open: bool) -> Result<Self, Refusal> {
         let metrics = Metrics::new();
         let status = Arc::new(Status::default());
-        let directory = open_directory(settings, &status, open)?;
-        let agent = agent(settings, &directory)?;
-        let directory = check_owner(settings, &agent, directory, &status)?.map(Arc::new);
+        // Whose it is is seen before anything is written there.
+        let looked = DataDirectory::look(&settings.data_dir);
+        let agent = agent(settings, &looked)?;
+        let directory = match check_owner(settings, &agent, looked, &status)? {
+            Some(_) if open => Some(Arc::new(open_directory(settings, &status)?)),
+            looked => looked.map(Arc::new),
+        };
         let (store, store_kind): (Arc<dyn SecretStore>, _) = match (&settings.vault, &directory) {
             (Some(vault), _) => (Arc::new(vault_store(vault, &metrics)?), StoreKind::Vault),
             (None, Some(directory)) => {
@@ -83,11 +87,8 @@ impl Parts {
 }
 
 /// The directory, open for writing; only for reading where it can't be written and a store has the identity.
-fn open_directory(settings: &Settings, status: &Status, open: bool) -> Result<DataDirectory, Refusal> {
+fn open_directory(settings: &Settings, status: &Status) -> Result<DataDirectory, Refusal> {
     let path = &settings.data_dir;
-    if !open {
-        return Ok(DataDirectory::look(path));
-    }
     DataDirectory::open(path).or_else(|error| match settings.vault {
         Some(_) => {
             tracing::warn!(%error, cause = %error.source, "working without writing to the data directory");

@@ -138,5 +138,14 @@ fn port_refusal(error: PortError) -> Refusal {
         }
         _ => "choose an address of this machine with --host or BINDU_HOST".to_owned(),
     };
-    Refusal::new(ExitClass::Usage, format!("{error}; nothing was changed"), hint).because(&error.source)
+    Refusal::new(
+        ExitClass::Usage,
+        if error.operation == "listen on" {
+            error.to_string()
+        } else {
+            format!("{error}; nothing was changed")
+        },
+        hint,
+    )
+    .because(&error.source)
 }

@@ -1,6 +1,8 @@
 //! The layers that settings come from, merged: flag > environment > `.env` > file > default.
 
-use super::registry::{self, KNOWN_OTHERWISE, NOT_YET, OUR_PREFIXES, REFUSED_PREFIXES, SETTINGS};
+use super::registry::{
+    self, KNOWN_OTHERWISE, NOT_YET, NOT_YET_IN_FILE, OUR_PREFIXES, REFUSED_PREFIXES, SETTINGS,
+};
 use bindu_keeper::{ExitClass, Refusal};
 use std::{
     collections::BTreeMap,
@@ -176,7 +178,15 @@ impl Layers {
                 let near = registry::nearest(key, SETTINGS.iter().map(|setting| setting.key));
                 let hint = near.map(|near| format!(" (do you mean `{near}`?)")).unwrap_or_default();
                 let text = format!("unknown key `{key}` in {}{hint}", path.display());
-                if is_python_shaped { warnings.push(text) } else { mistakes.push(text) }
+                let is_refused = NOT_YET_IN_FILE.iter().any(|refused| key.starts_with(refused));
+                match is_python_shaped {
+                    true if is_refused => mistakes.push(format!(
+                        "`{key}` in {}: not served by this version, and not safe to ignore; take it out",
+                        path.display()
+                    )),
+                    true => warnings.push(text),
+                    false => mistakes.push(text),
+                }
             }
         }
         for key in self.flags.keys().filter(|key| registry::find(key).is_none()) {
@@ -195,7 +205,13 @@ impl Layers {
         {
             let is_refused = REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
             let is_ours = OUR_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-            if is_refused {
+            let upper = name.to_ascii_uppercase();
+            let is_ours_in_upper_case =
+                OUR_PREFIXES.iter().chain(REFUSED_PREFIXES).any(|prefix| upper.starts_with(prefix));
+            if upper != *name && is_ours_in_upper_case {
+                // Python Bindu reads them in any case; ignoring one could leave a door open.
+                mistakes.push(format!("{name}: write it in upper case, {upper}"));
+            } else if is_refused {
                 mistakes.push(format!(
                     "{name}: payment (X402) and mTLS settings of Python Bindu are not served; unset it"
                 ));

@@ -129,6 +129,7 @@ pub const SETTINGS: &[Setting] = &[
 /// set, since ignoring them would open a door or lose data.
 pub const NOT_YET: &[&str] = &[
     "AUTH__ALLOWED_DIDS",
+    "HYDRA__ALLOWED_DIDS",
     "AUTH__REQUIRE_PERMISSIONS",
     "AUTH__PERMISSIONS",
     "AUTH__PINNED_KEYS",
@@ -159,6 +160,9 @@ pub const OUR_PREFIXES: &[&str] = &["BINDU_", "VAULT__", "AUTH__", "HYDRA__"];
 
 /// Prefixes of Python Bindu's settings that must not be ignored: that would give work away, or drop TLS.
 pub const REFUSED_PREFIXES: &[&str] = &["X402__", "MTLS__"];
+
+/// Keys of a file (Python Bindu's too) that change who gets in or what is paid: refused like [`NOT_YET`].
+pub const NOT_YET_IN_FILE: &[&str] = &["auth.", "allowed_dids", "execution_cost", "mtls"];
 
 /// The setting of a key.
 #[must_use]

@@ -95,6 +95,15 @@ fn a_rejected_secret_is_not_shown() {
 }
 
 #[test]
+fn what_guards_the_door_is_not_ignored() {
+    for variable in ["auth__enabled", "HYDRA__ALLOWED_DIDS", "AUTH__REQUIRE_PERMISSIONS", "MTLS__ENABLED"] {
+        assert!(load(&[(variable, "true")], None).is_err(), "{variable}");
+    }
+    assert!(load(&[], Some(("agent.json", r#"{"auth": {"require_permissions": true}}"#))).is_err());
+    assert!(load(&[], Some(("agent.json", r#"{"skills": []}"#))).is_ok());
+}
+
+#[test]
 fn authentication_needs_both_urls() {
     let refusal = load(&[("AUTH__ENABLED", "true"), ("BINDU_NAME", "a"), ("BINDU_AUTHOR", "b")], None).err();
     let told = refusal.map(|refusal| refusal.causes.join("\n")).unwrap_or_default();

@@ -15,6 +15,8 @@ for line in sys.stdin:
     if text == "garbage": print("this is no JSON", flush=True); continue
     if text == "ask": print(json.dumps({"content": "Which one?", "state": "input-required"}), flush=True); continue
     if text == "fail": print(json.dumps({"content": "cannot", "state": "failed"}), flush=True); continue
+    if text == "twice": line = json.dumps({"content": "for Alice"}); print(line + "\n" + line, flush=True); continue
+    if text == "leave": print(json.dumps({"content": "left"}), flush=True); os._exit(0)
     if text == "env": text = str("VAULT__TOKEN" in os.environ)
     if text == "turns": text = json.dumps([m["role"] for m in task["messages"]])
     print(json.dumps({"content": text}), flush=True)
@@ -40,6 +42,19 @@ async fn what_a_program_does_wrong_fails_that_task_only() {
     }
     let log = agent.log();
     assert!(log.contains("no JSON") || log.contains("not a line of JSON"), "{log}");
+}
+
+/// What a program says beyond its answer is nobody else's answer; and one that has ended is started anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_programs_last_task_leaves_nothing_to_the_next_one() {
+    let disk = tempfile::tempdir().unwrap();
+    let agent = zoo(disk.path()).await;
+    for (said, heard) in [("twice", "for Alice"), ("hello", "hello"), ("leave", "left"), ("hello", "hello")] {
+        let task = http::ask(&agent.url, said).await;
+        assert_eq!(task["artifacts"][0]["parts"][0]["text"], heard, "{said}: {task}");
+        // The program may need a moment to be gone.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -277,6 +277,43 @@ async fn a_key_on_disk_that_may_not_be_written_to_the_store_starts_all_the_same(
     assert!(bao().await.record(&names.keys_path()).await.is_none());
 }
 
+/// A key that was never in the store proves nothing against the one that Hydra names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_local_key_that_hydra_does_not_name_is_used_and_written_nowhere() {
+    let names = names("Named Otherwise");
+    hydra().await.register(&json!({
+        "client_id": names.did, "client_secret": "somebody else's secret", "grant_types": ["client_credentials"],
+        "token_endpoint_auth_method": "client_secret_post",
+        "metadata": {"public_key": "4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS"},
+    })).await;
+    let before = hydra().await.client(&names.did).await;
+    let disk = tempfile::tempdir().unwrap();
+    let alone = agent(disk.path()).named(AUTHOR, &names.name).start().await;
+    let key = public_key(&alone.url, &names.did).await;
+    alone.kill();
+    let agent = with_vault(disk.path(), &names).await.set_all(hydra().await.environment()).start().await;
+    assert_eq!(public_key(&agent.url, &names.did).await, key);
+    degraded(&agent.url, "client_of_another_key").await;
+    assert!(bao().await.record(&names.keys_path()).await.is_none());
+    assert!(bao().await.record(&names.credentials_path()).await.is_none());
+    assert_eq!(hydra().await.client(&names.did).await, before);
+}
+
+/// The last copy of an encrypted key is not overwritten because its password was forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_local_key_is_not_overwritten() {
+    let names = names("Forgotten Password");
+    let (locked, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    std::fs::write(locked.path().join("password"), "correct horse").unwrap();
+    let first = agent(locked.path()).named(AUTHOR, &names.name).set("BINDU_KEY_PASSWORD_FILE", "password");
+    first.start().await.kill();
+    let pem = std::fs::read_to_string(locked.path().join(".bindu/private.pem")).unwrap();
+    with_vault(other.path(), &names).await.start().await.kill();
+    let refused = with_vault(locked.path(), &names).await.output();
+    assert_refused(refused, 64, &["can't be opened", "BINDU_KEY_PASSWORD_FILE"]);
+    assert_eq!(std::fs::read_to_string(locked.path().join(".bindu/private.pem")).unwrap(), pem);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_record_without_a_key_refuses() {
     let names = names("Deleted");

@@ -24,9 +24,9 @@ pub struct Observed {
     pub sure: bool,
     /// Whether the record was just rewritten by us at the version that was read.
     pub fenced: bool,
-    /// Whether our keys record has earlier versions, one of which may hold the key that Hydra names (then we may be
-    /// the overwritten one). Which keys they hold is not looked up yet.
-    pub has_earlier_keys: bool,
+    /// Whether the key that Hydra names may be older than ours and right: ours was made by this process, or its record
+    /// has earlier versions (which are not looked up yet), or Hydra's is of a later version than ours.
+    pub key_is_doubtful: bool,
     /// Whether fields that only a start writes (name, scopes, URL) differ.
     pub description_differs: bool,
 }
@@ -186,8 +186,10 @@ fn existing(seen: &Observed, policy: &ClientPolicy, client: &Client, taken_over:
             Step::Describe
         }
         (Client::OfOurKey, Secret::Works) => Step::Done,
-        (Client::OfAnotherKey(_), Secret::Works) if seen.has_earlier_keys => {
-            Step::Leave(Reason::ClientDiffers)
+        (Client::OfAnotherKey(key), Secret::Works)
+            if seen.key_is_doubtful && !consents(&policy.take_over, Some(key), taken_over) =>
+        {
+            Step::Leave(Reason::ClientOfAnotherKey)
         }
         (Client::OfOurKey | Client::OfAnOlderKey, _) | (_, Secret::Works) => repair(seen, policy),
         (Client::OfAnotherKey(key), Secret::Wrong) => {
@@ -262,7 +264,7 @@ mod tests {
             secret: Secret::Untested,
             sure: true,
             fenced: false,
-            has_earlier_keys: false,
+            key_is_doubtful: false,
             description_differs: false,
         }
     }
@@ -311,6 +313,14 @@ mod tests {
             assert_eq!(plan(&observed, &policy()), Step::Leave(Reason::ClientOfAnotherKey));
             observed.secret = Secret::Works;
             assert_eq!(plan(&observed, &policy()), Step::Fence, "the secret proves that it is ours");
+            observed.key_is_doubtful = true;
+            if let Client::OfAnotherKey(_) = observed.hydra {
+                assert_eq!(
+                    plan(&observed, &policy()),
+                    Step::Leave(Reason::ClientOfAnotherKey),
+                    "a new key proves nothing"
+                );
+            }
         }
     }
 

@@ -185,6 +185,7 @@ pub fn plan(seen: &Observed, policy: &Policy) -> Plan {
     match (&seen.store, &seen.local) {
         (Store::Locked(_), _) if seen.running => keep_ours(Row::Locked, Reason::RecordLocked),
         (Store::Locked(_), _) => refuse(Row::Locked),
+        (Store::Present { .. }, Local::Locked(_)) => refuse(Row::Locked),
         (Store::Present { key, version, replaces }, local) => {
             present(seen, policy, (key, *version, replaces), local)
         }

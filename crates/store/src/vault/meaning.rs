@@ -2,16 +2,16 @@
 //!
 //! The bodies are those of OpenBao 2.7 and Vault 1.x; FACTS §2.1 and §2.2 list them.
 
-use crate::{Outage, OutageReason, Version};
+use crate::{Fields, Outage, OutageReason, Version};
 use bindu_http::Reply;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// An answer to a read that is KV v2's own.
 #[derive(Debug, PartialEq)]
 pub(super) enum ReadMeaning {
     Present {
         version: Version,
-        fields: Map<String, Value>,
+        fields: Fields,
     },
     NotAnObject,
     Deleted {
@@ -40,7 +40,9 @@ pub(super) fn of_read(reply: &Reply) -> Result<ReadMeaning, Outage> {
     let version = metadata.and_then(|metadata| metadata.get("version")).and_then(Value::as_u64);
     match (reply.status, version) {
         (200, Some(version)) => Ok(match data.and_then(|data| data.get("data")) {
-            Some(Value::Object(fields)) => ReadMeaning::Present { version, fields: fields.clone() },
+            Some(Value::Object(fields)) => {
+                ReadMeaning::Present { version, fields: Fields::new(fields.clone()) }
+            }
             _ => ReadMeaning::NotAnObject,
         }),
         // What KV v1 answers: the data without the metadata.

@@ -161,7 +161,7 @@ impl VaultStore {
         Ok(match meaning::of_read(&reply)? {
             ReadMeaning::Present { version, fields } => {
                 self.mount_is_known.store(true, Ordering::Relaxed);
-                Answer::Present(Record { version, fields: Fields::new(fields) })
+                Answer::Present(Record { version, fields })
             }
             ReadMeaning::NotAnObject => {
                 Answer::Malformed(Malformed { field: "data", problem: "it is not an object" })
