@@ -6,10 +6,12 @@
 //! and no other.
 
 use super::{Handler, HandlerError, HandlerTask, Reply, ReplyState};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
+use rustix::process::Pid;
 use serde::Deserialize;
 use serde_json::json;
 use std::{
+    collections::HashSet,
     process::Stdio,
     sync::{
         Arc, Mutex as StdMutex, PoisonError,
@@ -57,7 +59,12 @@ struct Pool {
     next: AtomicUsize,
     /// For `close`, which must not wait for a task's turn.
     closing: StdMutex<bool>,
+    /// The process groups that are running, for `close` to end those of busy workers.
+    groups: Groups,
 }
+
+/// The process groups of running programs.
+type Groups = Arc<StdMutex<HashSet<Pid>>>;
 
 /// One place for a running program.
 #[derive(Default)]
@@ -74,6 +81,8 @@ struct Program {
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
     started: Instant,
+    group: Option<Pid>,
+    groups: Groups,
 }
 
 /// A line of the program's.
@@ -97,6 +106,7 @@ impl CommandHandler {
                 turns: tokio::sync::Semaphore::new(workers),
                 next: AtomicUsize::new(0),
                 closing: StdMutex::new(false),
+                groups: Groups::default(),
                 settings,
             }),
         }
@@ -112,12 +122,12 @@ impl Handler for CommandHandler {
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             *self.pool.closing.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            for worker in &self.pool.workers {
-                // A worker that is still busy is ended by `kill_on_drop`.
-                let Ok(mut worker) = worker.try_lock() else { continue };
-                if let Some(program) = worker.program.take() {
-                    program.end().await;
-                }
+            // Idle programs may end by themselves, all at the same time.
+            let idle = self.pool.workers.iter().filter_map(|worker| worker.try_lock().ok()?.program.take());
+            join_all(idle.map(Program::end)).await;
+            // Those that are still busy may not.
+            for group in self.pool.groups.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             }
         })
     }
@@ -141,7 +151,7 @@ impl Pool {
             Some(program) => Ok(program),
             None => {
                 tokio::time::sleep(rest.unwrap_or_default()).await;
-                Program::start(&self.settings.command)
+                Program::start(&self.settings.command, &self.groups)
             }
         };
         let problem = match program {
@@ -185,7 +195,7 @@ impl Worker {
 }
 
 impl Program {
-    fn start(command: &[String]) -> std::io::Result<Self> {
+    fn start(command: &[String], groups: &Groups) -> std::io::Result<Self> {
         let (name, arguments) =
             command.split_first().ok_or_else(|| std::io::Error::other("the command is empty"))?;
         let mut command = Command::new(name);
@@ -201,11 +211,15 @@ impl Program {
         match (input, output) {
             (Some(input), Some(output)) => {
                 tracing::info!(program = name, pid = child.id(), "started the agent program");
+                let group = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+                groups.lock().unwrap_or_else(PoisonError::into_inner).extend(group);
                 Ok(Self {
                     child,
                     input: Some(input),
                     output: BufReader::new(output),
                     started: Instant::now(),
+                    group,
+                    groups: Arc::clone(groups),
                 })
             }
             _ => Err(std::io::Error::other("its input and output could not be connected")),
@@ -277,10 +291,11 @@ impl Program {
 impl Drop for Program {
     /// The whole group: what the program has started itself goes with it.
     fn drop(&mut self) {
-        let pid =
-            self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::KILL);
+        let Some(group) = self.group else { return };
+        let is_listed = self.groups.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        // Once its leader was waited for, the number may be somebody else's.
+        if is_listed && self.child.id().is_some() {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
     }
 }

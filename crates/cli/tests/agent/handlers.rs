@@ -81,6 +81,27 @@ async fn a_program_can_ask_back_and_fail_by_itself() {
     );
 }
 
+/// A program that hangs does not outlive its agent.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_program_outlives_its_agent() {
+    let disk = tempfile::tempdir().unwrap();
+    let script = "import os,sys,time\nopen('program.pid', 'w').write(str(os.getpid()))\nfor line in sys.stdin: time.sleep(600)\n";
+    fs::write(disk.path().join("hang.py"), script).unwrap();
+    let setup = agent(disk.path())
+        .set("BINDU_DRAIN_DEADLINE", "500ms")
+        .argument("--command")
+        .argument("python3 hang.py");
+    let mut agent = setup.start().await;
+    http::post(&agent.url, &http::message("hung", "x")).await;
+    let pid = http::eventually("the program runs", async || {
+        fs::read_to_string(disk.path().join("program.pid")).ok().filter(|pid| !pid.is_empty())
+    })
+    .await;
+    assert!(tokio::task::spawn_blocking(move || agent.terminate()).await.unwrap().success());
+    http::eventually("the program is gone", async || (!Path::new("/proc").join(&pid).exists()).then_some(()))
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_work() {
     let disk = tempfile::tempdir().unwrap();
