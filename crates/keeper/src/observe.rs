@@ -58,8 +58,13 @@ pub struct ClientObservation {
     pub(crate) fields: Option<Fields>,
     pub(crate) local: Option<CredentialRecord>,
     /// `None`: not asked, or not answered in time.
-    pub(crate) hydra: Option<Result<Option<OAuthClient>, HydraError>>,
+    pub(crate) hydra: Option<ClientAnswer>,
+    /// The question that was not answered in time: its answer is still worth having.
+    pub(crate) asked: Option<AbortOnDrop<ClientAnswer>>,
 }
+
+/// Hydra's answer about our client.
+pub(crate) type ClientAnswer = Result<Option<OAuthClient>, HydraError>;
 
 /// How long an observation may wait for whom.
 #[derive(Debug, Clone, Copy)]
@@ -141,9 +146,12 @@ impl Keeper {
             }
         };
         let (keys, credentials) = tokio::join!(keys, credentials);
-        let hydra = match hydra {
-            None => None,
-            Some(mut task) => timeout(patience.hydra, &mut task.0).await.ok().and_then(|joined| joined.ok()),
+        let (hydra, asked) = match hydra {
+            None => (None, None),
+            Some(mut task) => match timeout(patience.hydra, &mut task.0).await {
+                Ok(answer) => (answer.ok(), None),
+                Err(_) => (None, Some(task)),
+            },
         };
         self.note_answers(&keys, hydra.as_ref());
 
@@ -163,7 +171,8 @@ impl Keeper {
             name_problem: self.agent.name.problem().map(|problem| problem.to_string()),
         };
         let (store, record, fields) = credentials_in(credentials, did);
-        let client = ClientObservation { store, record, fields, local: self.local_credentials(), hydra };
+        let client =
+            ClientObservation { store, record, fields, local: self.local_credentials(), hydra, asked };
         (KeyObservation { seen, store_key, local_key, outage }, client)
     }
 
@@ -290,7 +299,9 @@ fn hung() -> Answer {
     Answer::Unavailable(Outage::new(bindu_store::OutageReason::TimedOut, "the store gave no answer in time"))
 }
 
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+/// A task that ends with whoever waits for it.
+#[derive(Debug)]
+pub(crate) struct AbortOnDrop<T>(pub(crate) tokio::task::JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {

@@ -65,7 +65,7 @@ impl Keeper {
         let mut pending = match started.client {
             // What the start has seen needs no second look, except at a Hydra that it did not wait for.
             Some(client) if memory.sure => {
-                let client = self.ask_hydra_again(client).await;
+                let client = self.hear_hydra_out(client).await;
                 self.reconcile_client(&held, client, &mut memory, self.policy.take_over.clone()).await
             }
             Some(_) => true,
@@ -92,10 +92,11 @@ impl Keeper {
         }
     }
 
-    async fn ask_hydra_again(&self, mut client: ClientObservation) -> ClientObservation {
-        if let (None, Some((hydra, _)), true) = (&client.hydra, &self.hydra, self.agent.did.is_addressable())
-        {
-            client.hydra = tokio::time::timeout(PATIENCE.hydra, hydra.client(&self.agent.did)).await.ok();
+    /// Waits for the answer of a Hydra that the start did not wait for.
+    async fn hear_hydra_out(&self, mut client: ClientObservation) -> ClientObservation {
+        if let Some(mut asked) = client.asked.take() {
+            let answer = tokio::time::timeout(PATIENCE.hydra, &mut asked.0).await;
+            client.hydra = answer.ok().and_then(|answer| answer.ok());
         }
         client
     }

@@ -89,20 +89,18 @@ impl Keeper {
                 {
                     sleep(DOUBT_PAUSE).await;
                 }
-                Step::LookAgain { at_most: None } => {
-                    if Instant::now() >= deadline {
-                        return Err(self.refusal(plan.row, &observation));
-                    }
-                    let detail = observation.outage.as_ref().map_or("", |outage| outage.detail.as_str());
-                    tracing::warn!(detail, "waiting for the store");
-                    pause = self
-                        .pause(
-                            pause,
-                            observation.outage.as_ref().and_then(|outage| outage.retry_after),
-                            deadline,
-                        )
-                        .await;
+                // A provisional key, too, is a last resort.
+                Step::LookAgain { at_most: None } | Step::GenerateProvisional
+                    if Instant::now() < deadline =>
+                {
+                    let outage = observation.outage.as_ref();
+                    tracing::warn!(
+                        detail = outage.map_or("", |outage| outage.detail.as_str()),
+                        "waiting for the store"
+                    );
+                    pause = self.pause(pause, outage.and_then(|outage| outage.retry_after), deadline).await;
                 }
+                Step::LookAgain { at_most: None } => return Err(self.refusal(plan.row, &observation)),
                 _ => {
                     let detail = observation.outage.as_ref().map(|outage| outage.detail.clone());
                     let store_was_absent = observation.seen.store == Store::Absent;

@@ -54,6 +54,24 @@ async fn unavailable_and_no_key_waits_and_gives_up_without_making_one() {
     assert!(bao().await.record(&names.keys_path()).await.is_none());
 }
 
+/// The opt-in: a key that lives on the disk only, is shown to nobody, and is backed up or yields when the store is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn unavailable_and_no_key_may_make_a_provisional_one_where_that_is_wanted() {
+    let names = names("Provisional");
+    let disk = tempfile::tempdir().unwrap();
+    let setup = with_vault(disk.path(), &names).await.set_all(hydra().await.environment());
+    let alone = setup.clone().set("VAULT__URL", "http://127.0.0.1:1").set("BINDU_ON_UNAVAILABLE", "generate");
+    let agent = alone.set("BINDU_START_DEADLINE", "500ms").start().await;
+    degraded(&agent.url, "provisional_key").await;
+    let key = public_key(&agent.url, &names.did).await;
+    assert!(hydra().await.client(&names.did).await.is_none(), "Hydra has not heard of it");
+    agent.kill();
+    let agent = setup.start().await;
+    assert_eq!(public_key(&agent.url, &names.did).await, key);
+    healthy(&agent.url).await;
+    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unavailable_and_a_key_starts_degraded_and_mends_itself() {
     let names = names("Store Comes Back");
