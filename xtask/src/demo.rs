@@ -26,7 +26,7 @@ pub(crate) async fn run() -> bool {
 
     println!("2. Starting the agent \"{NAME}\", with an empty disk. It makes its identity.");
     let agent = setup.start().await;
-    settled(&agent).await;
+    http::healthy(&agent.url).await;
     let before = sight(&agent, &bao, &hydra).await;
     println!("3. Sending it a message, as a caller with a token.");
     println!("   It answers: {:?}", talk(&agent, &hydra).await);
@@ -37,7 +37,7 @@ pub(crate) async fn run() -> bool {
 
     println!("5. Starting it again, with an empty disk.");
     let agent = setup.start().await;
-    settled(&agent).await;
+    http::healthy(&agent.url).await;
     let after = sight(&agent, &bao, &hydra).await;
     println!("   It answers: {:?}\n", talk(&agent, &hydra).await);
     let is_same = show(&before, &after);
@@ -52,15 +52,6 @@ pub(crate) async fn run() -> bool {
 
 fn wipe(disk: &Path) {
     let _ = std::fs::remove_dir_all(disk.join(".bindu"));
-}
-
-/// Waits until the agent has proved that its client's secret works.
-async fn settled(agent: &AgentProcess) {
-    http::eventually("the agent is healthy", async || {
-        let (_, health) = http::get(&format!("{}/health", agent.url)).await;
-        (health["health"] == "healthy").then_some(())
-    })
-    .await;
 }
 
 async fn sight(agent: &AgentProcess, bao: &OpenBao, hydra: &Hydra) -> Sight {

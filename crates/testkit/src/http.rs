@@ -82,6 +82,18 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
     }
 }
 
+/// Waits until an agent says that nothing is the matter: its identity is confirmed, its client's secret proved.
+///
+/// # Panics
+/// After 30 s without.
+pub async fn healthy(url: &str) {
+    eventually("the agent is healthy", async || {
+        let (_, health) = get(&format!("{url}/health")).await;
+        (health["health"] == "healthy").then_some(())
+    })
+    .await;
+}
+
 /// Sends a message and follows its task to the end.
 ///
 /// # Panics

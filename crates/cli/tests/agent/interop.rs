@@ -31,21 +31,13 @@ async fn python(directory: &Path, names: &Names, environment: &[(String, String)
     PythonBindu::start(directory, AUTHOR, &names.name, environment).await
 }
 
-async fn healthy(url: &str) {
-    http::eventually("healthy", async || {
-        let (_, health) = http::get(&format!("{url}/health")).await;
-        (health["health"] == "healthy").then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn python_bindu_restores_what_ours_stored() {
     let names = names("Ours First");
     let environment = vault_and_hydra(bao().await, hydra().await);
     let (ours_disk, theirs_disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let ours = agent(ours_disk.path()).named(AUTHOR, &names.name).set_all(environment.clone()).start().await;
-    healthy(&ours.url).await;
+    http::healthy(&ours.url).await;
     let key = public_key(&ours.url, &names.did).await;
     let secret = bao().await.record(&names.credentials_path()).await.unwrap().1["client_secret"].clone();
     ours.kill();
@@ -60,7 +52,7 @@ async fn python_bindu_restores_what_ours_stored() {
     // And back: Python has written the record again, without our fields.
     let ours = agent(ours_disk.path()).named(AUTHOR, &names.name).set_all(environment).start().await;
     assert_eq!(public_key(&ours.url, &names.did).await, key);
-    healthy(&ours.url).await;
+    http::healthy(&ours.url).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -75,7 +67,7 @@ async fn ours_restores_what_python_bindu_stored() {
     drop(theirs);
     let ours = agent(ours_disk.path()).named(AUTHOR, &names.name).set_all(environment).start().await;
     assert_eq!(public_key(&ours.url, &names.did).await, key);
-    healthy(&ours.url).await;
+    http::healthy(&ours.url).await;
     assert_eq!(bao().await.record(&names.credentials_path()).await.unwrap(), before);
     let after = hydra().await.client(&names.did).await.expect("the same client");
     assert_eq!(after["created_at"], client["created_at"]);
@@ -92,7 +84,7 @@ async fn a_data_directory_moves_both_ways() {
     let setup = agent(disk.path()).named(AUTHOR, &names.name).set_all(hydra().await.environment());
     let ours = setup.start().await;
     assert_eq!(public_key(&ours.url, &names.did).await, key);
-    healthy(&ours.url).await;
+    http::healthy(&ours.url).await;
     let client = hydra().await.client(&names.did).await.expect("Python's client");
     ours.kill();
     let theirs = python!(python(disk.path(), &names, &hydra().await.environment()));

@@ -8,22 +8,13 @@ async fn full(directory: &Path, names: &Names) -> AgentSetup {
     agent(directory).named(AUTHOR, &names.name).vault(bao().await).set_all(hydra().await.environment())
 }
 
-/// Waits until the agent has proved its client's secret.
-async fn healthy(url: &str) {
-    http::eventually("the agent is healthy", async || {
-        let (_, health) = http::get(&format!("{url}/health")).await;
-        (health["health"] == "healthy").then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_disk_brings_back_the_same_agent() {
     let names = names("Comes Back");
     let first_disk = tempfile::tempdir().unwrap();
     let agent = full(first_disk.path(), &names).await.start().await;
     let key = public_key(&agent.url, &names.did).await;
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     let client = hydra().await.client(&names.did).await.expect("a client");
     let secret = bao().await.record(&names.credentials_path()).await.expect("credentials");
     agent.kill();
@@ -31,7 +22,7 @@ async fn an_empty_disk_brings_back_the_same_agent() {
     let second_disk = tempfile::tempdir().unwrap();
     let agent = full(second_disk.path(), &names).await.start().await;
     assert_eq!(public_key(&agent.url, &names.did).await, key);
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     assert_eq!(
         hydra().await.client(&names.did).await.expect("a client"),
         client,
@@ -53,7 +44,7 @@ async fn a_warm_start_asks_once_and_writes_nothing() {
     let names = names("Warm Start");
     let disk = tempfile::tempdir().unwrap();
     let agent = full(disk.path(), &names).await.start().await;
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     agent.kill();
 
     let vault = Proxy::start(&bao().await.url).await;
@@ -68,7 +59,7 @@ async fn a_warm_start_asks_once_and_writes_nothing() {
         let agent = through_proxies.start().await;
         // Not before: the reconciler may ask once more as soon as the port listens.
         let listening = std::time::Instant::now();
-        healthy(&agent.url).await;
+        http::healthy(&agent.url).await;
         let vault_seen = vault.take_seen();
         assert!(vault_seen.iter().all(|seen| seen.method == "GET"), "wiped {wiped}: {vault_seen:?}");
         let before = vault_seen.iter().filter(|seen| seen.at < listening).count();
@@ -91,7 +82,7 @@ async fn a_warm_start_asks_all_at_the_same_time() {
     let names = names("No Chain");
     let disk = tempfile::tempdir().unwrap();
     let agent = full(disk.path(), &names).await.start().await;
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     agent.kill();
     std::fs::remove_dir_all(disk.path().join(".bindu")).unwrap();
 
@@ -154,7 +145,7 @@ async fn replicas_that_start_at_once_are_one_agent() {
     let key = public_key(&agents[0].url, &names.did).await;
     for agent in &agents {
         assert_eq!(public_key(&agent.url, &names.did).await, key);
-        healthy(&agent.url).await;
+        http::healthy(&agent.url).await;
     }
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
     let (version, credentials) = bao().await.record(&names.credentials_path()).await.expect("credentials");
@@ -172,7 +163,7 @@ async fn a_slow_hydra_costs_a_warm_start_nothing() {
     let names = names("Slow Hydra");
     let disk = tempfile::tempdir().unwrap();
     let agent = full(disk.path(), &names).await.start().await;
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     agent.kill();
     let vault = Proxy::start(&bao().await.url).await;
     let admin = Proxy::start(&hydra().await.admin_url).await;
@@ -181,7 +172,7 @@ async fn a_slow_hydra_costs_a_warm_start_nothing() {
         full(disk.path(), &names).await.set("VAULT__URL", &vault.url).set("HYDRA__ADMIN_URL", &admin.url);
     let agent = setup.start().await;
     assert!(agent.start < Duration::from_secs(3), "it has waited for Hydra: {:?}", agent.start);
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     let seen = vault.take_seen();
     assert!(seen.len() <= 3 && seen.iter().all(|seen| seen.method == "GET"), "{seen:?}");
     assert!(!agent.log().contains("\"degraded\""), "nothing was wrong:\n{}", agent.log());

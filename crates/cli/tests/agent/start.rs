@@ -28,8 +28,15 @@ async fn degraded(url: &str, reason: &str) {
         .await;
 }
 
-async fn healthy(url: &str) {
-    http::eventually("healthy", async || reasons(url).await.is_empty().then_some(())).await;
+/// Puts another key into the store as an old Python pod with a rogue one does it: blindly. What is there then.
+async fn overwrite_with_a_rogue_key(names: &Names) -> serde_json::Value {
+    let rogue = tempfile::tempdir().unwrap();
+    agent(rogue.path()).named(AUTHOR, &names.name).start().await.kill();
+    let pem = |file: &str| std::fs::read_to_string(rogue.path().join(".bindu").join(file)).unwrap();
+    let record =
+        json!({"private_key": pem("private.pem"), "public_key": pem("public.pem"), "did": names.did});
+    bao().await.put(&names.keys_path(), &record).await;
+    record
 }
 
 fn assert_refused((code, _, stderr): (i32, String, String), want: i32, words: &[&str]) {
@@ -68,7 +75,7 @@ async fn unavailable_and_no_key_may_make_a_provisional_one_where_that_is_wanted(
     agent.kill();
     let agent = setup.start().await;
     assert_eq!(public_key(&agent.url, &names.did).await, key);
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
 }
 
@@ -88,7 +95,7 @@ async fn unavailable_and_a_key_starts_degraded_and_mends_itself() {
     let (ready, _) = http::get(&format!("{}/readyz?verbose", agent.url)).await;
     assert_eq!(ready, 200, "it serves");
     proxy.script(|_, _| Fault::None);
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1, "nothing was written");
 }
 
@@ -132,13 +139,7 @@ async fn a_foreign_key_in_the_store_is_not_followed() {
     let first = with_vault(disk.path(), &names).await.start().await;
     let key = public_key(&first.url, &names.did).await;
     first.kill();
-    // As an old Python pod with a rogue key does it: blindly.
-    let rogue = tempfile::tempdir().unwrap();
-    agent(rogue.path()).named(AUTHOR, &names.name).start().await.kill();
-    let pem = |file: &str| std::fs::read_to_string(rogue.path().join(".bindu").join(file)).unwrap();
-    let record =
-        json!({"private_key": pem("private.pem"), "public_key": pem("public.pem"), "did": names.did});
-    bao().await.put(&names.keys_path(), &record).await;
+    overwrite_with_a_rogue_key(&names).await;
     let agent = with_vault(disk.path(), &names).await.start().await;
     assert_eq!(public_key(&agent.url, &names.did).await, key, "ours is kept");
     degraded(&agent.url, "foreign").await;
@@ -157,12 +158,7 @@ async fn a_foreign_key_that_comes_during_an_outage_is_not_followed() {
     proxy.script(|_, _| Fault::Answer(503, "application/json", "{\"errors\":[\"Vault is sealed\"]}"));
     let agent = with_vault(disk.path(), &names).await.set("VAULT__URL", &proxy.url).start().await;
     degraded(&agent.url, "store_unavailable").await;
-    let rogue = tempfile::tempdir().unwrap();
-    crate::agent(rogue.path()).named(AUTHOR, &names.name).start().await.kill();
-    let pem = |file: &str| std::fs::read_to_string(rogue.path().join(".bindu").join(file)).unwrap();
-    let record =
-        json!({"private_key": pem("private.pem"), "public_key": pem("public.pem"), "did": names.did});
-    bao().await.put(&names.keys_path(), &record).await;
+    let record = overwrite_with_a_rogue_key(&names).await;
     proxy.script(|_, _| Fault::None);
     degraded(&agent.url, "foreign").await;
     assert_eq!(public_key(&agent.url, &names.did).await, key);
@@ -208,7 +204,7 @@ async fn no_secret_is_in_a_log() {
     let setup =
         with_vault(disk.path(), &names).await.set_all(hydra().await.environment()).set("RUST_LOG", "trace");
     let agent = setup.start().await;
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     let (_, keys) = bao().await.record(&names.keys_path()).await.expect("keys");
     let (_, credentials) = bao().await.record(&names.credentials_path()).await.expect("credentials");
     let key =
@@ -362,7 +358,7 @@ async fn a_client_that_names_a_key_forbids_a_new_identity() {
     assert_eq!(hydra().await.client(&names.did).await, before, "nothing was touched");
     // With consent it is taken over, once.
     let agent = setup.argument("--take-over").start().await;
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     let key = public_key(&agent.url, &names.did).await;
     let client = hydra().await.client(&names.did).await.expect("a client");
     assert_eq!(client["metadata"]["public_key"], key.as_str());
@@ -385,7 +381,7 @@ async fn hydra_down_at_the_start_is_finished_later() {
     degraded(&agent.url, "hydra_unavailable").await;
     assert!(hydra().await.client(&names.did).await.is_none());
     admin.script(|_, _| Fault::None);
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     let key = public_key(&agent.url, &names.did).await;
     assert_eq!(
         hydra().await.client(&names.did).await.expect("a client")["metadata"]["public_key"],
@@ -411,7 +407,7 @@ async fn lost_answers_end_with_one_key_and_one_client() {
     let setup = with_vault(disk.path(), &names).await.set_all(hydra().await.environment());
     let setup = setup.set("VAULT__URL", &vault.url).set("HYDRA__ADMIN_URL", &admin.url);
     let agent = setup.start().await;
-    healthy(&agent.url).await;
+    http::healthy(&agent.url).await;
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
     assert_eq!(bao().await.record(&names.credentials_path()).await.expect("credentials").0, 1);
     let key = public_key(&agent.url, &names.did).await;
