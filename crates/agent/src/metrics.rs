@@ -43,6 +43,11 @@ struct DecisionLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServerLabels {
+    server: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct AgentLabels {
     agent_id: String,
 }
@@ -65,6 +70,8 @@ pub struct Metrics {
     store_requests: Family<RequestLabels, Counter>,
     hydra_requests: Family<RequestLabels, Counter>,
     store_seen: Gauge<f64, AtomicU64>,
+    hydra_seen: Gauge<f64, AtomicU64>,
+    clock_skew: Family<ServerLabels, Gauge>,
     auth_decisions: Family<DecisionLabels, Counter>,
     degraded: Family<ReasonLabels, Gauge>,
     passes: Family<OutcomeLabels, Counter>,
@@ -86,6 +93,8 @@ impl Metrics {
             store_requests: Family::default(),
             hydra_requests: Family::default(),
             store_seen: Gauge::default(),
+            hydra_seen: Gauge::default(),
+            clock_skew: Family::default(),
             auth_decisions: Family::default(),
             degraded: Family::default(),
             passes: Family::default(),
@@ -121,6 +130,16 @@ impl Metrics {
             "bindu_auth_decisions",
             "Callers let in or refused",
             metrics.auth_decisions.clone(),
+        );
+        registry.register(
+            "bindu_hydra_last_success_timestamp_seconds",
+            "When Hydra last gave a believable answer",
+            metrics.hydra_seen.clone(),
+        );
+        registry.register(
+            "bindu_clock_skew_seconds",
+            "By how much our clock is ahead of a server's, by its Date",
+            metrics.clock_skew.clone(),
         );
         registry.register("bindu_degraded", "1 for each reason that applies", metrics.degraded.clone());
         registry.register("bindu_reconcile", "Passes of the reconciler", metrics.passes.clone());
@@ -187,9 +206,16 @@ impl Metrics {
             let passes = self.passes.get_or_create(&OutcomeLabels { outcome });
             passes.inc_by(count.saturating_sub(passes.get()));
         }
-        if let Some((_, at)) = state.store_seen {
-            let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-            self.store_seen.set(seconds);
+        for (seen, gauge) in [(state.store_seen, &self.store_seen), (state.hydra_seen, &self.hydra_seen)] {
+            if let Some((_, at)) = seen {
+                let since = at.duration_since(SystemTime::UNIX_EPOCH);
+                gauge.set(since.map_or(0.0, |since| since.as_secs_f64()));
+            }
+        }
+        for (server, skew) in [("store", state.store_skew), ("hydra", state.hydra_skew)] {
+            if let Some(seconds) = skew {
+                self.clock_skew.get_or_create(&ServerLabels { server }).set(seconds);
+            }
         }
         if let Some(identity) = identity {
             self.identity.clear();

@@ -25,6 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub trait RequestObserver: Send + Sync {
     /// `operation` and `outcome` are from closed sets, fit for a metric's labels.
     fn observe(&self, operation: &'static str, outcome: &'static str);
+
+    /// By how many seconds our clock is ahead of the server's, by an answer's `Date`; negative where it is behind.
+    fn skew(&self, _seconds: i64) {}
 }
 
 /// Counts nothing.
@@ -152,6 +155,9 @@ impl HttpClient {
             Err(NoReply::Broken) => "broken",
         };
         self.observer.observe(operation, outcome);
+        if let Some(seconds) = reply.as_ref().ok().and_then(|reply| skew(&reply.headers)) {
+            self.observer.skew(seconds);
+        }
         reply
     }
 }
@@ -192,6 +198,13 @@ impl std::fmt::Debug for Reply {
 #[must_use]
 pub fn epoch_seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// By how much our clock is ahead of the `Date` that an answer bears (RFC 9110 §6.6.1: whole seconds).
+fn skew(headers: &HeaderMap) -> Option<i64> {
+    let theirs = httpdate::parse_http_date(headers.get("date")?.to_str().ok()?).ok()?;
+    let theirs = theirs.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    Some(i64::try_from(epoch_seconds()).ok()?.saturating_sub(i64::try_from(theirs).ok()?))
 }
 
 async fn exchange(request: reqwest::RequestBuilder) -> Result<Reply, NoReply> {

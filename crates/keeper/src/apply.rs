@@ -7,8 +7,8 @@ use crate::{
 };
 use bindu_identity::{SigningKey, pem};
 use bindu_store::{
-    Acknowledgement, DirectoryError, Expected, IdentityFile, KeyRecord, OutageReason, RecordName, Version,
-    WriteError,
+    Acknowledgement, DirectoryError, Expected, IdentityFile, KeyRecord, Outage, OutageReason, RecordName,
+    Version, WriteError,
 };
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
@@ -27,7 +27,12 @@ pub(crate) enum Applied {
 impl Keeper {
     /// Applies a plan that is neither a wait nor a refusal.
     pub(crate) async fn apply(&self, plan: &Plan, observation: KeyObservation) -> Applied {
-        let KeyObservation { store_key, local_key, .. } = observation;
+        let KeyObservation { store_key, local_key, earlier_key, .. } = observation;
+        if let (Step::UseEarlier { .. }, Some(earlier)) = (plan.step, &earlier_key) {
+            self.put_on_disk(earlier);
+            let version = earlier.version;
+            return Applied::Held(Box::new(self.identity(earlier.clone(), version, Source::Store)));
+        }
         match (plan.step, store_key, local_key) {
             (Step::UseLocal, store_key, Some(local)) => {
                 let source = if plan.sure { Source::Store } else { Source::Directory };
@@ -49,8 +54,8 @@ impl Keeper {
                 }
                 Applied::Held(Box::new(self.identity(found, version, source)))
             }
-            (Step::UseStore, Some(stored), local) => {
-                self.put_on_disk(&stored, local.as_ref());
+            (Step::UseStore, Some(stored), _) => {
+                self.put_on_disk(&stored);
                 let version = stored.version;
                 Applied::Held(Box::new(self.identity(stored, version, Source::Store)))
             }
@@ -67,10 +72,13 @@ impl Keeper {
                 Some(new) => self.write(new, None, Source::Created).await,
                 None => Applied::LookAgain(None),
             },
+            (Step::Rotate { over }, Some(current), local) => {
+                self.rotate(over, &current, local.as_ref()).await
+            }
             (Step::GenerateProvisional, ..) => match self.new_key() {
                 Some(new) => {
                     let new = FoundKey { provisional: true, ..new };
-                    self.put_on_disk_as(&new, None, true);
+                    self.put_on_disk_as(&new, true);
                     Applied::Held(Box::new(self.identity(new, None, Source::Created)))
                 }
                 None => Applied::LookAgain(None),
@@ -106,13 +114,41 @@ impl Keeper {
                     source = source.label(),
                     "the store holds the key"
                 );
-                self.put_on_disk(&found, None);
+                self.put_on_disk(&found);
                 Applied::Held(Box::new(self.identity(found, Some(version), source)))
             }
             Err(error) => {
                 tracing::info!(%error, "the key was not written: observing again");
                 Applied::LookAgain(Some(error))
             }
+        }
+    }
+
+    /// Puts a new key in the place of the record's, which it lists; then all is observed again.
+    async fn rotate(&self, over: Version, current: &FoundKey, local: Option<&FoundKey>) -> Applied {
+        let Some(new) = self.new_key() else { return Applied::LookAgain(None) };
+        let old = current.public_key().fingerprint();
+        let mut replaces = vec![old.clone()];
+        replaces.extend(current.replaces.iter().cloned());
+        // A FileStore's record is the directory's pair: what it holds is kept before it is written over.
+        if is_local(self.store_kind)
+            && let Some(directory) = &self.directory
+            && let Err(error) = directory.archive_pair(local.map(|_| &old))
+        {
+            let detail = format!("{error}: {}", error.source);
+            return Applied::LookAgain(Some(WriteError::Unavailable(Outage::new(
+                OutageReason::Unreadable,
+                detail,
+            ))));
+        }
+        let new = FoundKey { replaces, ..new };
+        let fingerprint = new.public_key().fingerprint();
+        match self.write(new, Some(over), Source::Store).await {
+            Applied::Held(identity) => {
+                tracing::warn!(target: "audit", %old, new = %fingerprint, "`recreate_keys`: the key was rotated");
+                Applied::Held(identity)
+            }
+            other => other,
         }
     }
 
@@ -128,6 +164,7 @@ impl Keeper {
             created_at: Some(crate::start::now()),
             version: None,
             replaces: Vec::new(),
+            written_at: None,
             provisional: false,
             public_is_lost: false,
         })
@@ -148,27 +185,32 @@ impl Keeper {
         }
     }
 
-    /// Writes the store's key to the directory; a key that lies there is kept in the archive first.
-    fn put_on_disk(&self, found: &FoundKey, local: Option<&FoundKey>) {
-        self.put_on_disk_as(found, local, false);
+    /// Writes the store's key to the directory; another key that lies there is kept in the archive first.
+    pub(crate) fn put_on_disk(&self, found: &FoundKey) {
+        self.put_on_disk_as(found, false);
     }
 
-    fn put_on_disk_as(&self, found: &FoundKey, local: Option<&FoundKey>, provisional: bool) {
+    fn put_on_disk_as(&self, found: &FoundKey, provisional: bool) {
         let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
-        let local_key = local.map(FoundKey::public_key);
-        let on_disk = directory.pair().ok().and_then(|pair| pair.private_key);
-        let differs = on_disk.is_some_and(|text| text.expose_secret() != found.private_pem.expose_secret());
-        if differs && local_key != Some(found.public_key()) {
-            let fingerprint = local_key.map(|key| key.fingerprint());
-            match directory.archive_pair(fingerprint.as_ref()) {
-                Ok(path) => tracing::warn!(
-                    ours = fingerprint.as_ref().map_or("unreadable", |fingerprint| fingerprint.as_str()),
-                    store = %found.public_key().fingerprint(),
-                    archived = %path.display(),
-                    "the store's key takes the place of the directory's"
-                ),
-                // Nothing would hold the old pair any more: leave it where it is and work from memory.
-                Err(error) => return self.directory_failed(&error),
+        let on_disk = match directory.pair() {
+            Ok(pair) => pair.private_key,
+            // What can't be read can't be archived: leave it where it is and work from memory.
+            Err(error) => return self.directory_failed(&error),
+        };
+        if let Some(text) = on_disk.filter(|text| text.expose_secret() != found.private_pem.expose_secret()) {
+            let key = pem::decode_private_key(&text, self.key_password.as_ref()).ok();
+            let fingerprint = key.map(|key| key.public_key().fingerprint());
+            if fingerprint.as_ref() != Some(&found.public_key().fingerprint()) {
+                match directory.archive_pair(fingerprint.as_ref()) {
+                    Ok(path) => tracing::warn!(
+                        ours = fingerprint.as_ref().map_or("unreadable", |fingerprint| fingerprint.as_str()),
+                        store = %found.public_key().fingerprint(),
+                        archived = %path.display(),
+                        "the store's key takes the place of the directory's"
+                    ),
+                    // Nothing would hold the old pair any more: leave it where it is and work from memory.
+                    Err(error) => return self.directory_failed(&error),
+                }
             }
         }
         // A FileStore has written the pair already.
@@ -224,6 +266,25 @@ impl Keeper {
         tracing::info!("public.pem was missing or not ours: derived again from private.pem");
         if let Err(error) = directory.write_public_key(&pem::encode_public_key(&found.public_key())) {
             self.directory_failed(&error);
+        }
+    }
+
+    /// Tries again to use a directory that could not be written before; whether it can be written now.
+    pub(crate) fn mend_directory(&self, identity: &Identity, sure: bool) {
+        let Some(directory) = &self.directory else { return };
+        if self.status.snapshot().directory != Some(Reason::DirectoryNotWritable) {
+            return;
+        }
+        if let Err(error) = directory.open_again() {
+            return tracing::debug!(%error, cause = %error.source, "the data directory still can't be used");
+        }
+        self.status.update(|state| state.directory = None);
+        // What is there decides at the next start, as it would have at this one: a key that is not sure changes nothing.
+        if sure {
+            self.put_on_disk(&FoundKey::held(identity));
+        }
+        if self.status.snapshot().directory.is_none() {
+            tracing::info!("the data directory can be written again");
         }
     }
 

@@ -6,6 +6,7 @@ use crate::{
     plan::{
         TakeOver,
         client::{self, Client, ClientPolicy, Local, Secret, Step, Store},
+        keys::Earlier,
     },
 };
 use base64::Engine as _;
@@ -122,6 +123,14 @@ impl Keeper {
             key_is_doubtful: key_is_doubtful(&work.seen, work.identity),
             description_differs: work.describe && !self.description(&work.seen).is_empty(),
         }
+    }
+
+    /// Whether Hydra has named another key than ours only after the record's earlier versions could be read for it.
+    pub(crate) fn is_unread(&self, seen: &ClientObservation, identity: &Identity) -> bool {
+        matches!(seen.store, Store::Present { .. })
+            && matches!(self.client_in(seen, identity), Client::OfAnotherKey(key) if seen.earlier.0.as_ref() != Some(&key))
+            && identity.source != Source::Created
+            && !matches!(seen.earlier.1, Earlier::Unknown(_))
     }
 
     fn client_in(&self, seen: &ClientObservation, identity: &Identity) -> Client {
@@ -420,12 +429,17 @@ impl Keeper {
 
 /// Whether our key may be the wrong one of two: see [`client::Observed::key_is_doubtful`].
 fn key_is_doubtful(seen: &ClientObservation, identity: &Identity) -> bool {
-    let named = match &seen.hydra {
-        Some(Ok(Some(client))) => client.key_version(),
-        _ => None,
+    let (named, version) = match &seen.hydra {
+        Some(Ok(Some(client))) => (client.public_key(), client.key_version()),
+        _ => (None, None),
+    };
+    let held_earlier = match &seen.earlier {
+        (about, Earlier::Read { named: None, whole: true }) => about.as_deref() != named,
+        _ => true,
     };
     identity.source == Source::Created
-        || identity.version.is_none_or(|version| version > 1 || named.is_some_and(|named| named > version))
+        || held_earlier
+        || identity.version.is_none_or(|ours| version.is_some_and(|named| named > ours))
 }
 
 fn note_record(seen: &mut ClientObservation, fields: Fields, version: Version) {

@@ -8,6 +8,7 @@
 mod apply;
 mod client;
 mod held;
+mod history;
 mod observe;
 pub mod plan;
 mod reconcile;

@@ -3,7 +3,7 @@
 //! Reads only. What was read travels beside what was observed of it, so that applying a plan asks for nothing twice.
 
 use crate::{
-    Keeper,
+    Identity, Keeper,
     plan::{client, keys},
 };
 use bindu_hydra::{HydraError, OAuthClient};
@@ -23,6 +23,8 @@ pub struct KeyObservation {
     pub seen: keys::Observed,
     pub(crate) store_key: Option<FoundKey>,
     pub(crate) local_key: Option<FoundKey>,
+    /// The key of the earlier version that `seen.earlier` names.
+    pub(crate) earlier_key: Option<FoundKey>,
     /// What an unavailable store said.
     pub outage: Option<Outage>,
 }
@@ -36,6 +38,8 @@ pub(crate) struct FoundKey {
     pub(crate) created_at: Option<String>,
     pub(crate) version: Option<Version>,
     pub(crate) replaces: Vec<Fingerprint>,
+    /// When this version was written, by the store's clock.
+    pub(crate) written_at: Option<String>,
     /// Made while the store could not be asked.
     pub(crate) provisional: bool,
     /// `public.pem` is missing or holds something else.
@@ -43,6 +47,20 @@ pub(crate) struct FoundKey {
 }
 
 impl FoundKey {
+    /// The key of a running agent.
+    pub(crate) fn held(identity: &Identity) -> Self {
+        Self {
+            signing_key: Arc::clone(&identity.signing_key),
+            private_pem: identity.private_pem.clone(),
+            created_at: Some(identity.created_at.clone()),
+            version: identity.version,
+            replaces: identity.replaces.clone(),
+            written_at: None,
+            provisional: identity.provisional,
+            public_is_lost: false,
+        }
+    }
+
     pub(crate) fn public_key(&self) -> PublicKey {
         self.signing_key.public_key()
     }
@@ -59,6 +77,8 @@ pub struct ClientObservation {
     pub(crate) local: Option<CredentialRecord>,
     /// `None`: not asked, or not answered in time.
     pub(crate) hydra: Option<ClientAnswer>,
+    /// The key that Hydra named when the record's earlier versions were read, and what they say about it.
+    pub(crate) earlier: (Option<String>, keys::Earlier),
     /// The question that was not answered in time: its answer is still worth having.
     pub(crate) asked: Option<AbortOnDrop<ClientAnswer>>,
 }
@@ -113,6 +133,7 @@ impl Keeper {
             created_at: identity.and_then(|identity| identity.created_at),
             version: acknowledged,
             replaces: Vec::new(),
+            written_at: None,
             public_is_lost: pair.public_key.and_then(|text| pem::decode_public_key(&text).ok()) != Some(key),
         };
         (keys::Local::Present { key, acknowledged }, Some(found))
@@ -159,21 +180,31 @@ impl Keeper {
             Answer::Unavailable(outage) => Some(outage.clone()),
             _ => None,
         };
-        let (store, store_key) = self.keys_in(keys);
+        let (mut store, mut store_key) = self.keys_in(keys);
         let (local, local_key) = local;
+        let names = self.hydra_names(hydra.as_ref());
+        let (earlier, earlier_key) = self.look_back(&mut store, store_key.as_mut(), &local, &names).await;
+        let named = match &names {
+            keys::HydraNames::Key { key, .. } => Some(key.clone()),
+            _ => None,
+        };
         let seen = keys::Observed {
             store,
             local,
-            hydra: self.hydra_names(hydra.as_ref()),
+            hydra: names,
             running,
             seen_for: Duration::ZERO,
+            earlier,
+            lost: false,
+            age: store_key.as_ref().and_then(|key| self.age(key)),
             provisional: local_key.as_ref().is_some_and(|key| key.provisional),
             name_problem: self.agent.name.problem().map(|problem| problem.to_string()),
         };
         let (store, record, fields) = credentials_in(credentials, did);
-        let client =
-            ClientObservation { store, record, fields, local: self.local_credentials(), hydra, asked };
-        (KeyObservation { seen, store_key, local_key, outage }, client)
+        let local = self.local_credentials();
+        let earlier = (named, earlier);
+        let client = ClientObservation { store, record, fields, local, hydra, earlier, asked };
+        (KeyObservation { seen, store_key, local_key, earlier_key, outage }, client)
     }
 
     /// The local copy of the credentials; with a `FileStore` that is the store itself.
@@ -201,6 +232,7 @@ impl Keeper {
         match self.key_in(&record.fields) {
             Ok(mut found) => {
                 found.version = Some(version);
+                found.written_at = record.written_at;
                 let key = found.public_key();
                 (keys::Store::Present { key, version, replaces: found.replaces.clone() }, Some(found))
             }
@@ -209,7 +241,7 @@ impl Keeper {
     }
 
     /// The key pair in a record, or why there is none.
-    fn key_in(&self, fields: &Fields) -> Result<FoundKey, Box<keys::Store>> {
+    pub(crate) fn key_in(&self, fields: &Fields) -> Result<FoundKey, Box<keys::Store>> {
         let malformed = |field: &str, problem: &dyn std::fmt::Display| {
             Box::new(keys::Store::Malformed(format!("field `{field}`: {problem}")))
         };
@@ -240,6 +272,7 @@ impl Keeper {
             created_at: record.created_at,
             version: None,
             replaces: record.replaces,
+            written_at: None,
             provisional: false,
             public_is_lost: false,
         })

@@ -7,7 +7,7 @@ use crate::{
     HeldIdentity, Keeper, Reason,
     apply::Applied,
     client::{Occasion, Settled},
-    observe::{ClientObservation, FoundKey, Patience},
+    observe::{ClientObservation, FoundKey, KeyObservation, Patience},
     plan::{
         TakeOver,
         keys::{self, Local, Step},
@@ -26,8 +26,14 @@ use tokio::time::sleep;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
-/// How long a pass waits for an answer.
-const PATIENCE: Patience = Patience { store: Duration::from_secs(10), hydra: Duration::from_secs(10) };
+/// How long a pass waits for an answer before it settles the keys; a Hydra that is slower is heard out afterwards.
+const PATIENCE: Patience = Patience { store: Duration::from_secs(10), hydra: Duration::from_secs(1) };
+
+/// How long a pass waits for Hydra in all.
+const HYDRA_PATIENCE: Duration = Duration::from_secs(10);
+
+/// No server may ask for a longer pause than this: it can be wrong about itself.
+const LONGEST_WISH: Duration = Duration::from_secs(60);
 
 /// Our own repair undone this often in this time: somebody else wants it otherwise.
 const MOST_REPAIRS: usize = 2;
@@ -38,6 +44,15 @@ const REPAIR_WINDOW: Duration = Duration::from_secs(600);
 struct Keys {
     pending: bool,
     sure: bool,
+}
+
+/// What is left to do after a pass.
+#[derive(Clone, Copy)]
+struct Left {
+    /// Something is pending or down.
+    pending: bool,
+    /// How long the servers asked to be left alone.
+    wish: Option<Duration>,
 }
 
 /// What one reconciler remembers from pass to pass.
@@ -62,6 +77,7 @@ impl Keeper {
         let mut memory =
             Memory { sure: started.sure, doubt: None, repairs: VecDeque::new(), described: false };
         let mut retry = FIRST_RETRY;
+        let mut wish: Option<Duration> = None;
         let mut pending = match started.client {
             // What the start has seen needs no second look, except at a Hydra that it did not wait for.
             Some(client) if memory.sure => {
@@ -75,7 +91,7 @@ impl Keeper {
             let pause = if pending {
                 let pause = retry.mul_f64(0.5 + rand::random::<f64>() / 2.0);
                 retry = (retry * 2).min(LONGEST_RETRY);
-                pause
+                pause.max(wish.unwrap_or_default().min(LONGEST_WISH))
             } else {
                 retry = FIRST_RETRY;
                 self.reconcile_interval.mul_f64(0.9 + rand::random::<f64>() / 5.0)
@@ -84,9 +100,9 @@ impl Keeper {
                 () = &mut shutdown => return,
                 () = sleep(pause) => {}
             }
-            pending = tokio::select! {
+            Left { pending, wish } = tokio::select! {
                 () = &mut shutdown => return,
-                pending = self.pass(&held, &mut memory) => pending,
+                left = self.pass(&held, &mut memory) => left,
             };
             self.status.update(|state| if pending { state.passes.1 += 1 } else { state.passes.0 += 1 });
         }
@@ -95,26 +111,32 @@ impl Keeper {
     /// Waits for the answer of a Hydra that the start did not wait for.
     async fn hear_hydra_out(&self, mut client: ClientObservation) -> ClientObservation {
         if let Some(mut asked) = client.asked.take() {
-            let answer = tokio::time::timeout(PATIENCE.hydra, &mut asked.0).await;
+            let answer = tokio::time::timeout(HYDRA_PATIENCE, &mut asked.0).await;
             client.hydra = answer.ok().and_then(|answer| answer.ok());
         }
         client
     }
 
-    /// One pass; whether something is left to do or down.
-    async fn pass(&self, held: &HeldIdentity, memory: &mut Memory) -> bool {
+    /// One pass; what is left to do.
+    async fn pass(&self, held: &HeldIdentity, memory: &mut Memory) -> Left {
         let identity = held.current();
-        let local = FoundKey {
-            signing_key: Arc::clone(&identity.signing_key),
-            private_pem: identity.private_pem.clone(),
-            created_at: Some(identity.created_at.clone()),
-            version: identity.version,
-            replaces: identity.replaces.clone(),
-            provisional: identity.provisional,
-            public_is_lost: false,
-        };
+        let local = FoundKey::held(&identity);
         let seen = Local::Present { key: identity.public_key, acknowledged: identity.version };
-        let (mut observation, client) = self.observe((seen, Some(local)), PATIENCE, true).await;
+        let (observation, client) = self.observe((seen, Some(local)), PATIENCE, true).await;
+        let wish = observation.outage.as_ref().and_then(|outage| outage.retry_after);
+        let pending = self.settle_pass(held, memory, observation, client).await;
+        self.mend_directory(&held.current(), memory.sure);
+        Left { pending, wish }
+    }
+
+    /// Plans and applies what a pass has observed; whether something is left to do or down.
+    async fn settle_pass(
+        &self,
+        held: &HeldIdentity,
+        memory: &mut Memory,
+        mut observation: KeyObservation,
+        client: ClientObservation,
+    ) -> bool {
         let since = match &memory.doubt {
             Some((store, since)) if *store == observation.seen.store => *since,
             _ => Instant::now(),
@@ -125,11 +147,18 @@ impl Keeper {
         let in_doubt = Keys { pending: true, sure: false };
         let (degraded, sure) = match plan.step {
             // Nobody generates in here: the table has no such row for a running agent.
-            Step::LookAgain { .. } | Step::Refuse | Step::Generate | Step::GenerateProvisional => {
+            Step::LookAgain { .. }
+            | Step::Refuse
+            | Step::Generate
+            | Step::GenerateProvisional
+            | Step::UseEarlier { .. }
+            | Step::Rotate { .. } => {
                 return self.finish_pass(held, memory, client, in_doubt).await;
             }
             // Nothing new: nothing is written, either.
-            Step::UseLocal if memory.sure == plan.sure => (plan.degraded, plan.sure),
+            Step::UseLocal if memory.sure == plan.sure && !is_news(&plan, &observation) => {
+                (plan.degraded, plan.sure)
+            }
             Step::UseLocal | Step::UseStore | Step::BackUp { .. } => {
                 match self.apply(&plan, observation).await {
                     Applied::Held(identity) => {
@@ -144,7 +173,7 @@ impl Keeper {
         };
         memory.sure = sure;
         self.status.update(|state| state.keys = degraded);
-        let keys = Keys { pending: degraded.is_some(), sure };
+        let keys = Keys { pending: degraded.is_some_and(|reason| !waits_for_a_person(reason)), sure };
         self.finish_pass(held, memory, client, keys).await
     }
 
@@ -159,6 +188,7 @@ impl Keeper {
             None => false,
             // In a pass whose keys are in doubt nothing is written about the client either.
             Some(_) => {
+                let client = self.hear_hydra_out(client).await;
                 let sure = std::mem::replace(&mut memory.sure, keys.sure);
                 let pending = self.reconcile_client(held, client, memory, TakeOver::No).await;
                 memory.sure = sure;
@@ -176,6 +206,9 @@ impl Keeper {
         memory: &mut Memory,
         take_over: TakeOver,
     ) -> bool {
+        if self.is_unread(&client, &held.current()) {
+            return true;
+        }
         let now = Instant::now();
         memory.repairs.retain(|repair| now.duration_since(*repair) < REPAIR_WINDOW);
         let contested = memory.repairs.len() >= MOST_REPAIRS;
@@ -201,6 +234,27 @@ impl Keeper {
                 )
         })
     }
+}
+
+/// Whether the record holds our key with something new beside it: it lists other keys, or is of another version.
+fn is_news(plan: &keys::Plan, observation: &KeyObservation) -> bool {
+    let versions = (&observation.store_key, &observation.local_key);
+    plan.sure
+        && matches!(versions, (Some(stored), Some(local))
+            if stored.version != local.version || stored.replaces != local.replaces)
+}
+
+/// Whether nothing but a person's hand will change it: no reason to ask every few seconds.
+fn waits_for_a_person(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Foreign
+            | Reason::RolledBack
+            | Reason::RecordDeleted
+            | Reason::RecordMalformed
+            | Reason::RecordLocked
+            | Reason::StoreDenied
+    )
 }
 
 /// What a start hands to the reconciler.

@@ -22,6 +22,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A deadline that is longer than this is as good as none.
 const LONGEST_DEADLINE: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// A raft standby shows a write about 0.1 s late (FACTS §2.6): who has lost a race looks for the winner after this.
+const STANDBY_LAG: Duration = Duration::from_millis(200);
+
 /// The pause between two observations of a doubt.
 const DOUBT_PAUSE: Duration = Duration::from_millis(400);
 
@@ -54,6 +57,7 @@ impl Keeper {
         let deadline = began + self.start_deadline.min(LONGEST_DEADLINE);
         let mut pause = FIRST_PAUSE;
         let mut doubt: Option<(Store, Local, Instant)> = None;
+        let mut lost = false;
         // A key that Hydra has named once stays named: a Hydra that does not answer the next time takes nothing back.
         let mut named: Option<HydraNames> = None;
         loop {
@@ -74,6 +78,7 @@ impl Keeper {
                 }
                 _ => Instant::now(),
             };
+            observation.seen.lost = lost;
             doubt = Some((observation.seen.store.clone(), observation.seen.local.clone(), since));
             // At the deadline every doubt has lasted long enough.
             let is_late = Instant::now() >= deadline;
@@ -123,6 +128,10 @@ impl Keeper {
                             }
                             let wish = match &error {
                                 Some(WriteError::Unavailable(outage)) => outage.retry_after,
+                                Some(WriteError::Conflict | WriteError::Denied) => {
+                                    (lost, doubt) = (true, None);
+                                    Some(STANDBY_LAG)
+                                }
                                 _ => None,
                             };
                             pause = self.pause(pause, wish, deadline).await;
@@ -291,7 +300,7 @@ impl Keeper {
                 )
                 .because(problem)
             }
-            Row::PresentRolledBack | Row::PresentOverwrittenOrRolledBack => failed(
+            Row::PresentRolledBack => failed(
                 format!("{path} and Hydra name different keys; nothing was changed"),
                 format!("see the history with `vault kv metadata get {path}`; bring the right version back with `vault kv rollback -version=N {path}`, or consent to the store's key with --take-over"),
             )
@@ -308,7 +317,6 @@ impl Keeper {
                 )
                 .because(problem)
             }
-            Row::RecreateKeys => Refusal::new(ExitClass::Usage, row.explain(), "unset BINDU_RECREATE_KEYS; nothing was changed"),
             Row::WrongMountNone => self.wrong_mount(outage.map_or("", |outage| outage.detail.as_str())),
             Row::DeniedNone => Refusal::new(
                 ExitClass::Denied,

@@ -31,11 +31,12 @@ pub enum Reason {
     ContestedClient,
     DirectoryNotWritable,
     DirectoryOfAnotherAgent,
+    ClockSkew,
 }
 
 impl Reason {
     /// Every reason, for metrics that show those that do not apply as 0.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::StoreUnavailable,
         Self::StoreDenied,
         Self::RecordDeleted,
@@ -56,6 +57,7 @@ impl Reason {
         Self::ContestedClient,
         Self::DirectoryNotWritable,
         Self::DirectoryOfAnotherAgent,
+        Self::ClockSkew,
     ];
 
     /// A label, from a closed set.
@@ -82,9 +84,14 @@ impl Reason {
             Self::ContestedClient => "contested_client",
             Self::DirectoryNotWritable => "directory_not_writable",
             Self::DirectoryOfAnotherAgent => "directory_of_another_agent",
+            Self::ClockSkew => "clock_skew",
         }
     }
 }
+
+/// More than this many seconds between our clock and a server's is worth a word: signatures last five minutes, and the
+/// JWT logins of Vault allow one.
+const MOST_SKEW: u64 = 60;
 
 /// The shared state of an agent's dependencies. Written by the keeper, read by the server.
 #[derive(Debug, Default)]
@@ -103,6 +110,10 @@ pub struct StatusSnapshot {
     pub store_seen: Option<(Instant, SystemTime)>,
     /// When Hydra last did.
     pub hydra_seen: Option<(Instant, SystemTime)>,
+    /// By how many seconds our clock is ahead of the store's.
+    pub store_skew: Option<i64>,
+    /// By how many seconds it is ahead of Hydra's.
+    pub hydra_skew: Option<i64>,
     /// How many passes of the reconciler ended well, and how many did not.
     pub passes: (u64, u64),
 }
@@ -112,10 +123,19 @@ impl StatusSnapshot {
     #[must_use]
     pub fn reasons(&self) -> Vec<Reason> {
         let mut reasons: Vec<Reason> =
-            [self.keys, self.client, self.directory].into_iter().flatten().collect();
+            [self.keys, self.client, self.directory, self.clock()].into_iter().flatten().collect();
         reasons.sort();
         reasons.dedup();
         reasons
+    }
+}
+
+impl StatusSnapshot {
+    /// What is the matter with the clock.
+    #[must_use]
+    pub fn clock(&self) -> Option<Reason> {
+        let is_far = |skew: &i64| skew.unsigned_abs() > MOST_SKEW;
+        [self.store_skew, self.hydra_skew].iter().flatten().any(is_far).then_some(Reason::ClockSkew)
     }
 }
 
@@ -139,6 +159,16 @@ impl Status {
         for reason in before.iter().filter(|reason| !after.contains(reason)) {
             tracing::info!(reason = reason.label(), "no longer degraded");
         }
+    }
+
+    /// Notes by how many seconds our clock is ahead of the store's.
+    pub fn store_skew(&self, seconds: i64) {
+        self.update(|state| state.store_skew = Some(seconds));
+    }
+
+    /// Notes by how many seconds our clock is ahead of Hydra's.
+    pub fn hydra_skew(&self, seconds: i64) {
+        self.update(|state| state.hydra_skew = Some(seconds));
     }
 
     /// Notes that the data directory can't be used.

@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write as _},
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 const PRIVATE_KEY: &str = "private.pem";
@@ -25,6 +26,9 @@ const LOCK: &str = "lock";
 /// What a crash leaves of a file that was being written; swept when the lock is taken.
 const TEMPORARY_PREFIX: &str = ".writing-";
 
+/// `open` fails at a symbolic link.
+const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+
 /// The format of `identity.json` that this version writes.
 const IDENTITY_FORMAT: u32 = 1;
 
@@ -33,7 +37,7 @@ const IDENTITY_FORMAT: u32 = 1;
 pub struct DataDirectory {
     path: PathBuf,
     /// Held for as long as the process may write. The kernel lets go of it when the process dies.
-    lock: Option<File>,
+    lock: OnceLock<File>,
 }
 
 /// What went wrong with the directory, and where.
@@ -61,6 +65,8 @@ pub enum DirectoryErrorKind {
     NotWritable,
     /// No space or quota left.
     Full,
+    /// A symbolic link where a file should be.
+    Link,
     /// A file whose content no agent can have written.
     Malformed,
     /// Anything else.
@@ -140,7 +146,7 @@ impl DataDirectory {
     /// Looks at a directory without changing anything, not even whether it exists.
     #[must_use]
     pub fn look(path: &Path) -> Self {
-        Self { path: path.to_owned(), lock: None }
+        Self { path: path.to_owned(), lock: OnceLock::new() }
     }
 
     /// Makes the directory where it is missing, takes its lock, and sweeps what an earlier crash left half-written.
@@ -148,6 +154,20 @@ impl DataDirectory {
     /// # Errors
     /// [`DirectoryErrorKind::InUse`] where another process holds the lock; else why it can't be written.
     pub fn open(path: &Path) -> Result<Self, DirectoryError> {
+        let directory = Self::look(path);
+        directory.open_again()?;
+        Ok(directory)
+    }
+
+    /// The same for a directory that was looked at only, or could not be opened before. Does nothing to an open one.
+    ///
+    /// # Errors
+    /// As [`DataDirectory::open`].
+    pub fn open_again(&self) -> Result<(), DirectoryError> {
+        if self.is_open() {
+            return Ok(());
+        }
+        let path = self.path.as_path();
         let error = |operation| move |source| DirectoryError::new(operation, path, source);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(error("create"))?;
         tighten(path);
@@ -157,6 +177,7 @@ impl DataDirectory {
             .truncate(false)
             .write(true)
             .mode(0o600)
+            .custom_flags(NO_LINK)
             .open(&lock_path)
             .map_err(|source| DirectoryError::new("open", &lock_path, source))?;
         match lock.try_lock() {
@@ -171,9 +192,9 @@ impl DataDirectory {
             }
             Err(TryLockError::Error(source)) => return Err(DirectoryError::new("lock", &lock_path, source)),
         }
-        let directory = Self { path: path.to_owned(), lock: Some(lock) };
-        directory.sweep();
-        Ok(directory)
+        self.sweep();
+        let _ = self.lock.set(lock);
+        Ok(())
     }
 
     /// Where it is.
@@ -185,7 +206,7 @@ impl DataDirectory {
     /// Whether this process may write here.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.lock.is_some()
+        self.lock.get().is_some()
     }
 
     /// Whose directory this is: by `identity.json`, else by the DIDs in `oauth_credentials.json`.
@@ -330,16 +351,19 @@ impl DataDirectory {
     /// A file's text; `None` where there is none, or nothing but white space in it.
     fn read_text(&self, name: &str) -> Result<Option<String>, DirectoryError> {
         let path = self.path.join(name);
-        match fs::read_to_string(&path) {
-            Ok(text) if text.trim().is_empty() => Ok(None),
-            Ok(text) => Ok(Some(text)),
+        let mut text = String::new();
+        // Whoever may write a link here could point it at any file of this user's.
+        let opened = OpenOptions::new().read(true).custom_flags(NO_LINK).open(&path);
+        match opened.and_then(|mut file| file.read_to_string(&mut text)) {
+            Ok(_) if text.trim().is_empty() => Ok(None),
+            Ok(_) => Ok(Some(text)),
             Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(DirectoryError::new("read", &path, source)),
         }
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<(), DirectoryError> {
-        if self.lock.is_none() {
+        if !self.is_open() {
             let source = io::Error::other("it was opened for reading only");
             return Err(DirectoryError::new("write", &self.path.join(name), source));
         }
@@ -347,10 +371,12 @@ impl DataDirectory {
     }
 
     fn sweep(&self) {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX))
-        {
-            let _ = fs::remove_file(entry.path());
+        for directory in [&self.path, &self.path.join(ARCHIVE)] {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            let is_temporary = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(TEMPORARY_PREFIX);
+            for entry in entries.filter(|entry| is_temporary(&entry.file_name())) {
+                let _ = fs::remove_file(entry.path());
+            }
         }
         for secret in [PRIVATE_KEY, CREDENTIALS, IDENTITY] {
             let path = self.path.join(secret);
@@ -370,6 +396,9 @@ impl DirectoryError {
         let kind = match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 DirectoryErrorKind::NotWritable
+            }
+            _ if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                DirectoryErrorKind::Link
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DirectoryErrorKind::Full,
             io::ErrorKind::InvalidData => DirectoryErrorKind::Malformed,
@@ -396,6 +425,8 @@ fn write_file(directory: &Path, name: &str, content: &[u8]) -> Result<(), Direct
     let error = |source| DirectoryError::new("write", &path, source);
     let mut file = tempfile::Builder::new()
         .prefix(TEMPORARY_PREFIX)
+        .suffix(name)
+        .rand_bytes(0)
         .permissions(fs::Permissions::from_mode(0o600))
         .tempfile_in(directory)
         .map_err(error)?;

@@ -45,6 +45,8 @@ impl RecordName {
 pub struct Record {
     /// Its version.
     pub version: Version,
+    /// When this version was written, RFC 3339, where the store says so.
+    pub written_at: Option<String>,
     /// Its content.
     pub fields: Fields,
 }

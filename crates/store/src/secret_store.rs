@@ -26,6 +26,9 @@ pub trait SecretStore: Send + Sync {
     /// Reads the current version.
     async fn read(&self, name: &RecordName) -> Answer;
 
+    /// Reads an earlier version. [`Answer::Absent`] where the store keeps that one no longer, or keeps no history.
+    async fn read_version(&self, name: &RecordName, version: Version) -> Answer;
+
     /// Writes the next version, if what is there is what is `expected`, and returns its number.
     async fn write(
         &self,

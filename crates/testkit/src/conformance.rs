@@ -90,6 +90,13 @@ async fn written_at_the_version_that_is_there(store: &dyn SecretStore, name: &Re
         (2, next),
         "what was written is read, unknown fields included"
     );
+    assert!(matches!(store.read_version(name, 2).await, Answer::Present(current) if current.version == 2));
+    match store.read_version(name, 1).await {
+        Answer::Absent => {}
+        Answer::Present(earlier) => assert_eq!(earlier.version, 1, "an earlier version is that version"),
+        other => panic!("an earlier version is {other:?}"),
+    }
+    assert!(matches!(store.read_version(name, 9).await, Answer::Absent), "there is no such version");
 }
 
 async fn present(store: &dyn SecretStore, name: &RecordName) -> Record {

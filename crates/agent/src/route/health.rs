@@ -57,7 +57,12 @@ pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(quer
     let mut text = String::new();
     let phase = server.phase().label();
     let _ = writeln!(text, "[{}] serving: {phase}", if serving { '+' } else { '-' });
-    for (check, reason) in [("keys", state.keys), ("client", state.client), ("directory", state.directory)] {
+    for (check, reason) in [
+        ("keys", state.keys),
+        ("client", state.client),
+        ("directory", state.directory),
+        ("clock", state.clock()),
+    ] {
         match reason {
             None => _ = writeln!(text, "[+] {check}: ok"),
             Some(reason) if reason == Reason::KeySuperseded => {
@@ -70,6 +75,11 @@ pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(quer
     for (name, seen) in [("store", state.store_seen), ("hydra", state.hydra_seen)] {
         if let Some((at, _)) = seen {
             let _ = writeln!(text, "    {name}: last answer {} s ago", at.elapsed().as_secs());
+        }
+    }
+    for (name, skew) in [("store", state.store_skew), ("hydra", state.hydra_skew)] {
+        if let Some(seconds) = skew {
+            let _ = writeln!(text, "    {name}: our clock is {seconds} s ahead of it");
         }
     }
     let _ = writeln!(text, "{}", if status == StatusCode::OK { "ready" } else { "not ready" });

@@ -2,7 +2,7 @@
 
 use crate::settings::{HydraChoice, Settings, VaultChoice};
 use bindu_agent::Metrics;
-use bindu_http::HttpSettings;
+use bindu_http::{HttpSettings, RequestObserver};
 use bindu_hydra::{Hydra, HydraSettings};
 use bindu_identity::{AgentId, AgentName, Did};
 use bindu_keeper::{AgentProfile, ClientProfile, ExitClass, Keeper, Reason, Refusal, Status, StoreKind};
@@ -56,7 +56,9 @@ impl Parts {
             looked => looked.map(Arc::new),
         };
         let (store, store_kind): (Arc<dyn SecretStore>, _) = match (&settings.vault, &directory) {
-            (Some(vault), _) => (Arc::new(vault_store(vault, &metrics)?), StoreKind::Vault),
+            (Some(vault), _) => {
+                (Arc::new(vault_store(vault, &metrics, Arc::clone(&status))?), StoreKind::Vault)
+            }
             (None, Some(directory)) => {
                 let store = FileStore::new(
                     Arc::clone(directory),
@@ -68,7 +70,8 @@ impl Parts {
             }
             (None, None) => return Err(foreign_directory(settings, "another agent")),
         };
-        let hydra = settings.hydra.as_ref().map(|choice| hydra(choice, &metrics)).transpose()?;
+        let hydra =
+            settings.hydra.as_ref().map(|choice| hydra(choice, &metrics, Arc::clone(&status))).transpose()?;
         let client = settings.hydra.as_ref().map(|choice| client_profile(settings, choice, url));
         let keeper = Keeper {
             agent,
@@ -170,6 +173,9 @@ fn directory_refusal(path: &Path, error: &DirectoryError) -> Refusal {
         DirectoryErrorKind::Full => {
             "make room on this disk, or choose another directory with --data-dir or BINDU_DATA_DIR"
         }
+        DirectoryErrorKind::Link => {
+            "put the file itself where the link is, or name the directory that holds it with --data-dir or BINDU_DATA_DIR"
+        }
         DirectoryErrorKind::Malformed => "restore the file from a backup, or move it away",
         _ => "make it writable for this user, or choose another directory with --data-dir or BINDU_DATA_DIR",
     };
@@ -184,7 +190,7 @@ fn directory_refusal(path: &Path, error: &DirectoryError) -> Refusal {
     Refusal::new(class, message, hint).because_of(error)
 }
 
-fn vault_store(choice: &VaultChoice, metrics: &Metrics) -> Result<VaultStore, Refusal> {
+fn vault_store(choice: &VaultChoice, metrics: &Metrics, status: Arc<Status>) -> Result<VaultStore, Refusal> {
     let settings = VaultSettings {
         url: choice.url.clone(),
         token: choice.token.clone(),
@@ -194,7 +200,11 @@ fn vault_store(choice: &VaultChoice, metrics: &Metrics) -> Result<VaultStore, Re
         http: HttpSettings {
             authorities: choice.authorities.clone(),
             dangerous_accept_any_certificate: choice.skip_verify,
-            observer: metrics.store_observer(),
+            observer: Arc::new(Watched {
+                counts: metrics.store_observer(),
+                status,
+                skew: Status::store_skew,
+            }),
             ..HttpSettings::new(VAULT_TIMEOUT)
         },
     };
@@ -208,13 +218,17 @@ fn vault_store(choice: &VaultChoice, metrics: &Metrics) -> Result<VaultStore, Re
     })
 }
 
-fn hydra(choice: &HydraChoice, metrics: &Metrics) -> Result<Hydra, Refusal> {
+fn hydra(choice: &HydraChoice, metrics: &Metrics, status: Arc<Status>) -> Result<Hydra, Refusal> {
     let settings = HydraSettings {
         admin_url: choice.admin_url.clone(),
         public_url: choice.public_url.clone(),
         http: HttpSettings {
             dangerous_accept_any_certificate: !choice.verify_ssl,
-            observer: metrics.hydra_observer(),
+            observer: Arc::new(Watched {
+                counts: metrics.hydra_observer(),
+                status,
+                skew: Status::hydra_skew,
+            }),
             ..HttpSettings::new(choice.timeout)
         },
     };
@@ -226,6 +240,23 @@ fn hydra(choice: &HydraChoice, metrics: &Metrics) -> Result<Hydra, Refusal> {
         )
         .because_of(&error)
     })
+}
+
+/// Counts a server's requests and minds its clock.
+struct Watched {
+    counts: Arc<dyn RequestObserver>,
+    status: Arc<Status>,
+    skew: fn(&Status, i64),
+}
+
+impl RequestObserver for Watched {
+    fn observe(&self, operation: &'static str, outcome: &'static str) {
+        self.counts.observe(operation, outcome);
+    }
+
+    fn skew(&self, seconds: i64) {
+        (self.skew)(&self.status, seconds);
+    }
 }
 
 fn client_profile(settings: &Settings, choice: &HydraChoice, url: &str) -> ClientProfile {

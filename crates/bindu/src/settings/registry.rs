@@ -53,7 +53,12 @@ pub const SETTINGS: &[Setting] = &[
         "wait",
         "where the store does not answer and there is no key: wait or generate",
     ),
-    setting("recreate_keys", &["BINDU_RECREATE_KEYS"], "false", "rotate at a start (not in this version)"),
+    setting(
+        "recreate_keys",
+        &["BINDU_RECREATE_KEYS"],
+        "false",
+        "rotate the key at a start: once by its fingerprint, or `true` (at most every ten minutes)",
+    ),
     setting(
         "start_deadline",
         &["BINDU_START_DEADLINE"],

@@ -119,6 +119,10 @@ fn tell_plan(keeper: &Keeper, observation: &KeyObservation, plan: &Plan, output:
     let would = match plan.step {
         Step::UseLocal => "use the directory's key",
         Step::UseStore => "use the store's key, and write it to the directory",
+        Step::UseEarlier { .. } => {
+            "use the key of the record's earlier version that Hydra names, and write nothing to the store"
+        }
+        Step::Rotate { .. } => "make a key that replaces the record's, and write it to the store",
         Step::BackUp { .. } => "write the directory's key to the store",
         Step::Generate => "make a key and write it to the store",
         Step::GenerateProvisional => "make a provisional key, on the disk only",

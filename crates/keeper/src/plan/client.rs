@@ -24,8 +24,8 @@ pub struct Observed {
     pub sure: bool,
     /// Whether the record was just rewritten by us at the version that was read.
     pub fenced: bool,
-    /// Whether the key that Hydra names may be older than ours and right: ours was made by this process, or its record
-    /// has earlier versions (which are not looked up yet), or Hydra's is of a later version than ours.
+    /// Whether the key that Hydra names may be right and ours wrong: ours was made by this process, or an earlier version
+    /// of its record holds Hydra's (or may have held it: not all are kept), or Hydra's is of a later version than ours.
     pub key_is_doubtful: bool,
     /// Whether fields that only a start writes (name, scopes, URL) differ.
     pub description_differs: bool,

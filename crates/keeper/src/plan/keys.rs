@@ -12,6 +12,9 @@ use std::time::Duration;
 /// than another replica needs between its write to the store and to Hydra.
 pub const DOUBT: Duration = Duration::from_secs(3);
 
+/// `recreate_keys = true` rotates at most this often, or a crash loop would make keys without end.
+pub const ROTATION_PAUSE: Duration = Duration::from_secs(600);
+
 /// What was observed of the keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Observed {
@@ -25,6 +28,12 @@ pub struct Observed {
     pub running: bool,
     /// For how long the same has been observed, by fresh reads.
     pub seen_for: Duration,
+    /// What earlier versions of the record say.
+    pub earlier: Earlier,
+    /// Whether a create of ours has met another writer's: there is a record, even where none is seen yet.
+    pub lost: bool,
+    /// How long ago the record was written, by its own time.
+    pub age: Option<Duration>,
     /// Whether the local key was made while the store could not be asked.
     pub provisional: bool,
     /// What forbids a new identity under this name, if anything does.
@@ -40,7 +49,7 @@ pub enum Store {
         key: PublicKey,
         /// The record's version.
         version: Version,
-        /// The keys that it rotates.
+        /// The keys that it rotates; where this version lacks the list, that of the latest earlier one with this key.
         replaces: Vec<Fingerprint>,
     },
     /// Positively nothing.
@@ -62,6 +71,23 @@ pub enum Store {
     Denied,
     /// No answer that can be believed.
     Unavailable(OutageReason),
+}
+
+/// What earlier versions of the keys record say about the key that Hydra names. They are read only where the record's
+/// key is not the one that somebody else holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Earlier {
+    /// Nothing depends on it.
+    NotRead,
+    /// They could not be read.
+    Unknown(OutageReason),
+    /// They were read.
+    Read {
+        /// The latest one that holds the key that Hydra names.
+        named: Option<Version>,
+        /// Whether all of them could be read back to the first: the store keeps a limited number.
+        whole: bool,
+    },
 }
 
 /// What the data directory holds.
@@ -122,6 +148,11 @@ pub enum Step {
     UseLocal,
     /// Use the store's key and write it to the directory. A local key that differs is archived first.
     UseStore,
+    /// Use the key of this earlier version, write it to the directory, and nothing to the store.
+    UseEarlier {
+        /// The version that holds it.
+        version: Version,
+    },
     /// Write the local key to the store, if the record is still absent or at this version; then observe again.
     BackUp {
         /// The deleted version to write over.
@@ -129,6 +160,11 @@ pub enum Step {
     },
     /// Make a key, write it to the store if the record is still absent, then use it.
     Generate,
+    /// Make a key that replaces the record's, and write it to the store at this version; then observe again.
+    Rotate {
+        /// The version to replace.
+        over: Version,
+    },
     /// Make a key that lives on the disk only, until the store answers.
     GenerateProvisional,
     /// Observe again: at once when it's an outage, for at most this long when it's a doubt.
@@ -146,8 +182,9 @@ pub enum Step {
 pub enum Row {
     PresentSame,
     PresentNone,
-    PresentOverwrittenOrRolledBack,
+    PresentOverwritten,
     PresentRolledBack,
+    PresentEarlierUnknown,
     PresentUnacknowledged,
     PresentRotation,
     PresentForeign,
@@ -159,6 +196,7 @@ pub enum Row {
     AbsentNamed,
     AbsentRefused,
     AbsentBadName,
+    AbsentLost,
     AbsentUnusable,
     DeletedAcknowledged,
     DeletedRunning,
@@ -176,12 +214,31 @@ pub enum Row {
     RecreateKeys,
 }
 
-/// The table.
+/// The table, and the rotation that `recreate_keys` asks for at a start.
 #[must_use]
 pub fn plan(seen: &Observed, policy: &Policy) -> Plan {
-    if policy.recreate_keys != RecreateKeys::No && !seen.running {
-        return refuse(Row::RecreateKeys);
+    let plan = table(seen, policy);
+    match &seen.store {
+        Store::Present { key, version, .. }
+            if plan.sure && !seen.running && rotates(&policy.recreate_keys, key, seen.age) =>
+        {
+            act(Row::RecreateKeys, Step::Rotate { over: *version })
+        }
+        _ => plan,
     }
+}
+
+/// Whether the record's key is to be rotated now.
+fn rotates(recreate: &RecreateKeys, key: &PublicKey, age: Option<Duration>) -> bool {
+    match recreate {
+        RecreateKeys::No => false,
+        RecreateKeys::Once(fingerprint) => key.fingerprint() == *fingerprint,
+        // A record that does not say when it was written is an old one.
+        RecreateKeys::Always => age.is_none_or(|age| age >= ROTATION_PAUSE),
+    }
+}
+
+fn table(seen: &Observed, policy: &Policy) -> Plan {
     match (&seen.store, &seen.local) {
         (Store::Locked(_), _) if seen.running => keep_ours(Row::Locked, Reason::RecordLocked),
         (Store::Locked(_), _) => refuse(Row::Locked),
@@ -198,6 +255,9 @@ pub fn plan(seen: &Observed, policy: &Policy) -> Plan {
 
         (Store::Absent, Local::Present { key, acknowledged }) => {
             absent_present(seen, key, acknowledged.is_some())
+        }
+        (Store::Absent, Local::None | Local::Unusable(_)) if is_lost(seen) => {
+            look_again(Row::AbsentLost, Some(DOUBT))
         }
         (Store::Absent, Local::Unusable(_)) => refuse(Row::AbsentUnusable),
         (Store::Absent, Local::None) => absent_none(seen, policy),
@@ -256,20 +316,31 @@ fn present(
         }
         Local::None | Local::Unusable(_) | Local::Locked(_) => match &seen.hydra {
             HydraNames::Key { key, version: named }
-                if *key != stored.to_string() && !consents(&policy.take_over, key) =>
+                if *key != stored.to_string()
+                    && !key.parse().is_ok_and(|key| replaced(&key))
+                    && !consents(&policy.take_over, key) =>
             {
-                let is_replaced = key.parse::<PublicKey>().is_ok_and(|key| replaced(&key));
-                if named.is_some_and(|named| named > version) {
-                    refuse(Row::PresentRolledBack)
-                } else if version > 1 && !is_replaced {
-                    // Whether an earlier version holds that key is not looked up yet: refuse rather than guess.
-                    refuse(Row::PresentOverwrittenOrRolledBack)
-                } else {
-                    act(Row::PresentNone, Step::UseStore)
-                }
+                present_named_otherwise(seen, version, *named)
             }
             _ => act(Row::PresentNone, Step::UseStore),
         },
+    }
+}
+
+/// The store holds a key, the directory none, and Hydra names a third that the store's does not replace.
+fn present_named_otherwise(seen: &Observed, version: Version, named: Option<Version>) -> Plan {
+    match seen.earlier {
+        Earlier::Unknown(_) => look_again(Row::PresentEarlierUnknown, None),
+        Earlier::Read { named: Some(version), .. } => Plan {
+            row: Row::PresentOverwritten,
+            step: Step::UseEarlier { version },
+            sure: false,
+            degraded: Some(Reason::Foreign),
+        },
+        _ if named.is_none_or(|named| named <= version) => act(Row::PresentNone, Step::UseStore),
+        // A standby that lags behind a rotation shows the same for a moment.
+        _ if seen.seen_for < DOUBT => look_again(Row::PresentRolledBack, Some(DOUBT)),
+        _ => refuse(Row::PresentRolledBack),
     }
 }
 
@@ -286,7 +357,15 @@ fn absent_present(seen: &Observed, key: &PublicKey, acknowledged: bool) -> Plan 
             false => keep_ours(Row::AbsentNamedOtherwise, Reason::ClientOfAnotherKey),
         };
     }
+    if is_lost(seen) {
+        return look_again(Row::AbsentLost, Some(DOUBT));
+    }
     act(Row::AbsentPresent, Step::BackUp { over: None })
+}
+
+/// The winner of the race will be seen as soon as the standby that was asked has caught up.
+fn is_lost(seen: &Observed) -> bool {
+    seen.lost && seen.seen_for < DOUBT
 }
 
 fn absent_none(seen: &Observed, policy: &Policy) -> Plan {
@@ -347,8 +426,11 @@ impl Row {
         match self {
             Self::PresentSame => "the store and the directory hold the same key: use it",
             Self::PresentNone => "the store holds the key, the directory none: restore it",
-            Self::PresentOverwrittenOrRolledBack => {
-                "the store holds a later key than the one that Hydra names: overwritten, perhaps"
+            Self::PresentOverwritten => {
+                "the store's key does not replace the one that Hydra names and an earlier version holds: overwritten"
+            }
+            Self::PresentEarlierUnknown => {
+                "Hydra names another key than the store holds, and the record's earlier versions can't be read"
             }
             Self::PresentRolledBack => {
                 "Hydra names a later key than the store holds: the store was rolled back"
@@ -368,6 +450,7 @@ impl Row {
             Self::AbsentNamed => "there is no key here, but Hydra names one: it exists somewhere",
             Self::AbsentRefused => "there is no key anywhere, and `on_absent` is `refuse`",
             Self::AbsentBadName => "there is no key anywhere, and no new one may be made under this name",
+            Self::AbsentLost => "another replica has written the record, but the store does not show it yet",
             Self::AbsentUnusable => "the directory remembers a key whose private half is gone",
             Self::DeletedAcknowledged => "the record was deleted, the directory holds the key: write it back",
             Self::DeletedRunning => "the record was deleted while we run: nothing is written",
@@ -388,7 +471,7 @@ impl Row {
             }
             Self::DeniedNone => "the store denies us the record, and the directory holds no key",
             Self::Locked => "the key is encrypted and its password is missing or wrong",
-            Self::RecreateKeys => "`recreate_keys` asks for a rotation, which this version cannot do yet",
+            Self::RecreateKeys => "`recreate_keys` asks for another key in place of this one: rotate",
         }
     }
 }

@@ -15,6 +15,9 @@ fn seen(store: Store, local: Local) -> Observed {
         hydra: HydraNames::NotAsked,
         running: false,
         seen_for: Duration::ZERO,
+        earlier: Earlier::NotRead,
+        lost: false,
+        age: None,
         provisional: false,
         name_problem: None,
     }
@@ -99,11 +102,63 @@ fn a_key_that_hydra_names_forbids_a_new_one() {
 fn a_store_behind_hydra_was_rolled_back() {
     let mut observed = seen(stored(1, 2), Local::None);
     observed.hydra = names(2, Some(3));
-    assert_eq!(plan(&observed, &Policy::default()).row, Row::PresentRolledBack);
-    observed.hydra = names(2, None);
-    assert_eq!(plan(&observed, &Policy::default()).row, Row::PresentOverwrittenOrRolledBack);
+    observed.earlier = Earlier::Read { named: None, whole: true };
+    assert_eq!(plan(&observed, &Policy::default()).step, Step::LookAgain { at_most: Some(DOUBT) });
+    observed.seen_for = DOUBT;
+    let refused = plan(&observed, &Policy::default());
+    assert_eq!((refused.row, refused.step), (Row::PresentRolledBack, Step::Refuse));
+    let consent = Policy { take_over: TakeOver::Any, ..Policy::default() };
+    assert_eq!(plan(&observed, &consent).step, Step::UseStore);
     observed.hydra = names(1, None);
     assert_eq!(plan(&observed, &Policy::default()).row, Row::PresentNone);
+}
+
+#[test]
+fn an_overwritten_record_is_not_followed() {
+    let mut observed = seen(stored(1, 4), Local::None);
+    observed.hydra = names(2, Some(3));
+    observed.earlier = Earlier::Read { named: Some(3), whole: true };
+    let earlier = plan(&observed, &Policy::default());
+    assert_eq!((earlier.row, earlier.step), (Row::PresentOverwritten, Step::UseEarlier { version: 3 }));
+    assert_eq!((earlier.sure, earlier.degraded), (false, Some(Reason::Foreign)));
+    let consent = Policy { take_over: TakeOver::Any, ..Policy::default() };
+    assert_eq!(plan(&observed, &consent).step, Step::UseStore);
+    observed.earlier = Earlier::Unknown(OutageReason::TimedOut);
+    assert_eq!(plan(&observed, &Policy::default()).step, Step::LookAgain { at_most: None });
+    // A rotation: what Hydra names is replaced.
+    observed.store = Store::Present { key: key(1), version: 4, replaces: vec![key(2).fingerprint()] };
+    assert_eq!(plan(&observed, &Policy::default()).step, Step::UseStore);
+}
+
+#[test]
+fn who_has_lost_a_race_makes_no_second_key_at_once() {
+    let mut observed = seen(Store::Absent, Local::None);
+    observed.lost = true;
+    assert_eq!(plan(&observed, &Policy::default()).row, Row::AbsentLost);
+    observed.local = local(1, None);
+    assert_eq!(plan(&observed, &Policy::default()).row, Row::AbsentLost);
+    observed.seen_for = DOUBT;
+    assert_eq!(plan(&observed, &Policy::default()).row, Row::AbsentPresent);
+}
+
+#[test]
+fn a_rotation_is_done_once() {
+    let rotation = Step::Rotate { over: 3 };
+    let always = Policy { recreate_keys: RecreateKeys::Always, ..Policy::default() };
+    let once = Policy { recreate_keys: RecreateKeys::Once(key(1).fingerprint()), ..Policy::default() };
+    let mut observed = seen(stored(1, 3), local(1, Some(3)));
+    assert_eq!(plan(&observed, &once).step, rotation);
+    assert_eq!(plan(&observed, &always).step, rotation, "a record without a date is an old one");
+    for (age, step) in [(ROTATION_PAUSE, rotation), (ROTATION_PAUSE / 2, Step::UseLocal)] {
+        observed.age = Some(age);
+        assert_eq!(plan(&observed, &always).step, step);
+    }
+    observed.running = true;
+    assert_eq!(plan(&observed, &once).step, Step::UseLocal, "at a start only");
+    for store in [Store::Absent, stored(2, 3), Store::Denied, Store::Unavailable(OutageReason::Sealed)] {
+        let observed = seen(store.clone(), local(1, Some(3)));
+        assert!(!matches!(plan(&observed, &once).step, Step::Rotate { .. }), "{store:?}");
+    }
 }
 
 #[test]
@@ -159,6 +214,9 @@ fn any_observation() -> impl Strategy<Value = Observed> {
             hydra,
             running,
             seen_for,
+            earlier: Earlier::NotRead,
+            lost: false,
+            age: None,
             provisional: false,
             name_problem: None,
         },

@@ -58,7 +58,7 @@ pub enum RecreateKeys {
     /// None.
     #[default]
     No,
-    /// Python Bindu's switch.
+    /// Python Bindu's switch: at each start, but not more than once in ten minutes.
     Always,
     /// Only while this key is the current one.
     Once(Fingerprint),

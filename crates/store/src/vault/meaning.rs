@@ -11,6 +11,7 @@ use serde_json::Value;
 pub(super) enum ReadMeaning {
     Present {
         version: Version,
+        written_at: Option<String>,
         fields: Fields,
     },
     NotAnObject,
@@ -41,7 +42,9 @@ pub(super) fn of_read(reply: &Reply) -> Result<ReadMeaning, Outage> {
     match (reply.status, version) {
         (200, Some(version)) => Ok(match data.and_then(|data| data.get("data")) {
             Some(Value::Object(fields)) => {
-                ReadMeaning::Present { version, fields: Fields::new(fields.clone()) }
+                let written_at = metadata.and_then(|metadata| metadata.get("created_time")?.as_str());
+                let (written_at, fields) = (written_at.map(str::to_owned), Fields::new(fields.clone()));
+                ReadMeaning::Present { version, written_at, fields }
             }
             _ => ReadMeaning::NotAnObject,
         }),

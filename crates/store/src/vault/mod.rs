@@ -43,6 +43,7 @@ pub struct VaultStore {
     settings: VaultSettings,
     /// Whether an answer or the mount's own description has shown it to be KV v2.
     mount_is_known: AtomicBool,
+    mount_check: tokio::sync::Mutex<()>,
     /// A raft server's `X-Vault-Index`: sent back, so that a standby that lags behind says so instead of "absent".
     index: Mutex<Option<HeaderValue>>,
 }
@@ -69,7 +70,13 @@ impl VaultStore {
             return Err(VaultStoreError::Url);
         }
         let client = HttpClient::new(&settings.url, &settings.http)?;
-        Ok(Self { client, settings, mount_is_known: AtomicBool::new(false), index: Mutex::new(None) })
+        Ok(Self {
+            client,
+            settings,
+            mount_is_known: AtomicBool::new(false),
+            mount_check: tokio::sync::Mutex::new(()),
+            index: Mutex::new(None),
+        })
     }
 
     fn api_segments(&self, name: &RecordName) -> Vec<String> {
@@ -104,6 +111,7 @@ impl VaultStore {
         url: Url,
         body: Option<Vec<u8>>,
     ) -> Result<Reply, NoReply> {
+        let is_write = method != Method::GET;
         let mut token = HeaderValue::from_str(self.settings.token.expose_secret())
             .unwrap_or_else(|_| HeaderValue::from_static("unusable"));
         token.set_sensitive(true);
@@ -122,7 +130,11 @@ impl VaultStore {
         }
         let reply = self.client.send(operation, request).await?;
         if let Some(index) = reply.headers.get("X-Vault-Index") {
-            *self.index.lock().unwrap_or_else(PoisonError::into_inner) = Some(index.clone());
+            let mut known = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+            // A write is decided by the leader; a read may have been answered by a standby that lags behind it.
+            if is_write || known.is_none() {
+                *known = Some(index.clone());
+            }
         }
         Ok(reply)
     }
@@ -130,6 +142,8 @@ impl VaultStore {
     /// Whether the mount is KV v2, asked once. A KV v1 mount says "absent" in the same words, takes a write without
     /// any compare-and-set, and overwrites.
     async fn check_mount(&self) -> Result<(), Outage> {
+        // One at a time: two reads that meet an absence at once ask once.
+        let _turn = self.mount_check.lock().await;
         if self.mount_is_known.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -155,13 +169,17 @@ impl VaultStore {
         meaning::of_token_lookup(&reply)
     }
 
-    async fn read_answer(&self, name: &RecordName) -> Result<Answer, Outage> {
-        let reply = self.send(read_operation(name), Method::GET, self.record_url(name), None).await;
+    async fn read_answer(&self, name: &RecordName, version: Option<Version>) -> Result<Answer, Outage> {
+        let mut url = self.record_url(name);
+        if let Some(version) = version {
+            url.query_pairs_mut().append_pair("version", &version.to_string());
+        }
+        let reply = self.send(read_operation(name), Method::GET, url, None).await;
         let reply = reply.map_err(|error| outage(error, name.kind()))?;
         Ok(match meaning::of_read(&reply)? {
-            ReadMeaning::Present { version, fields } => {
+            ReadMeaning::Present { version, written_at, fields } => {
                 self.mount_is_known.store(true, Ordering::Relaxed);
-                Answer::Present(Record { version, fields })
+                Answer::Present(Record { version, written_at, fields })
             }
             ReadMeaning::NotAnObject => {
                 Answer::Malformed(Malformed { field: "data", problem: "it is not an object" })
@@ -210,7 +228,11 @@ impl VaultStore {
 #[async_trait::async_trait]
 impl SecretStore for VaultStore {
     async fn read(&self, name: &RecordName) -> Answer {
-        self.read_answer(name).await.unwrap_or_else(Answer::Unavailable)
+        self.read_answer(name, None).await.unwrap_or_else(Answer::Unavailable)
+    }
+
+    async fn read_version(&self, name: &RecordName, version: Version) -> Answer {
+        self.read_answer(name, Some(version)).await.unwrap_or_else(Answer::Unavailable)
     }
 
     async fn write(
