@@ -24,6 +24,9 @@ enum Command {
     /// Show the identity, or what a start would do about it
     #[command(subcommand)]
     Identity(command::identity::Command),
+    /// Show what a start would do about the OAuth client
+    #[command(subcommand)]
+    Hydra(command::hydra::Command),
     /// Show the settings
     #[command(subcommand)]
     Config(command::config::Command),
@@ -51,6 +54,7 @@ fn run() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => command::run::run(arguments),
         Command::Identity(command) => command::identity::run(command),
+        Command::Hydra(command) => command::hydra::run(command),
         Command::Config(command) => command::config::run(command),
         Command::Completions { shell } => {
             let mut definition = <Arguments as clap::CommandFactory>::command();

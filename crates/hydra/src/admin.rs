@@ -49,6 +49,23 @@ pub struct ClientRegistration {
     pub metadata: Map<String, Value>,
 }
 
+impl ClientRegistration {
+    /// The registration without its secret.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "client_id": self.did.as_str(),
+            "client_name": self.name,
+            "grant_types": ["client_credentials", "authorization_code", "refresh_token"],
+            "response_types": ["code", "token"],
+            "scope": self.scopes.join(" "),
+            "audience": self.audiences,
+            "token_endpoint_auth_method": "client_secret_post",
+            "metadata": self.metadata,
+        })
+    }
+}
+
 /// One operation of a JSON Patch (RFC 6902); Hydra's 500 for a failed `test` makes that one useless.
 #[derive(Clone, PartialEq)]
 pub struct PatchOperation {
@@ -101,17 +118,10 @@ impl Hydra {
         if !registration.did.is_addressable() {
             return Err(HydraError::Unaddressable);
         }
-        let body = json!({
-            "client_id": registration.did.as_str(),
-            "client_secret": registration.secret.expose_secret(),
-            "client_name": registration.name,
-            "grant_types": ["client_credentials", "authorization_code", "refresh_token"],
-            "response_types": ["code", "token"],
-            "scope": registration.scopes.join(" "),
-            "audience": registration.audiences,
-            "token_endpoint_auth_method": "client_secret_post",
-            "metadata": registration.metadata,
-        });
+        let mut body = registration.to_json();
+        if let Some(members) = body.as_object_mut() {
+            members.insert("client_secret".to_owned(), json!(registration.secret.expose_secret()));
+        }
         let request = self
             .client
             .request(Method::POST, self.admin(&["admin", "clients"]))

@@ -7,8 +7,8 @@ use crate::{
 };
 use bindu_identity::{SigningKey, pem};
 use bindu_store::{
-    Acknowledgement, DirectoryError, Expected, IdentityFile, KeyRecord, Outage, OutageReason, RecordName,
-    Version, WriteError,
+    Acknowledgement, DirectoryError, Expected, IdentityFile, KeyRecord, Outage, OutageReason, Version,
+    WriteError,
 };
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
@@ -99,7 +99,7 @@ impl Keeper {
             created_at: Some(created_at.clone()),
         };
         let expected = over.map_or(Expected::Absent, Expected::Version);
-        let written = self.store.write(&RecordName::Keys(self.agent.id), &record.to_fields(), expected).await;
+        let written = self.store.write(&self.keys_record(), &record.to_fields(), expected).await;
         match written {
             Ok(version) => {
                 let found = FoundKey {
@@ -168,6 +168,19 @@ impl Keeper {
             provisional: false,
             public_is_lost: false,
         })
+    }
+
+    /// The identity that a plan would lead to with a key that is there already; `None` where it would make one, or none.
+    pub(crate) fn identity_of(&self, plan: &Plan, observation: KeyObservation) -> Option<Identity> {
+        let KeyObservation { store_key, local_key, earlier_key, .. } = observation;
+        let found = match plan.step {
+            Step::UseLocal | Step::BackUp { .. } => local_key?,
+            Step::UseStore | Step::Rotate { .. } => store_key?,
+            Step::UseEarlier { .. } => earlier_key?,
+            _ => return None,
+        };
+        let version = found.version;
+        Some(self.identity(found, version, Source::Store))
     }
 
     fn identity(&self, found: FoundKey, version: Option<Version>, source: Source) -> Identity {

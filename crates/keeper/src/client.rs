@@ -12,7 +12,7 @@ use crate::{
 use base64::Engine as _;
 use bindu_hydra::{ClientRegistration, Hydra, HydraError, OAuthClient, PatchOperation, SecretProof};
 use bindu_identity::{Fingerprint, PublicKey};
-use bindu_store::{CredentialRecord, Expected, Fields, RecordName, Version, WriteError};
+use bindu_store::{CredentialRecord, Expected, Fields, Version, WriteError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -62,7 +62,45 @@ struct Work<'a> {
     refused: bool,
 }
 
+/// What `bindu hydra plan` tells.
+#[derive(Debug)]
+pub struct ClientLook {
+    /// What the table decided by.
+    pub seen: client::Observed,
+    /// The first step that would change something; [`Step::Done`] or [`Step::Leave`] where none would.
+    pub step: Step,
+    /// The client as it would be registered, without its secret.
+    pub registration: Value,
+}
+
 impl Keeper {
+    /// Observes and plans for the client without changing anything; asks Hydra for a token where the plan depends on it.
+    /// `None` where Hydra is not configured, or there is no key yet that a client could be registered with.
+    pub async fn look_at_client(&self) -> Option<ClientLook> {
+        let (hydra, profile) = self.hydra.as_ref()?;
+        let (key, client) = self.look_at_both().await;
+        let identity = self.identity_of(&key.0, key.1)?;
+        let policy =
+            ClientPolicy { auto_register: profile.auto_register, take_over: self.policy.take_over.clone() };
+        let mut work = Work {
+            identity: &identity,
+            sure: key.0.sure,
+            seen: client,
+            secret: Secret::Untested,
+            fenced: false,
+            repairs: 0,
+            describe: true,
+            refused: false,
+        };
+        let mut step = client::plan(&self.client_seen(&work), &policy);
+        if step == Step::ProveSecret {
+            (work.secret, work.refused) = self.prove(hydra, &work.seen).await;
+            step = client::plan(&self.client_seen(&work), &policy);
+        }
+        let registration = self.registration(&identity, SecretString::from(String::new())).to_json();
+        Some(ClientLook { seen: self.client_seen(&work), step, registration })
+    }
+
     /// Plans and applies until the client is as it should be, or must be left alone.
     pub(crate) async fn settle_client(
         &self,
@@ -244,7 +282,7 @@ impl Keeper {
         fields: Fields,
         over: Option<Version>,
     ) -> Result<(), Reason> {
-        let name = RecordName::Credentials(self.agent.did.clone());
+        let name = self.credentials_record();
         let expected = over.map_or(Expected::Absent, Expected::Version);
         match self.store.write(&name, &fields, expected).await {
             Ok(version) => {
@@ -268,7 +306,7 @@ impl Keeper {
         fields: Fields,
     ) -> Result<(), Reason> {
         let Store::Present { version, .. } = work.seen.store else { return Err(Reason::CredentialsMissing) };
-        let name = RecordName::Credentials(self.agent.did.clone());
+        let name = self.credentials_record();
         match self.store.write(&name, &fields, Expected::Version(version)).await {
             Ok(version) => {
                 note_record(&mut work.seen, fields, version);
@@ -290,7 +328,7 @@ impl Keeper {
     }
 
     async fn read_credentials(&self, work: &mut Work<'_>) -> Result<(), Reason> {
-        let answer = self.store.read(&RecordName::Credentials(self.agent.did.clone())).await;
+        let answer = self.store.read(&self.credentials_record()).await;
         let (store, record, fields) = credentials_in(Some(answer), &self.agent.did);
         // After a lost race the winner's record is there; where it is not, a standby lags. Try again later.
         if record.is_none() && store != Store::Malformed {

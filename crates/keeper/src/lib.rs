@@ -16,6 +16,7 @@ mod refusal;
 mod start;
 mod status;
 
+pub use client::ClientLook;
 pub use held::{HeldIdentity, Identity, Source};
 pub use observe::{ClientObservation, KeyObservation};
 pub use reconcile::StartedWork;
@@ -105,5 +106,11 @@ impl Keeper {
     #[must_use]
     pub fn keys_record(&self) -> RecordName {
         RecordName::Keys(self.agent.id)
+    }
+
+    /// The name of its OAuth client's credentials record.
+    #[must_use]
+    pub fn credentials_record(&self) -> RecordName {
+        RecordName::Credentials(self.agent.did.clone())
     }
 }

@@ -152,7 +152,7 @@ impl Keeper {
             let (hydra, did) = (hydra.clone(), did.clone());
             AbortOnDrop(tokio::spawn(async move { hydra.client(&did).await }))
         });
-        let keys_name = RecordName::Keys(self.agent.id);
+        let keys_name = self.keys_record();
         let credentials_name = RecordName::Credentials(did.clone());
         let keys =
             async { timeout(patience.store, self.store.read(&keys_name)).await.unwrap_or_else(|_| hung()) };

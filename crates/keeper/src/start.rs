@@ -42,10 +42,16 @@ pub struct Started {
 impl Keeper {
     /// Observes and plans without changing anything, for `bindu identity plan`.
     pub async fn look(&self) -> (KeyObservation, Plan) {
-        let (observation, _) =
+        let ((plan, observation), _) = self.look_at_both().await;
+        (observation, plan)
+    }
+
+    /// Observes keys and client, and plans for the keys.
+    pub(crate) async fn look_at_both(&self) -> ((Plan, KeyObservation), ClientObservation) {
+        let (observation, client) =
             self.observe(self.observe_local(), patience(&Local::None, SHORT_WAIT), false).await;
         let plan = keys::plan(&observation.seen, &self.policy);
-        (observation, plan)
+        ((plan, observation), client)
     }
 
     /// Brings the agent to its identity, or says why not.
@@ -186,7 +192,7 @@ impl Keeper {
         was_absent: bool,
         deadline: Instant,
     ) -> Option<Refusal> {
-        let path = self.store.locate(&RecordName::Keys(self.agent.id));
+        let path = self.store.locate(&self.keys_record());
         let late = Instant::now() >= deadline;
         match error {
             Some(WriteError::Refused(words)) => Some(
@@ -236,7 +242,7 @@ impl Keeper {
     /// What to tell about a row that refuses, or that waited too long.
     #[must_use]
     pub fn refusal(&self, row: Row, observation: &KeyObservation) -> Refusal {
-        let path = self.store.locate(&RecordName::Keys(self.agent.id));
+        let path = self.store.locate(&self.keys_record());
         let seen = &observation.seen;
         let failed = |message: String, hint: String| Refusal::new(ExitClass::Failed, message, hint);
         let outage = observation.outage.as_ref();
@@ -362,8 +368,8 @@ impl Keeper {
                 self.store.policy_path(name)
             )
         };
-        let keys = rule(&RecordName::Keys(self.agent.id));
-        let credentials = rule(&RecordName::Credentials(self.agent.did.clone()));
+        let keys = rule(&self.keys_record());
+        let credentials = rule(&self.credentials_record());
         format!("the token's policy needs\n  {keys}\n  {credentials}")
     }
 }

@@ -1,0 +1,131 @@
+//! `bindu hydra plan`. Changes nothing; where the plan depends on whether the secret works, it asks for a token.
+
+use super::{Output, SettingFlags, print};
+use bindu::{
+    ExitClass, Refusal,
+    run::{Parts, log},
+    settings::Settings,
+};
+use bindu_keeper::{
+    ClientLook, Keeper,
+    plan::client::{Client, Local, Secret, Step, Store},
+};
+use serde_json::{Value, json};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Print what was observed of the OAuth client, what a start would do first about it, and why
+    Plan(Arguments),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    settings: SettingFlags,
+    /// text or json
+    #[arg(long, default_value = "text")]
+    output: Output,
+}
+
+pub(crate) fn run(command: Command) -> Result<(), Refusal> {
+    let Command::Plan(arguments) = command;
+    let settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
+    log::start(&settings)?;
+    if settings.hydra.is_none() {
+        return Err(Refusal::new(
+            ExitClass::Usage,
+            "there is no Hydra in these settings",
+            "set AUTH__ENABLED=true, HYDRA__ADMIN_URL and HYDRA__PUBLIC_URL",
+        ));
+    }
+    bindu::block_on(async move {
+        let parts = Parts::look(&settings)?;
+        let Some(look) = parts.keeper.look_at_client().await else {
+            return Err(Refusal::new(
+                ExitClass::Failed,
+                "there is no key yet that a client could be registered with",
+                "`bindu identity plan` with the same settings says what a start would do about the key",
+            ));
+        };
+        tell(&parts.keeper, &look, arguments.output);
+        Ok(())
+    })
+}
+
+fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
+    let seen = &look.seen;
+    let (store, hydra) = (describe_store(&seen.store), describe_client(&seen.hydra));
+    let secret = match seen.secret {
+        Secret::Untested => "not tried: nothing depends on it",
+        Secret::Works => "gets a token",
+        Secret::Wrong => "gets no token, and Hydra is well",
+        Secret::Unknown => "could not be tried",
+    };
+    let directory = match seen.local {
+        Local::Present => "holds a secret",
+        Local::None => "holds no secret of its own",
+    };
+    let (would, reason) = match &look.step {
+        Step::Leave(reason) => (look.step.explain().to_owned(), Some(reason.label())),
+        step => (step.explain().to_owned(), None),
+    };
+    // Somebody else may have to register it.
+    let to_register = seen.hydra == Client::Absent;
+    match output {
+        Output::Text => {
+            let mut text = format!(
+                "client     {}\nstore      {store} ({})\ndirectory  {directory}\nhydra      {hydra}\nsecret     {secret}\nsure       {}\n\nwould      {would}\n",
+                keeper.agent.did,
+                keeper.store.locate(&keeper.credentials_record()),
+                if seen.sure { "yes" } else { "no: nothing would be written" },
+            );
+            if let Some(reason) = reason {
+                text.push_str(&format!("because    {reason}\n"));
+            }
+            if to_register {
+                text.push_str(&format!(
+                    "\nthe client as it would be registered (its secret is the store's):\n{:#}\n",
+                    look.registration
+                ));
+            }
+            print(&text);
+        }
+        Output::Json => print(&format!(
+            "{:#}\n",
+            json!({
+                "client_id": keeper.agent.did.as_str(),
+                "observed": {"store": store, "directory": directory, "hydra": hydra, "secret": secret},
+                "sure": seen.sure,
+                "would": would,
+                "reason": reason,
+                "registration": if to_register { look.registration.clone() } else { Value::Null },
+            })
+        )),
+    }
+}
+
+fn describe_store(store: &Store) -> String {
+    match store {
+        Store::Present { version, taken_over: None } => format!("holds credentials at version {version}"),
+        Store::Present { version, taken_over: Some(key) } => {
+            format!("holds credentials at version {version}, with consent to take over from {key}")
+        }
+        Store::Absent => "holds no credentials".to_owned(),
+        Store::Deleted { version } => format!("held credentials, deleted at version {version}"),
+        Store::Malformed => "holds a record that is no client's, or another client's".to_owned(),
+        Store::Denied => "denies us the record".to_owned(),
+        Store::Unavailable => "does not answer".to_owned(),
+    }
+}
+
+fn describe_client(client: &Client) -> String {
+    match client {
+        Client::Absent => "has no client of this DID".to_owned(),
+        Client::OfOurKey => "has a client that names our key".to_owned(),
+        Client::OfAnOlderKey => "has a client that names a key which ours replaces".to_owned(),
+        Client::OfAnotherKey(key) => format!("has a client that names another key, {key}"),
+        Client::OfNoKey => "has a client that names no key".to_owned(),
+        Client::Unaddressable => "can't be asked about a DID with a `/`".to_owned(),
+        Client::Unavailable => "does not answer".to_owned(),
+    }
+}
