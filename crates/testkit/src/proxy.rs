@@ -33,8 +33,14 @@ pub enum Fault {
     None,
     /// Is answered by the proxy itself; the server never hears of it.
     Answer(u16, &'static str, &'static str),
+    /// Is answered with 429 and `Retry-After: 1`.
+    Busy,
     /// Gets no answer at all.
     Hang,
+    /// The connection is closed without an answer; the server never hears of it.
+    Drop,
+    /// Passes after this long.
+    Delay(Duration),
     /// Reaches the server; its answer is cut in the middle.
     Cut,
     /// Reaches the server; the answer is lost.
@@ -114,10 +120,21 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     tokio::time::sleep(latency).await;
     let answer = match fault {
         Fault::Hang => std::future::pending().await,
+        // Ends the connection's task, and the connection with it; nothing is printed.
+        Fault::Drop => std::panic::resume_unwind(Box::new("dropped by the script")),
+        Fault::Busy => (
+            StatusCode::TOO_MANY_REQUESTS,
+            [("content-type", "application/json"), ("retry-after", "1")],
+            "{\"errors\":[]}",
+        )
+            .into_response(),
         Fault::Answer(status, kind, body) => {
             (StatusCode::from_u16(status).unwrap_or_default(), [("content-type", kind)], body).into_response()
         }
-        Fault::None | Fault::Cut | Fault::LoseAnswer => {
+        Fault::None | Fault::Cut | Fault::LoseAnswer | Fault::Delay(_) => {
+            if let Fault::Delay(pause) = fault {
+                tokio::time::sleep(pause).await;
+            }
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
             let url = format!("{}{path}", shared.upstream);
             let mut headers = parts.headers;

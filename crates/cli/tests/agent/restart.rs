@@ -1,12 +1,8 @@
 //! The promise itself: after any restart the same DID, key and OAuth client, and nothing made twice.
 
-use crate::{AUTHOR, Names, agent, bao, hydra, names, public_key};
-use bindu_testkit::{AgentSetup, http, proxy::Proxy};
-use std::{path::Path, time::Duration};
-
-async fn full(directory: &Path, names: &Names) -> AgentSetup {
-    agent(directory).named(AUTHOR, &names.name).vault(bao().await).set_all(hydra().await.environment())
-}
+use crate::{agent, bao, full, hydra, names, public_key};
+use bindu_testkit::{http, proxy::Proxy};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_disk_brings_back_the_same_agent() {

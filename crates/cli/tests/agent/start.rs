@@ -1,6 +1,8 @@
 //! The rows of the decision table, on real servers.
 
-use crate::{AUTHOR, Names, agent, bao, hydra, names, public_key};
+use crate::{
+    AUTHOR, Names, agent, assert_refused, bao, degraded, hydra, names, overwrite_with_a_rogue_key, public_key,
+};
 use bindu_testkit::{
     AgentSetup, http,
     proxy::{Fault, Proxy},
@@ -10,41 +12,6 @@ use std::path::Path;
 
 async fn with_vault(directory: &Path, names: &Names) -> AgentSetup {
     agent(directory).named(AUTHOR, &names.name).vault(bao().await)
-}
-
-async fn reasons(url: &str) -> Vec<String> {
-    let (_, health) = http::get(&format!("{url}/health")).await;
-    health["reasons"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .filter_map(|reason| reason.as_str())
-        .map(str::to_owned)
-        .collect()
-}
-
-async fn degraded(url: &str, reason: &str) {
-    http::eventually(reason, async || reasons(url).await.iter().any(|found| found == reason).then_some(()))
-        .await;
-}
-
-/// Puts another key into the store as an old Python pod with a rogue one does it: blindly. What is there then.
-async fn overwrite_with_a_rogue_key(names: &Names) -> serde_json::Value {
-    let rogue = tempfile::tempdir().unwrap();
-    agent(rogue.path()).named(AUTHOR, &names.name).start().await.kill();
-    let pem = |file: &str| std::fs::read_to_string(rogue.path().join(".bindu").join(file)).unwrap();
-    let record =
-        json!({"private_key": pem("private.pem"), "public_key": pem("public.pem"), "did": names.did});
-    bao().await.put(&names.keys_path(), &record).await;
-    record
-}
-
-fn assert_refused((code, _, stderr): (i32, String, String), want: i32, words: &[&str]) {
-    assert_eq!(code, want, "{stderr}");
-    for word in words.iter().chain(&["error: ", "\nhint: "]) {
-        assert!(stderr.contains(word), "{word:?} is missing in:\n{stderr}");
-    }
-    assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

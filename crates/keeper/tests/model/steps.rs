@@ -96,11 +96,7 @@ impl Process {
     }
 
     pub(crate) fn writes(&self) -> bool {
-        match self {
-            Self::Creating { .. } | Self::BackingUp { .. } => true,
-            Self::AtClient(_) => true,
-            _ => false,
-        }
+        matches!(self, Self::Creating { .. } | Self::BackingUp { .. } | Self::AtClient(_))
     }
 }
 

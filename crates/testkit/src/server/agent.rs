@@ -16,6 +16,7 @@ pub struct AgentProcess {
     pub url: String,
     /// From its spawn to the first 200 of `/health`.
     pub start: Duration,
+    begun: Instant,
     child: Child,
     log: Arc<Mutex<String>>,
 }
@@ -97,6 +98,7 @@ impl AgentSetup {
     /// Spawns it without waiting for anything.
     #[must_use]
     pub fn spawn(&self) -> AgentProcess {
+        let begun = Instant::now();
         let mut child = self
             .process()
             .stdout(Stdio::null())
@@ -114,7 +116,7 @@ impl AgentSetup {
             }
         });
         let port = self.environment.get("BINDU_PORT").map_or("3773", String::as_str);
-        AgentProcess { url: format!("http://127.0.0.1:{port}"), start: Duration::ZERO, child, log }
+        AgentProcess { url: format!("http://127.0.0.1:{port}"), start: Duration::ZERO, begun, child, log }
     }
 
     /// Spawns it and waits until it answers.
@@ -122,21 +124,11 @@ impl AgentSetup {
     /// # Panics
     /// Where it ends instead, or doesn't answer in time.
     pub async fn start(&self) -> AgentProcess {
-        let begun = Instant::now();
         let mut agent = self.spawn();
-        let client = http::client();
-        let url = format!("{}/health", agent.url);
-        loop {
-            if client.get(&url).send().await.is_ok_and(|response| response.status().as_u16() == 200) {
-                agent.start = begun.elapsed();
-                return agent;
-            }
-            if let Ok(Some(status)) = agent.child.try_wait() {
-                panic!("the agent has ended with {status}:\n{}", agent.log());
-            }
-            assert!(begun.elapsed() < Duration::from_secs(90), "the agent does not answer:\n{}", agent.log());
-            tokio::time::sleep(Duration::from_millis(2)).await;
+        if let Err(code) = agent.listens().await {
+            panic!("the agent has ended with {code}:\n{}", agent.log());
         }
+        agent
     }
 
     /// Runs it to its end; its exit code, stdout and stderr.
@@ -167,6 +159,27 @@ impl AgentSetup {
 }
 
 impl AgentProcess {
+    /// Waits until it answers; else the code with which it has ended.
+    ///
+    /// # Panics
+    /// Where it does neither within a minute and a half.
+    pub async fn listens(&mut self) -> Result<(), i32> {
+        let client = http::client();
+        let url = format!("{}/health", self.url);
+        loop {
+            if client.get(&url).send().await.is_ok_and(|response| response.status().as_u16() == 200) {
+                self.start = self.begun.elapsed();
+                return Ok(());
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(status.code().unwrap_or(-1));
+            }
+            let late = self.begun.elapsed() > Duration::from_secs(90);
+            assert!(!late, "the agent does not answer:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

@@ -1,0 +1,11 @@
+//! Every outage, race and crash ends with one key and one client: shown on real servers, each case with its promise in
+//! its description, from which `docs/faults.md` is made (`cargo xtask faults`).
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+
+#[path = "../shared.rs"]
+mod shared;
+
+mod matrix;
+mod races;
+
+use shared::*;
