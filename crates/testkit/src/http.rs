@@ -87,11 +87,19 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
 /// # Panics
 /// After 30 s without.
 pub async fn healthy(url: &str) {
-    eventually("the agent is healthy", async || {
+    let begun = Instant::now();
+    loop {
         let (_, health) = get(&format!("{url}/health")).await;
-        (health["health"] == "healthy").then_some(())
-    })
-    .await;
+        if health["health"] == "healthy" {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "it does not become healthy: {}",
+            health["reasons"]
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Sends a message and follows its task to the end.

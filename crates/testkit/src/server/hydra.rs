@@ -1,8 +1,9 @@
-//! Ory Hydra with its database in memory.
+//! Ory Hydra.
 
 use super::process::{ServerProcess, until_ok};
 use crate::{http, install, ports};
 use serde_json::{Value, json};
+use std::process::Command;
 use tempfile::TempDir;
 
 /// A running Hydra.
@@ -16,16 +17,34 @@ pub struct Hydra {
 }
 
 impl Hydra {
-    /// Starts one.
+    /// Starts one with a database of its own, in a file: Hydra's database in memory is gone for good when a client breaks
+    /// off at the wrong moment.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let file = directory.path().join("hydra.sqlite");
+        let dsn = format!("sqlite://{}?_fk=true&mode=rwc&_journal_mode=WAL&_synchronous=OFF", file.display());
+        Self::start_in(directory, &dsn).await
+    }
+
+    /// Starts one on this database.
+    pub async fn start_on(dsn: &str) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"), dsn).await
+    }
+
+    async fn start_in(directory: TempDir, dsn: &str) -> Self {
+        let migrated = Command::new(install::hydra())
+            .args(["migrate", "sql", "up", "-e", "--yes"])
+            .envs([("DSN", dsn), ("SQA_OPT_OUT", "true")])
+            .output()
+            .expect("Hydra can be run");
+        assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
         let public_port = ports::free_pair();
         let admin_port = public_port + 1;
         let (public_url, admin_url) =
             (format!("http://127.0.0.1:{public_port}"), format!("http://127.0.0.1:{admin_port}"));
         // JSON is YAML.
         let config = json!({
-            "dsn": "memory",
+            "dsn": dsn,
             "serve": {
                 "public": {"host": "127.0.0.1", "port": public_port},
                 "admin": {"host": "127.0.0.1", "port": admin_port},
