@@ -163,6 +163,9 @@ impl Keeper {
                 match self.apply(&plan, observation).await {
                     Applied::Held(identity) => {
                         tracing::info!(target: "audit", row = plan.row.explain(), "identity");
+                        if self.hydra.is_some() && identity.public_key != held.current().public_key {
+                            self.status.update(|state| state.client = Some(Reason::ClientPending));
+                        }
                         held.replace(*identity);
                         (plan.degraded, plan.sure)
                     }

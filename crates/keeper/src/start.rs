@@ -1,7 +1,7 @@
 //! One start: observe, plan, apply, until an identity is held or refused.
 
 use crate::{
-    ExitClass, HeldIdentity, Keeper, Refusal,
+    ExitClass, HeldIdentity, Keeper, Reason, Refusal,
     apply::{Applied, is_local, may_pass},
     client::Occasion,
     observe::{ClientObservation, KeyObservation, Patience},
@@ -160,6 +160,7 @@ impl Keeper {
         if self.hydra.is_none() {
             return Started { held, sure, client: None };
         }
+        self.status.update(|state| state.client = Some(Reason::ClientPending));
         let is_missing = matches!(client.hydra, Some(Ok(None)))
             || (matches!(client.hydra, Some(Ok(Some(_)))) && client.record.is_none());
         if !sure || !is_missing {

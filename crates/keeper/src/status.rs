@@ -20,6 +20,7 @@ pub enum Reason {
     RolledBack,
     ProvisionalKey,
     KeySuperseded,
+    ClientPending,
     CredentialsMissing,
     CredentialsMalformed,
     HydraUnavailable,
@@ -36,7 +37,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that show those that do not apply as 0.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::StoreUnavailable,
         Self::StoreDenied,
         Self::RecordDeleted,
@@ -46,6 +47,7 @@ impl Reason {
         Self::RolledBack,
         Self::ProvisionalKey,
         Self::KeySuperseded,
+        Self::ClientPending,
         Self::CredentialsMissing,
         Self::CredentialsMalformed,
         Self::HydraUnavailable,
@@ -73,6 +75,7 @@ impl Reason {
             Self::RolledBack => "rolled_back",
             Self::ProvisionalKey => "provisional_key",
             Self::KeySuperseded => "key_superseded",
+            Self::ClientPending => "client_pending",
             Self::CredentialsMissing => "credentials_missing",
             Self::CredentialsMalformed => "credentials_malformed",
             Self::HydraUnavailable => "hydra_unavailable",
@@ -153,10 +156,12 @@ impl Status {
         change(&mut state);
         let after = state.reasons();
         drop(state);
-        for reason in after.iter().filter(|reason| !before.contains(reason)) {
+        // Work that has begun is no trouble yet.
+        let is_trouble = |reason: &&Reason| **reason != Reason::ClientPending;
+        for reason in after.iter().filter(|reason| !before.contains(reason)).filter(is_trouble) {
             tracing::warn!(reason = reason.label(), "degraded");
         }
-        for reason in before.iter().filter(|reason| !after.contains(reason)) {
+        for reason in before.iter().filter(|reason| !after.contains(reason)).filter(is_trouble) {
             tracing::info!(reason = reason.label(), "no longer degraded");
         }
     }

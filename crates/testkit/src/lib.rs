@@ -12,6 +12,7 @@
 pub mod conformance;
 pub mod http;
 pub mod install;
+pub mod kills;
 mod ports;
 pub mod proxy;
 pub mod server;

@@ -5,7 +5,13 @@
 #[path = "../shared.rs"]
 mod shared;
 
+mod kills;
 mod matrix;
 mod races;
 
 use shared::*;
+
+/// How many times as much `cargo xtask soak` asks for.
+fn repeat() -> usize {
+    std::env::var("BINDU_SOAK_REPEAT").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}

@@ -1,16 +1,11 @@
 //! Many at once.
 
-use crate::{bao, full, hydra, is_one, names, public_key};
+use crate::{bao, full, hydra, is_one, names, public_key, repeat};
 use bindu_testkit::{
     AgentProcess, AgentSetup, http,
     proxy::{Fault, Proxy},
 };
 use std::time::Duration;
-
-/// How many times as much `cargo xtask soak` asks for.
-fn repeat() -> usize {
-    std::env::var("BINDU_SOAK_REPEAT").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
 
 async fn all_at_once(setups: Vec<AgentSetup>) -> Vec<AgentProcess> {
     let starting: Vec<_> =

@@ -6,10 +6,12 @@
 mod hydra;
 mod openbao;
 mod python;
+mod strace;
 
 pub use hydra::hydra;
 pub use openbao::{cargo_deny, openbao};
 pub use python::{PYTHON_BINDU, python_bindu};
+pub use strace::strace;
 
 use std::{
     fs::{self, File},
@@ -20,7 +22,7 @@ use std::{
 
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
-    let _ = (openbao(), cargo_deny(), hydra());
+    let _ = (openbao(), cargo_deny(), hydra(), strace());
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }

@@ -27,6 +27,8 @@ pub struct AgentSetup {
     binary: PathBuf,
     directory: PathBuf,
     arguments: Vec<String>,
+    /// What it runs under, with that program's arguments.
+    under: Vec<String>,
     environment: BTreeMap<String, String>,
 }
 
@@ -41,6 +43,7 @@ impl AgentSetup {
             binary: binary.into(),
             directory: directory.to_owned(),
             arguments: vec!["run".to_owned()],
+            under: Vec::new(),
             environment,
         }
     }
@@ -72,6 +75,14 @@ impl AgentSetup {
         self
     }
 
+    /// Runs it under another program.
+    #[must_use]
+    pub fn under(mut self, program: &Path, arguments: Vec<String>) -> Self {
+        self.under = vec![program.display().to_string()];
+        self.under.extend(arguments);
+        self
+    }
+
     /// Takes the place of `run` and all further arguments.
     #[must_use]
     pub fn command(mut self, arguments: &[&str]) -> Self {
@@ -86,8 +97,12 @@ impl AgentSetup {
     }
 
     fn process(&self) -> Command {
-        let mut command = Command::new(&self.binary);
-        command.args(&self.arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
+        let mut line = self.under.clone();
+        line.push(self.binary.display().to_string());
+        line.extend(self.arguments.iter().cloned());
+        let (program, arguments) = line.split_first().expect("the binary is in it");
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
@@ -180,6 +195,11 @@ impl AgentProcess {
         }
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -193,9 +213,8 @@ impl AgentProcess {
     }
 
     /// Ends it at once, as a node that loses its power does.
-    pub fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// Asks it to end, and waits.
@@ -212,6 +231,19 @@ impl AgentProcess {
 
 impl Drop for AgentProcess {
     fn drop(&mut self) {
+        // What runs under strace goes on without it: end that first, and strace ends after it.
+        let children = format!("/proc/{0}/task/{0}/children", self.pid());
+        let children = std::fs::read_to_string(children).unwrap_or_default();
+        let pids = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        for child in pids.filter_map(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+            for _ in 0..400 {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

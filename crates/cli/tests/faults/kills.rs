@@ -1,0 +1,170 @@
+//! kill -9, at each system call and at random.
+
+use crate::{Names, bao, full, hydra, is_one, names, public_key, repeat};
+use bindu_identity::{SigningKey, pem};
+use bindu_testkit::{
+    AgentSetup, http, install,
+    kills::{self, Place},
+};
+use futures_util::{StreamExt as _, stream};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use std::{path::Path, time::Duration};
+use tempfile::TempDir;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// Nothing anywhere.
+    First,
+    /// The store has the identity, the disk was lost.
+    Restore,
+    /// The store holds a key that replaces the disk's.
+    Rotation,
+}
+
+const STARTS: [Start; 3] = [Start::First, Start::Restore, Start::Rotation];
+
+/// An agent before the start that is to be killed.
+struct Case {
+    names: Names,
+    disk: TempDir,
+    setup: AgentSetup,
+    /// The key that it must come back with, where it has one already.
+    key: Option<String>,
+}
+
+impl Case {
+    async fn prepare(start: Start, name: &str) -> Self {
+        let names = names(name);
+        let disk = tempfile::tempdir().unwrap();
+        // One worker: the run is the same each time, but for the order of answers.
+        let setup = full(disk.path(), &names).await.set("TOKIO_WORKER_THREADS", "1");
+        let mut key = None;
+        if start != Start::First {
+            let agent = setup.start().await;
+            http::healthy(&agent.url).await;
+            key = Some(public_key(&agent.url, &names.did).await);
+            agent.kill();
+        }
+        match start {
+            Start::First => {}
+            Start::Restore => std::fs::remove_dir_all(data_dir(&disk)).unwrap(),
+            Start::Rotation => key = Some(rotate(&names).await),
+        }
+        Self { names, disk, setup, key }
+    }
+
+    /// That the next start is right without any hand.
+    async fn comes_back(&self, start: Start, how: &str) {
+        let agent = self.setup.start().await;
+        http::healthy(&agent.url).await;
+        let held = public_key(&agent.url, &self.names.did).await;
+        if let Some(key) = &self.key {
+            assert_eq!(*key, held, "{how}:\n{}", agent.log());
+        }
+        if start == Start::Rotation {
+            let (version, _) = bao().await.record(&self.names.keys_path()).await.expect("keys");
+            assert_eq!(version, 2, "{how}: nothing was written over the rotation");
+            let client = hydra().await.client(&self.names.did).await.expect("a client");
+            assert_eq!(client["metadata"]["public_key"], held.as_str(), "{how}");
+        } else {
+            assert_eq!(is_one(&self.names).await, held, "{how}");
+        }
+        let leftovers = std::fs::read_dir(data_dir(&self.disk)).unwrap();
+        let names: Vec<_> =
+            leftovers.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(!names.iter().any(|name| name.starts_with(".writing-")), "{how}: {names:?}");
+        for file in ["private.pem", "public.pem", "identity.json", "oauth_credentials.json"] {
+            assert!(names.iter().any(|name| name == file), "{how}: {file} is missing");
+        }
+    }
+}
+
+fn data_dir(disk: &TempDir) -> std::path::PathBuf {
+    disk.path().join(".bindu")
+}
+
+/// Writes a rotation record: a new key that replaces the record's. The new key.
+async fn rotate(names: &Names) -> String {
+    let (_, record) = bao().await.record(&names.keys_path()).await.expect("keys");
+    let old = pem::decode_public_key(record["public_key"].as_str().expect("a PEM")).expect("a key");
+    let new = SigningKey::generate().expect("random numbers");
+    let fields = json!({
+        "private_key": pem::encode_private_key(&new).expose_secret(),
+        "public_key": pem::encode_public_key(&new.public_key()),
+        "did": names.did,
+        "replaces": [old.fingerprint().to_string()],
+    });
+    bao().await.put(&names.keys_path(), &fields).await;
+    new.public_key().to_string()
+}
+
+/// The places of one kind of start, from its exec to the first 200.
+async fn places_of(start: Start) -> Vec<Place> {
+    let case = Case::prepare(start, &format!("Recorded {start:?}")).await;
+    let trace = case.disk.path().join("trace");
+    let agent = case.setup.clone().under(&install::strace(), kills::recording(&trace)).start().await;
+    http::healthy(&agent.url).await;
+    agent.kill();
+    let text = std::fs::read_to_string(&trace).unwrap();
+    kills::places(&text, Path::new(".bindu"))
+}
+
+/// kill -9 at every open, write, fsync, rename, mkdir and lock in the data directory, and at every connect, send and
+/// receive to Vault and Hydra, from exec to the first answer: a first start, a restore, a rotation record.
+///
+/// Promise: the next start is right without any hand: one key, one client, nothing half-written left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_each_system_call() {
+    for start in STARTS {
+        let places = places_of(start).await;
+        assert!(places.len() > 25, "{start:?}: {places:?}");
+        let hits: Vec<bool> = stream::iter(&places)
+            .map(|place| async move {
+                let how = format!("{start:?} killed at {place:?}");
+                let case =
+                    Case::prepare(start, &how.replace(['"', ':', '/', '.', '(', ')', '{', '}', ','], " "))
+                        .await;
+                let killed = kills::killing(place, Path::new(".bindu"));
+                let mut agent = case.setup.clone().under(&install::strace(), killed).spawn();
+                if agent.listens().await.is_ok() {
+                    // Its last calls come after the first answer.
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                let was_hit = agent.has_ended();
+                agent.kill();
+                case.comes_back(start, &how).await;
+                was_hit
+            })
+            .buffer_unordered(4)
+            .collect()
+            .await;
+        let hit = hits.iter().filter(|hit| **hit).count();
+        println!("{start:?}: {} places, {hit} hit", places.len());
+        assert!(hit * 2 > places.len(), "{start:?}: {hit} of {} were hit", places.len());
+    }
+}
+
+/// kill -9 at random moments (60 here, 50 times the repeats in `soak`), one to three times in a row, over a first start,
+/// a restore and a rotation record.
+///
+/// Promise: as at each system call.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_random() {
+    let rounds = if repeat() > 1 { repeat() * 50 } else { 60 };
+    stream::iter(0..rounds)
+        .for_each_concurrent(4, |round| async move {
+            let start = STARTS[round % STARTS.len()];
+            let case = Case::prepare(start, &format!("Random {round}")).await;
+            let mut how = format!("{start:?} killed after");
+            for _ in 0..=rand::random_range(0..3) {
+                let pause = Duration::from_micros(rand::random_range(0..90_000));
+                how.push_str(&format!(" {pause:?}"));
+                let agent = case.setup.spawn();
+                tokio::time::sleep(pause).await;
+                agent.kill();
+            }
+            case.comes_back(start, &how).await;
+        })
+        .await;
+}
