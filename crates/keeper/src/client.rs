@@ -30,6 +30,8 @@ pub(crate) struct Occasion {
     pub(crate) take_over: TakeOver,
     /// Whether name, scopes and URL are written: until they have been once, not every minute.
     pub(crate) describe: bool,
+    /// Whether this process has seen the client name our key before: then it is ours, whoever names another now.
+    pub(crate) compared: bool,
 }
 
 /// What became of the client.
@@ -58,6 +60,7 @@ struct Work<'a> {
     fenced: bool,
     repairs: usize,
     describe: bool,
+    compared: bool,
     /// The secret is right, and the client may get no token.
     refused: bool,
 }
@@ -90,6 +93,7 @@ impl Keeper {
             fenced: false,
             repairs: 0,
             describe: true,
+            compared: false,
             refused: false,
         };
         let mut step = client::plan(&self.client_seen(&work), &policy);
@@ -122,6 +126,7 @@ impl Keeper {
             fenced: false,
             repairs: 0,
             describe: occasion.describe,
+            compared: occasion.compared,
             refused: false,
         };
         for _ in 0..MOST_STEPS {
@@ -158,7 +163,7 @@ impl Keeper {
             secret: work.secret,
             sure: work.sure,
             fenced: work.fenced,
-            key_is_doubtful: key_is_doubtful(&work.seen, work.identity),
+            key_is_doubtful: key_is_doubtful(&work.seen, work.identity, work.compared),
             description_differs: work.describe && !self.description(&work.seen).is_empty(),
         }
     }
@@ -167,7 +172,6 @@ impl Keeper {
     pub(crate) fn is_unread(&self, seen: &ClientObservation, identity: &Identity) -> bool {
         matches!(seen.store, Store::Present { .. })
             && matches!(self.client_in(seen, identity), Client::OfAnotherKey(key) if seen.earlier.0.as_ref() != Some(&key))
-            && identity.source != Source::Created
             && !matches!(seen.earlier.1, Earlier::Unknown(_))
     }
 
@@ -466,7 +470,7 @@ impl Keeper {
 }
 
 /// Whether our key may be the wrong one of two: see [`client::Observed::key_is_doubtful`].
-fn key_is_doubtful(seen: &ClientObservation, identity: &Identity) -> bool {
+fn key_is_doubtful(seen: &ClientObservation, identity: &Identity, compared: bool) -> bool {
     let (named, version) = match &seen.hydra {
         Some(Ok(Some(client))) => (client.public_key(), client.key_version()),
         _ => (None, None),
@@ -475,7 +479,7 @@ fn key_is_doubtful(seen: &ClientObservation, identity: &Identity) -> bool {
         (about, Earlier::Read { named: None, whole: true }) => about.as_deref() != named,
         _ => true,
     };
-    identity.source == Source::Created
+    (identity.source == Source::Created && !compared)
         || held_earlier
         || identity.version.is_none_or(|ours| version.is_some_and(|named| named > ours))
 }

@@ -61,6 +61,8 @@ struct Memory {
     /// The store's last answer about the keys, and since when it has been the same.
     doubt: Option<(keys::Store, Instant)>,
     repairs: VecDeque<Instant>,
+    /// Whether the client has been seen to name our key.
+    compared: bool,
     /// Whether name, scopes and URL have been compared since the start.
     described: bool,
 }
@@ -74,8 +76,13 @@ impl Keeper {
         shutdown: impl Future<Output = ()>,
     ) {
         tokio::pin!(shutdown);
-        let mut memory =
-            Memory { sure: started.sure, doubt: None, repairs: VecDeque::new(), described: false };
+        let mut memory = Memory {
+            sure: started.sure,
+            doubt: None,
+            repairs: VecDeque::new(),
+            compared: false,
+            described: false,
+        };
         let mut retry = FIRST_RETRY;
         let mut wish: Option<Duration> = None;
         let mut pending = match started.client {
@@ -216,10 +223,11 @@ impl Keeper {
         memory.repairs.retain(|repair| now.duration_since(*repair) < REPAIR_WINDOW);
         let contested = memory.repairs.len() >= MOST_REPAIRS;
         let sure = memory.sure && !contested;
-        let occasion = Occasion { take_over, describe: !memory.described };
+        let occasion = Occasion { take_over, describe: !memory.described, compared: memory.compared };
         let Settled { reason, repairs, .. } =
             self.settle_client(&held.current(), sure, client, &occasion).await;
         memory.described |= reason.is_none();
+        memory.compared |= reason.is_none();
         memory.repairs.extend(std::iter::repeat_n(now, repairs));
         let reason = if contested && reason.is_some() { Some(Reason::ContestedClient) } else { reason };
         self.status.update(|state| state.client = reason);

@@ -167,7 +167,7 @@ impl Keeper {
             return Started { held, sure, client: Some(client) };
         }
         let identity = held.current();
-        let occasion = Occasion { take_over: self.policy.take_over.clone(), describe: true };
+        let occasion = Occasion { take_over: self.policy.take_over.clone(), describe: true, compared: false };
         let work = self.settle_client(&identity, sure, client, &occasion);
         let client = match tokio::time::timeout(SHORT_WAIT, work).await {
             Ok(settled) => {
@@ -338,10 +338,10 @@ impl Keeper {
                 )
                 .because(outage.map_or("", |outage| outage.detail.as_str()))
             }
-            Row::UnavailableNone if is_local(self.store_kind) => Refusal::new(
+            Row::UnreadableNone => Refusal::new(
                 ExitClass::Usage,
                 "the data directory can't be read",
-                "make it readable for this user, or choose another with --data-dir or BINDU_DATA_DIR",
+                "let this user read it (plain files, no symbolic links), or choose another with --data-dir or BINDU_DATA_DIR",
             )
             .because(outage.map_or("", |outage| outage.detail.as_str())),
             _ => Refusal::new(

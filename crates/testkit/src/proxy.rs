@@ -11,7 +11,7 @@ use axum::{
 use futures_util::stream;
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 use tokio::task::JoinHandle;
 
@@ -54,6 +54,8 @@ struct Shared {
     client: reqwest::Client,
     seen: Mutex<Vec<Seen>>,
     latency: Mutex<Duration>,
+    /// By how many seconds the server's clock seems to be ahead.
+    ahead: Mutex<i64>,
     script: Mutex<Arc<Script>>,
 }
 
@@ -73,6 +75,7 @@ impl Proxy {
             client: crate::http::client(),
             seen: Mutex::default(),
             latency: Mutex::default(),
+            ahead: Mutex::default(),
             script: Mutex::new(Arc::new(|_, _| Fault::None)),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -85,6 +88,11 @@ impl Proxy {
     /// Delays each request and each answer by this much.
     pub fn delay(&self, each_way: Duration) {
         *lock(&self.shared.latency) = each_way;
+    }
+
+    /// Makes the server's clock seem to be this many seconds ahead, in the `Date` of its answers.
+    pub fn set_clock_ahead(&self, seconds: i64) {
+        *lock(&self.shared.ahead) = seconds;
     }
 
     /// Says what to do to each request; it is given the request and how many came before it.
@@ -153,6 +161,17 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
                     let mut answer = (status, body).into_response();
                     for (name, value) in headers.iter().filter(|(name, _)| *name != "transfer-encoding") {
                         answer.headers_mut().insert(name, value.clone());
+                    }
+                    let ahead = *lock(&shared.ahead);
+                    let now = SystemTime::now();
+                    let shown = match ahead >= 0 {
+                        true => now + Duration::from_secs(ahead.unsigned_abs()),
+                        false => now - Duration::from_secs(ahead.unsigned_abs()),
+                    };
+                    if ahead != 0
+                        && let Ok(date) = httpdate::fmt_http_date(shown).parse()
+                    {
+                        answer.headers_mut().insert("date", date);
                     }
                     answer
                 }

@@ -10,7 +10,7 @@ mod protocol;
 mod restart;
 mod start;
 
-#[path = "../shared.rs"]
+#[path = "../shared/mod.rs"]
 mod shared;
 
 use shared::*;

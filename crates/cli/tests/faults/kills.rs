@@ -1,14 +1,11 @@
 //! kill -9, at each system call and at random.
 
-use crate::{Names, bao, full, hydra, is_one, names, public_key, repeat};
-use bindu_identity::{SigningKey, pem};
+use crate::{Names, bao, full, hydra, is_one, names, public_key, repeat, rotate};
 use bindu_testkit::{
     AgentSetup, http, install,
     kills::{self, Place},
 };
 use futures_util::{StreamExt as _, stream};
-use secrecy::ExposeSecret as _;
-use serde_json::json;
 use std::{path::Path, time::Duration};
 use tempfile::TempDir;
 
@@ -82,21 +79,6 @@ impl Case {
 
 fn data_dir(disk: &TempDir) -> std::path::PathBuf {
     disk.path().join(".bindu")
-}
-
-/// Writes a rotation record: a new key that replaces the record's. The new key.
-async fn rotate(names: &Names) -> String {
-    let (_, record) = bao().await.record(&names.keys_path()).await.expect("keys");
-    let old = pem::decode_public_key(record["public_key"].as_str().expect("a PEM")).expect("a key");
-    let new = SigningKey::generate().expect("random numbers");
-    let fields = json!({
-        "private_key": pem::encode_private_key(&new).expose_secret(),
-        "public_key": pem::encode_public_key(&new.public_key()),
-        "did": names.did,
-        "replaces": [old.fingerprint().to_string()],
-    });
-    bao().await.put(&names.keys_path(), &fields).await;
-    new.public_key().to_string()
 }
 
 /// The places of one kind of start, from its exec to the first 200.

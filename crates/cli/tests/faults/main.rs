@@ -2,12 +2,17 @@
 //! its description, from which `docs/faults.md` is made (`cargo xtask faults`).
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
-#[path = "../shared.rs"]
+#[path = "../shared/mod.rs"]
 mod shared;
 
+mod client;
+mod clock;
+mod disk;
 mod kills;
 mod matrix;
+mod python;
 mod races;
+mod rotation;
 
 use shared::*;
 

@@ -208,6 +208,7 @@ pub enum Row {
     UnavailableNone,
     UnavailableProvisional,
     WrongMountNone,
+    UnreadableNone,
     DeniedPresent,
     DeniedNone,
     Locked,
@@ -274,6 +275,7 @@ fn table(seen: &Observed, policy: &Policy) -> Plan {
             false => keep_ours(Row::UnavailablePresent, Reason::StoreUnavailable),
         },
         (Store::Unavailable(OutageReason::WrongMount), _) => refuse(Row::WrongMountNone),
+        (Store::Unavailable(OutageReason::Unreadable), _) => refuse(Row::UnreadableNone),
         (Store::Unavailable(_), Local::None)
             if policy.on_unavailable == OnUnavailable::Generate && seen.name_problem.is_some() =>
         {
@@ -466,6 +468,7 @@ impl Row {
             Self::UnavailableNone => "the store does not answer and the directory holds no key: wait",
             Self::UnavailableProvisional => "the store does not answer: make a provisional key",
             Self::WrongMountNone => "the store's mount is not there, or is not KV version 2",
+            Self::UnreadableNone => "the files that are the store can't be read",
             Self::DeniedPresent => {
                 "the store denies us the record, the directory holds a key: use it meanwhile"
             }

@@ -3,15 +3,15 @@
 //! The cache is `BINDU_DEV_CACHE`, else `bindu-dev` in the user's cache directory. Each thing is made in a temporary
 //! directory and moved to its place as a whole, under a lock, so that two test runs at once install it once.
 
+mod debian;
 mod hydra;
 mod openbao;
 mod python;
-mod strace;
 
+pub use debian::{libfaketime, strace};
 pub use hydra::hydra;
 pub use openbao::{cargo_deny, openbao};
 pub use python::{PYTHON_BINDU, python_bindu};
-pub use strace::strace;
 
 use std::{
     fs::{self, File},
@@ -22,7 +22,7 @@ use std::{
 
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
-    let _ = (openbao(), cargo_deny(), hydra(), strace());
+    let _ = (openbao(), cargo_deny(), hydra(), strace(), libfaketime());
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }

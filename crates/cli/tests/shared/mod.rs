@@ -129,3 +129,27 @@ async fn look_for_one(names: &Names) -> Result<String, String> {
         false => Err("Hydra names another key than the store holds".to_owned()),
     }
 }
+
+/// A keys record of a new key as Python Bindu writes it, and the key.
+pub(crate) fn new_record(names: &Names) -> (serde_json::Value, String) {
+    let new = bindu_identity::SigningKey::generate().expect("random numbers");
+    let record = serde_json::json!({
+        "private_key": secrecy::ExposeSecret::expose_secret(&bindu_identity::pem::encode_private_key(&new)),
+        "public_key": bindu_identity::pem::encode_public_key(&new.public_key()),
+        "did": names.did,
+    });
+    (record, new.public_key().to_string())
+}
+
+/// Writes a rotation record: a new key that replaces the record's. The new key.
+pub(crate) async fn rotate(names: &Names) -> String {
+    let (_, record) = bao().await.record(&names.keys_path()).await.expect("keys");
+    let old =
+        bindu_identity::pem::decode_public_key(record["public_key"].as_str().expect("a PEM")).expect("a key");
+    let (mut fields, key) = new_record(names);
+    let mut replaces = vec![serde_json::json!(old.fingerprint().to_string())];
+    replaces.extend(record["replaces"].as_array().into_iter().flatten().cloned());
+    fields["replaces"] = replaces.into();
+    bao().await.put(&names.keys_path(), &fields).await;
+    key
+}

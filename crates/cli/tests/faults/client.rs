@@ -1,0 +1,171 @@
+//! The OAuth client: what others do to it, and what is put back.
+
+use crate::{Names, bao, degraded, full, hydra, is_one, names, public_key};
+use bindu_testkit::{AgentProcess, http};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+async fn running(names: &Names, disk: &tempfile::TempDir) -> AgentProcess {
+    let agent = full(disk.path(), names).await.set("BINDU_RECONCILE_INTERVAL", "1s").start().await;
+    http::healthy(&agent.url).await;
+    is_one(names).await;
+    agent
+}
+
+/// Changes the client as somebody else does it.
+async fn patch(names: &Names, path: &str, value: Value) {
+    let url = format!("{}/admin/clients/{}", hydra().await.admin_url, names.did);
+    let body = json!([{"op": "add", "path": path, "value": value}]);
+    let request = http::client().patch(url).header("Content-Type", "application/json").body(body.to_string());
+    let (status, body) = http::answer(request).await;
+    assert_eq!(status, 200, "{body}");
+}
+
+async fn secret(names: &Names) -> String {
+    let (_, credentials) = bao().await.record(&names.credentials_path()).await.expect("credentials");
+    credentials["client_secret"].as_str().expect("a secret").to_owned()
+}
+
+/// A client that somebody deletes under a running agent.
+///
+/// Promise: it comes back with the stored secret; nothing is written to the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_client_comes_back() {
+    let names = names("Deleted Client");
+    let disk = tempfile::tempdir().unwrap();
+    let agent = running(&names, &disk).await;
+    let url = format!("{}/admin/clients/{}", hydra().await.admin_url, names.did);
+    assert_eq!(http::answer(http::client().delete(url)).await.0, 204);
+    http::eventually("it is back", async || hydra().await.client(&names.did).await).await;
+    assert_eq!(is_one(&names).await, public_key(&agent.url, &names.did).await);
+}
+
+/// A client whose secret somebody changes, and to which somebody adds members.
+///
+/// Promise: the stored secret is put back, after a fence; what others added stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_secret_is_put_back() {
+    let names = names("Changed Secret");
+    let disk = tempfile::tempdir().unwrap();
+    let _agent = running(&names, &disk).await;
+    let before = secret(&names).await;
+    patch(&names, "/metadata/team", json!("blue")).await;
+    patch(&names, "/client_secret", json!("changed by hand")).await;
+    http::eventually("the secret works again", async || {
+        (hydra().await.token(&names.did, &before).await.0 == 200).then_some(())
+    })
+    .await;
+    assert_eq!(secret(&names).await, before, "the stored one");
+    let client = hydra().await.client(&names.did).await.expect("a client");
+    assert_eq!(client["metadata"]["team"], "blue");
+    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
+}
+
+/// A public key that somebody changes again and again.
+///
+/// Promise: put back twice in ten minutes, then left alone, degraded `contested_client`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contested_client_is_left_alone() {
+    let names = names("Contested");
+    let disk = tempfile::tempdir().unwrap();
+    let agent = running(&names, &disk).await;
+    let ours = public_key(&agent.url, &names.did).await;
+    let theirs = "4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS";
+    for _ in 0..2 {
+        patch(&names, "/metadata/public_key", json!(theirs)).await;
+        http::eventually("it is put back", async || {
+            let client = hydra().await.client(&names.did).await?;
+            (client["metadata"]["public_key"] == ours.as_str()).then_some(())
+        })
+        .await;
+    }
+    patch(&names, "/metadata/public_key", json!(theirs)).await;
+    degraded(&agent.url, "contested_client").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let client = hydra().await.client(&names.did).await.expect("a client");
+    assert_eq!(client["metadata"]["public_key"], theirs, "not a third time");
+}
+
+/// A secret that is changed in the store and in Hydra under a running agent.
+///
+/// Promise: taken without a restart, and nothing is put back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_secret_is_taken() {
+    let names = names("Rotated Secret");
+    let disk = tempfile::tempdir().unwrap();
+    let agent = running(&names, &disk).await;
+    let (_, mut credentials) = bao().await.record(&names.credentials_path()).await.expect("credentials");
+    credentials["client_secret"] = json!("the next secret");
+    bao().await.put(&names.credentials_path(), &credentials).await;
+    patch(&names, "/client_secret", json!("the next secret")).await;
+    http::eventually("it is in the cache", async || {
+        let cached = std::fs::read_to_string(disk.path().join(".bindu/oauth_credentials.json")).ok()?;
+        cached.contains("the next secret").then_some(())
+    })
+    .await;
+    http::healthy(&agent.url).await;
+    assert_eq!(hydra().await.token(&names.did, "the next secret").await.0, 200);
+}
+
+/// Python Bindu's disk: keys and credentials that no store has, and the client in Hydra.
+///
+/// Promise: both are adopted into the store as they are; the client keeps its secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn local_credentials_are_adopted() {
+    let names = names("Adopted");
+    let disk = tempfile::tempdir().unwrap();
+    let (record, key) = crate::new_record(&names);
+    let directory = disk.path().join(".bindu");
+    std::fs::create_dir(&directory).unwrap();
+    for (file, field) in [("private.pem", "private_key"), ("public.pem", "public_key")] {
+        std::fs::write(directory.join(file), record[field].as_str().unwrap()).unwrap();
+    }
+    let local = json!({&names.did: {"agent_id": names.id, "client_id": names.did, "client_secret": "python's secret", "created_at": "2026-01-01T00:00:00+00:00", "scopes": ["agent:read"]}});
+    std::fs::write(directory.join("oauth_credentials.json"), local.to_string()).unwrap();
+    hydra()
+        .await
+        .register(&json!({
+            "client_id": names.did, "client_secret": "python's secret", "grant_types": ["client_credentials"],
+            "scope": "openid offline agent:read agent:write", "token_endpoint_auth_method": "client_secret_post",
+            "metadata": {"public_key": key},
+        }))
+        .await;
+    let agent = full(disk.path(), &names).await.start().await;
+    http::healthy(&agent.url).await;
+    assert_eq!(is_one(&names).await, key);
+    assert_eq!(secret(&names).await, "python's secret");
+}
+
+/// `HYDRA__AUTO_REGISTER_AGENTS=false` on a first start, and `bindu hydra plan` before and after.
+///
+/// Promise: nothing is registered; the plan prints the client for somebody else to register, and changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_register_is_printed() {
+    let names = names("Registered By Others");
+    let disk = tempfile::tempdir().unwrap();
+    let setup = full(disk.path(), &names).await.set("HYDRA__AUTO_REGISTER_AGENTS", "false");
+    let plan = setup.clone().command(&["hydra", "plan", "--output", "json"]);
+    let (code, _, stderr) = plan.output();
+    assert_eq!(code, 1, "no key yet: {stderr}");
+    let agent = setup.start().await;
+    degraded(&agent.url, "client_missing").await;
+    assert!(hydra().await.client(&names.did).await.is_none());
+    let before = bao().await.record(&names.credentials_path()).await;
+    let (code, stdout, stderr) = plan.output();
+    assert_eq!(code, 0, "{stderr}");
+    let printed: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(printed["reason"], "client_missing");
+    let mut registration = printed["registration"].clone();
+    assert_eq!(registration["client_id"], names.did.as_str());
+    assert!(!stdout.contains(&secret(&names).await), "no secret is printed");
+    assert_eq!(bao().await.record(&names.credentials_path()).await, before, "nothing was written");
+    assert!(hydra().await.client(&names.did).await.is_none(), "nothing was registered");
+    registration["client_secret"] = json!(secret(&names).await);
+    hydra().await.register(&registration).await;
+    agent.kill();
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    let (code, stdout, stderr) = plan.output();
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("nothing to do"), "{stdout}");
+}
