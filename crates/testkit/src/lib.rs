@@ -17,4 +17,4 @@ mod ports;
 pub mod proxy;
 pub mod server;
 
-pub use server::{AgentProcess, AgentSetup, Hydra, OpenBao, PythonBindu};
+pub use server::{AgentProcess, AgentSetup, Hydra, OpenBao, Postgres, PythonBindu, RaftOpenBao};

@@ -10,6 +10,7 @@ mod clock;
 mod disk;
 mod kills;
 mod matrix;
+mod outages;
 mod python;
 mod races;
 mod rotation;

@@ -6,11 +6,13 @@
 mod debian;
 mod hydra;
 mod openbao;
+mod postgres;
 mod python;
 
 pub use debian::{libfaketime, strace};
 pub use hydra::hydra;
 pub use openbao::{cargo_deny, openbao};
+pub use postgres::postgres;
 pub use python::{PYTHON_BINDU, python_bindu};
 
 use std::{
@@ -22,7 +24,7 @@ use std::{
 
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
-    let _ = (openbao(), cargo_deny(), hydra(), strace(), libfaketime());
+    let _ = (openbao(), cargo_deny(), hydra(), strace(), libfaketime(), postgres());
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }

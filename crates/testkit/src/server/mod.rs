@@ -3,11 +3,15 @@
 mod agent;
 mod hydra;
 mod openbao;
+mod openbao_raft;
+mod postgres;
 mod process;
 mod python_bindu;
 
 pub use agent::{AgentProcess, AgentSetup};
 pub use hydra::Hydra;
 pub use openbao::OpenBao;
+pub use openbao_raft::RaftOpenBao;
+pub use postgres::Postgres;
 pub use process::resident_kib;
 pub use python_bindu::{PythonBindu, run_script};

@@ -1,0 +1,144 @@
+//! Servers of the kind that run in production, in trouble: a raft cluster whose standby answers late, a sealed server, a
+//! Hydra without its database; and an agent that has outlived both.
+
+use crate::{AUTHOR, agent, bao, degraded, hydra, is_one, names, public_key, repeat};
+use bindu_testkit::{
+    AgentSetup, Hydra, Postgres, RaftOpenBao, http,
+    proxy::{Fault, Proxy},
+};
+use std::path::Path;
+
+fn on_raft(directory: &Path, name: &str, bao: &RaftOpenBao, node: usize) -> AgentSetup {
+    let setup = agent(directory).named(AUTHOR, name).set("VAULT__ENABLED", "true");
+    setup.set("VAULT__URL", &bao.urls[node]).set("VAULT__TOKEN", &bao.token)
+}
+
+/// Ten replicas with empty disks at once, spread over the leader and a standby of a raft cluster, which answers reads
+/// from old data for about 80 ms and says "absent" of what was just stored.
+///
+/// Promise: one key and one credentials record, each at version 1; all replicas healthy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_answers_late() {
+    let bao = RaftOpenBao::start(2).await;
+    for round in 0..3 * repeat() {
+        let names = names(&format!("Raft {round}"));
+        let disks: Vec<_> = (0..10).map(|_| tempfile::tempdir().unwrap()).collect();
+        let mut starting = Vec::new();
+        for (number, disk) in disks.iter().enumerate() {
+            let setup = on_raft(disk.path(), &names.name, &bao, number % 2);
+            let setup = setup.set_all(hydra().await.environment());
+            starting.push(tokio::spawn(async move { setup.start().await }));
+        }
+        let mut agents = Vec::new();
+        for start in starting {
+            agents.push(start.await.expect("it starts"));
+        }
+        let mut keys = Vec::new();
+        for agent in &agents {
+            http::healthy(&agent.url).await;
+            keys.push(public_key(&agent.url, &names.did).await);
+        }
+        assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+        assert_eq!(bao.record(&names.keys_path()).await.expect("keys").0, 1);
+        let (version, credentials) = bao.record(&names.credentials_path()).await.expect("credentials");
+        assert_eq!(version, 1);
+        let client = hydra().await.client(&names.did).await.expect("a client");
+        assert_eq!(client["metadata"]["public_key"], keys[0].as_str());
+        let secret = credentials["client_secret"].as_str().expect("a secret");
+        assert_eq!(hydra().await.token(&names.did, secret).await.0, 200);
+    }
+}
+
+/// A server that is sealed under a running agent and during a start, and unsealed again.
+///
+/// Promise: the running agent serves on, degraded `store_unavailable`, and mends itself; a start without a key waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_server() {
+    let bao = RaftOpenBao::start(1).await;
+    let names = names("Sealed");
+    let (disk, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let setup = on_raft(disk.path(), &names.name, &bao, 0).set("BINDU_RECONCILE_INTERVAL", "1s");
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    let key = public_key(&agent.url, &names.did).await;
+    bao.seal().await;
+    degraded(&agent.url, "store_unavailable").await;
+    assert_eq!(http::ask(&agent.url, "still there?").await["status"]["state"], "completed");
+    let (code, _, stderr) =
+        on_raft(empty.path(), &names.name, &bao, 0).set("BINDU_START_DEADLINE", "1s").output();
+    assert_eq!(code, 69, "{stderr}");
+    let mut waiting = on_raft(empty.path(), &names.name, &bao, 0).spawn();
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert!(!waiting.has_ended(), "it waits");
+    bao.unseal().await;
+    waiting.listens().await.expect("it starts once the server is unsealed");
+    assert_eq!(public_key(&waiting.url, &names.did).await, key);
+    http::healthy(&agent.url).await;
+    assert_eq!(bao.record(&names.keys_path()).await.expect("keys").0, 1);
+}
+
+/// A Hydra whose PostgreSQL is stopped, under a running agent and during a start: it says `invalid_client` to the right
+/// secret.
+///
+/// Promise: nothing is registered, rotated or repaired because of it; degraded `hydra_unavailable`; healthy when the
+/// database is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hydra_without_its_database() {
+    let mut postgres = Postgres::start();
+    let hydra = Hydra::start_on(&postgres.dsn).await;
+    let names = names("Database Lost");
+    let disk = tempfile::tempdir().unwrap();
+    let setup = agent(disk.path()).named(AUTHOR, &names.name).vault(bao().await).set_all(hydra.environment());
+    let setup = setup.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let running = setup.start().await;
+    http::healthy(&running.url).await;
+    let key = public_key(&running.url, &names.did).await;
+    let credentials = bao().await.record(&names.credentials_path()).await;
+    let client = hydra.client(&names.did).await;
+    postgres.stop();
+    degraded(&running.url, "hydra_unavailable").await;
+    let second = tempfile::tempdir().unwrap();
+    let other =
+        agent(second.path()).named(AUTHOR, &names.name).vault(bao().await).set_all(hydra.environment());
+    let restarted = other.start().await;
+    assert_eq!(public_key(&restarted.url, &names.did).await, key);
+    degraded(&restarted.url, "hydra_unavailable").await;
+    postgres.start_again();
+    http::healthy(&running.url).await;
+    http::healthy(&restarted.url).await;
+    assert_eq!(bao().await.record(&names.credentials_path()).await, credentials, "nothing was written");
+    assert_eq!(hydra.client(&names.did).await, client, "nothing was changed");
+}
+
+/// Both servers gone for good under a running agent.
+///
+/// Promise: it serves for as long as it lives, says what is the matter and since when, and is healthy when they return.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_outlives_its_servers() {
+    let names = names("Outlives");
+    let disk = tempfile::tempdir().unwrap();
+    let (vault, admin) = (Proxy::start(&bao().await.url).await, Proxy::start(&hydra().await.admin_url).await);
+    let setup = crate::full(disk.path(), &names).await.set("VAULT__URL", &vault.url);
+    let setup = setup.set("HYDRA__ADMIN_URL", &admin.url).set("BINDU_RECONCILE_INTERVAL", "1s");
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    let key = public_key(&agent.url, &names.did).await;
+    vault.script(|_, _| Fault::Drop);
+    admin.script(|_, _| Fault::Drop);
+    degraded(&agent.url, "store_unavailable").await;
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let (_, health) = http::get(&format!("{}/health", agent.url)).await;
+    assert!(health["seconds_since"]["store"].as_u64().expect("seconds") >= 1, "{health}");
+    assert!(health["seconds_since"]["hydra"].as_u64().is_some(), "{health}");
+    let (ready, text) = http::get(&format!("{}/readyz?verbose", agent.url)).await;
+    assert!(ready == 200 && text.as_str().expect("text").contains("store_unavailable"), "{text}");
+    assert_eq!(public_key(&agent.url, &names.did).await, key);
+    let before = vault.take_seen().len();
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    let asked = vault.take_seen().len();
+    assert!(asked <= 12, "a sick server is asked less and less: {before}, then {asked} in 5 s");
+    vault.script(|_, _| Fault::None);
+    admin.script(|_, _| Fault::None);
+    http::healthy(&agent.url).await;
+    assert_eq!(is_one(&names).await, key);
+}

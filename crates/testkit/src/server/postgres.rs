@@ -1,0 +1,91 @@
+//! PostgreSQL, for Hydra.
+
+use super::process::ServerProcess;
+use crate::{install, ports};
+use std::{
+    net::TcpStream,
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+
+/// It refuses to run as root; then it runs as `nobody`.
+const NOBODY: u32 = 65534;
+
+/// A server that can be stopped and started again.
+pub struct Postgres {
+    /// Where it is, as Hydra wants it.
+    pub dsn: String,
+    port: u16,
+    directory: TempDir,
+    process: Option<ServerProcess>,
+}
+
+impl Postgres {
+    /// Starts one with an empty database.
+    ///
+    /// # Panics
+    /// Where it doesn't start.
+    #[must_use]
+    pub fn start() -> Self {
+        let directory = tempfile::Builder::new()
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .tempdir()
+            .expect("a temporary directory");
+        let data = directory.path().join("data");
+        std::fs::create_dir(&data).expect("a directory in a temporary one");
+        let mut initdb = Command::new(install::postgres().join("initdb"));
+        initdb.args(["--auth=trust", "--username=postgres", "--no-sync", "-D"]).arg(&data).current_dir("/");
+        if rustix::process::geteuid().is_root() {
+            chown(&data, Some(NOBODY), Some(NOBODY)).expect("root may give files away");
+            initdb.uid(NOBODY).gid(NOBODY);
+        }
+        let made = initdb.output().expect("initdb can be run");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let port = ports::free_pair();
+        let dsn = format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable&max_conns=8");
+        let mut postgres = Self { dsn, port, directory, process: None };
+        postgres.start_again();
+        postgres
+    }
+
+    /// Stops it, as a database host that is lost.
+    pub fn stop(&mut self) {
+        self.process = None;
+        let pid_file = self.directory.path().join("data/postmaster.pid");
+        let _ = std::fs::remove_file(pid_file);
+    }
+
+    /// Starts it again with the data that it had.
+    ///
+    /// # Panics
+    /// Where it doesn't listen within half a minute.
+    pub fn start_again(&mut self) {
+        let program = install::postgres().join("postgres");
+        let data = self.directory.path().join("data");
+        let mut arguments = vec![program.display().to_string()];
+        arguments.extend([
+            "-D".to_owned(),
+            data.display().to_string(),
+            "-p".to_owned(),
+            self.port.to_string(),
+        ]);
+        arguments.extend(["-h", "127.0.0.1", "-k", "", "-F"].map(str::to_owned));
+        let log = self.directory.path().join("postgres.log");
+        let process = if rustix::process::geteuid().is_root() {
+            let user = ["--reuid", "65534", "--regid", "65534", "--clear-groups"].map(str::to_owned);
+            ServerProcess::start(Path::new("setpriv"), &[user.to_vec(), arguments].concat(), &[], &log)
+        } else {
+            ServerProcess::start(&program, arguments.get(1..).unwrap_or_default(), &[], &log)
+        };
+        self.process = Some(process);
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let said = std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(begun.elapsed() < Duration::from_secs(30), "PostgreSQL does not listen:\n{said}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
