@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask setup | test | demo | bench start`.
+//! The project's own chores: `cargo xtask setup | test | soak | faults | demo | bench start`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -9,6 +9,7 @@
 mod bench;
 mod demo;
 mod readme;
+mod soak;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,14 @@ enum Chore {
     Test,
     /// Kill an agent, wipe its disk, start it again: the same agent comes back
     Demo,
+    /// Write docs/faults.md from the tests' own descriptions
+    Faults,
+    /// Run races and kills for longer than `test` does, and print a summary
+    Soak {
+        /// How many times as long
+        #[arg(long, default_value_t = 20)]
+        repeat: usize,
+    },
     /// Run the README's quick start word for word
     Readme,
     /// Measure, beside Python Bindu, in one run
@@ -48,6 +57,12 @@ fn main() -> ExitCode {
         }
         Chore::Test => test::run(),
         Chore::Demo => on_runtime(demo::run()),
+        Chore::Faults => {
+            std::fs::write(bindu_testkit::faults::path(), bindu_testkit::faults::page())
+                .expect("the page can be written");
+            true
+        }
+        Chore::Soak { repeat } => soak::run(repeat),
         Chore::Readme => on_runtime(readme::run()),
         Chore::Bench(bench) => on_runtime(bench::run(bench)),
     };

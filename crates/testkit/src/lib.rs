@@ -10,6 +10,7 @@
 )]
 
 pub mod conformance;
+pub mod faults;
 pub mod http;
 pub mod install;
 pub mod kills;

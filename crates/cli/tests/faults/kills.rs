@@ -82,8 +82,8 @@ fn data_dir(disk: &TempDir) -> std::path::PathBuf {
 }
 
 /// The places of one kind of start, from its exec to the first 200.
-async fn places_of(start: Start) -> Vec<Place> {
-    let case = Case::prepare(start, &format!("Recorded {start:?}")).await;
+async fn places_of(start: Start, round: usize) -> Vec<Place> {
+    let case = Case::prepare(start, &format!("Recorded {start:?} {round}")).await;
     let trace = case.disk.path().join("trace");
     let agent = case.setup.clone().under(&install::strace(), kills::recording(&trace)).start().await;
     http::healthy(&agent.url).await;
@@ -98,12 +98,13 @@ async fn places_of(start: Start) -> Vec<Place> {
 /// Promise: the next start is right without any hand: one key, one client, nothing half-written left behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_each_system_call() {
-    for start in STARTS {
-        let places = places_of(start).await;
+    // One round in two repeats of a soak: it takes a while.
+    for (round, start) in (0..repeat().div_ceil(2)).flat_map(|round| STARTS.map(|start| (round, start))) {
+        let places = places_of(start, round).await;
         assert!(places.len() > 25, "{start:?}: {places:?}");
         let hits: Vec<bool> = stream::iter(&places)
             .map(|place| async move {
-                let how = format!("{start:?} killed at {place:?}");
+                let how = format!("{start:?} {round} killed at {place:?}");
                 let case =
                     Case::prepare(start, &how.replace(['"', ':', '/', '.', '(', ')', '{', '}', ','], " "))
                         .await;

@@ -5,6 +5,7 @@
 #[path = "../shared/mod.rs"]
 mod shared;
 
+mod canary;
 mod client;
 mod clock;
 mod disk;
@@ -20,4 +21,16 @@ use shared::*;
 /// How many times as much `cargo xtask soak` asks for.
 fn repeat() -> usize {
     std::env::var("BINDU_SOAK_REPEAT").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// The page that lists all this.
+///
+/// Promise: it says what the tests say; `cargo xtask faults` writes it.
+#[test]
+fn the_page_is_up_to_date() {
+    let found = std::fs::read_to_string(bindu_testkit::faults::path()).unwrap_or_default();
+    assert!(
+        found == bindu_testkit::faults::page(),
+        "docs/faults.md differs from the tests: run cargo xtask faults"
+    );
 }

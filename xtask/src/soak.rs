@@ -1,0 +1,48 @@
+//! `cargo xtask soak`: the races and kills of the fault suite, many times over.
+
+use std::{path::Path, time::Instant};
+
+/// The tests that read `BINDU_SOAK_REPEAT`, and what each does per repeat.
+const TESTS: [(&str, &str); 5] = [
+    ("races::fifty_replicas_race", "50 replicas with empty disks at once, 20 ms away from Vault and Hydra"),
+    ("races::a_storm_of_starts", "1,000 warm starts in all, 20 at once, a tenth of them without a disk"),
+    ("kills::killed_at_each_system_call", "kill -9 at each system call of three kinds of start"),
+    ("kills::killed_at_random", "50 agents killed up to three times each at random moments"),
+    ("outages::a_standby_that_answers_late", "3 races of 10 replicas over both nodes of a raft cluster"),
+];
+
+/// Runs all of them; whether all went well.
+pub(crate) fn run(repeat: usize) -> bool {
+    bindu_testkit::install::all();
+    let mut all_good = true;
+    let mut summary = Vec::new();
+    for (test, what) in TESTS {
+        println!("== {test}, {repeat} times");
+        let begun = Instant::now();
+        let repeat = repeat.to_string();
+        let arguments = [
+            "test",
+            "--quiet",
+            "--locked",
+            "--package",
+            "bindu-cli",
+            "--test",
+            "faults",
+            test,
+            "--",
+            "--exact",
+            "--nocapture",
+        ];
+        let mut command = crate::program(Path::new(env!("CARGO")));
+        let status = command.args(arguments).env("BINDU_SOAK_REPEAT", &repeat).status();
+        let is_good = status.is_ok_and(|status| status.success());
+        all_good &= is_good;
+        let outcome = if is_good { "good" } else { "FAILED" };
+        summary.push(format!("{outcome:6} {test} x {repeat} ({what}): {} s", begun.elapsed().as_secs()));
+    }
+    println!("\n== soak");
+    for line in summary {
+        println!("{line}");
+    }
+    all_good
+}
