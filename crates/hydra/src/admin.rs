@@ -15,6 +15,8 @@ pub struct OAuthClient {
     pub name: String,
     /// Scopes, separated by spaces.
     pub scope: String,
+    /// Audiences that tokens may be asked for.
+    pub audiences: Vec<String>,
     /// What the agents keep there: `public_key`, `agent_url`, our own `key_version`.
     pub metadata: Map<String, Value>,
 }
@@ -106,6 +108,13 @@ impl Hydra {
             created_at: text("created_at"),
             name: text("client_name"),
             scope: text("scope"),
+            audiences: body
+                .get("audience")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|audience| audience.as_str().map(str::to_owned))
+                .collect(),
             metadata: body.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default(),
         }))
     }

@@ -353,6 +353,7 @@ impl Keeper {
                     created_at: String::new(),
                     name: registration.name,
                     scope: registration.scopes.join(" "),
+                    audiences: registration.audiences,
                     metadata: registration.metadata,
                 };
                 work.seen.hydra = Some(Ok(Some(client)));
@@ -441,6 +442,13 @@ impl Keeper {
         ours.sort_unstable();
         if theirs != ours {
             patch.push(operation("/scope", profile.scopes.join(" ")));
+        }
+        let is_known = |audience: &String| client.audiences.contains(audience);
+        // What others have added stays; what we were told to register is added.
+        if !profile.audiences.iter().all(is_known) {
+            let mut audiences = client.audiences.clone();
+            audiences.extend(profile.audiences.iter().filter(|audience| !is_known(audience)).cloned());
+            patch.push(operation("/audience", audiences));
         }
         if profile.agent_url_is_explicit
             && client.metadata.get("agent_url") != Some(&json!(profile.agent_url))

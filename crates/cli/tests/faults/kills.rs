@@ -53,6 +53,7 @@ impl Case {
 
     /// That the next start is right without any hand.
     async fn comes_back(&self, start: Start, how: &str) {
+        self.setup.until_port_is_free().await;
         let agent = self.setup.start().await;
         http::healthy(&agent.url).await;
         let held = public_key(&agent.url, &self.names.did).await;

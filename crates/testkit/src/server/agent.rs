@@ -110,6 +110,19 @@ impl AgentSetup {
         command
     }
 
+    /// Waits until its port is free: a process that was killed under another one may take a moment to be gone.
+    ///
+    /// # Panics
+    /// After ten seconds.
+    pub async fn until_port_is_free(&self) {
+        let port: u16 = self.environment.get("BINDU_PORT").and_then(|port| port.parse().ok()).unwrap_or(3773);
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "somebody listens on {port} still");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Spawns it without waiting for anything.
     #[must_use]
     pub fn spawn(&self) -> AgentProcess {
