@@ -7,8 +7,8 @@ use crate::{
 };
 use bindu_identity::{SigningKey, pem};
 use bindu_store::{
-    Acknowledgement, DirectoryError, Expected, IdentityFile, KeyRecord, Outage, OutageReason, Version,
-    WriteError,
+    Acknowledgement, DataDirectory, DirectoryError, DirectoryOwner, Expected, IdentityFile, KeyRecord,
+    Outage, OutageReason, Version, WriteError,
 };
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
@@ -204,7 +204,7 @@ impl Keeper {
     }
 
     fn put_on_disk_as(&self, found: &FoundKey, provisional: bool) {
-        let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
+        let Some(directory) = self.writable_directory() else { return };
         let on_disk = match directory.pair() {
             Ok(pair) => pair.private_key,
             // What can't be read can't be archived: leave it where it is and work from memory.
@@ -242,7 +242,7 @@ impl Keeper {
 
     /// Notes in `identity.json` which key the store holds and at which version; writes only what has changed.
     fn remember(&self, found: &FoundKey, version: Option<Version>, provisional: bool) {
-        let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
+        let Some(directory) = self.writable_directory() else { return };
         if found.public_is_lost {
             self.restore_public_key(found);
         }
@@ -275,14 +275,20 @@ impl Keeper {
     }
 
     fn restore_public_key(&self, found: &FoundKey) {
-        let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
+        let Some(directory) = self.writable_directory() else { return };
         tracing::info!("public.pem was missing or not ours: derived again from private.pem");
         if let Err(error) = directory.write_public_key(&pem::encode_public_key(&found.public_key())) {
             self.directory_failed(&error);
         }
     }
 
-    /// Tries again to use a directory that could not be written before; whether it can be written now.
+    /// The data directory, where this process may write to it.
+    pub(crate) fn writable_directory(&self) -> Option<&DataDirectory> {
+        let is_ours = self.status.snapshot().directory != Some(Reason::DirectoryOfAnotherAgent);
+        self.directory.as_deref().filter(|directory| directory.is_open() && is_ours)
+    }
+
+    /// Tries again to use a directory that could not be written before.
     pub(crate) fn mend_directory(&self, identity: &Identity, sure: bool) {
         let Some(directory) = &self.directory else { return };
         if self.status.snapshot().directory != Some(Reason::DirectoryNotWritable) {
@@ -290,6 +296,15 @@ impl Keeper {
         }
         if let Err(error) = directory.open_again() {
             return tracing::debug!(%error, cause = %error.source, "the data directory still can't be used");
+        }
+        // Whoever used it in the meantime may have been another agent.
+        match directory.owner(&self.agent.did) {
+            Ok(DirectoryOwner::This | DirectoryOwner::Unknown) => {}
+            Ok(DirectoryOwner::Another(owner)) => {
+                tracing::warn!(owner, "the data directory is another agent's: working without it");
+                return self.status.directory_is_unusable(Reason::DirectoryOfAnotherAgent);
+            }
+            Err(error) => return self.directory_failed(&error),
         }
         self.status.update(|state| state.directory = None);
         // What is there decides at the next start, as it would have at this one: a key that is not sure changes nothing.

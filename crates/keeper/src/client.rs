@@ -461,7 +461,7 @@ impl Keeper {
     /// Keeps a copy of the store's credentials on the disk, for the time when the store is away. One that is not
     /// proven takes no other one's place: that may be the last copy of the right one.
     fn cache_credentials(&self, seen: &ClientObservation, proven: bool) {
-        let Some(directory) = self.directory.as_ref().filter(|directory| directory.is_open()) else { return };
+        let Some(directory) = self.writable_directory() else { return };
         let (StoreKind::Vault, Some(fields)) = (self.store_kind, &seen.fields) else { return };
         let did = &self.agent.did;
         match directory.credentials(did) {

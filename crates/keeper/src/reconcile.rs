@@ -61,6 +61,8 @@ struct Memory {
     /// The store's last answer about the keys, and since when it has been the same.
     doubt: Option<(keys::Store, Instant)>,
     repairs: VecDeque<Instant>,
+    /// Whether Hydra answered too late for the record's earlier versions to be read for the key that it named.
+    unread: bool,
     /// Whether the client has been seen to name our key.
     compared: bool,
     /// Whether name, scopes and URL have been compared since the start.
@@ -80,6 +82,7 @@ impl Keeper {
             sure: started.sure,
             doubt: None,
             repairs: VecDeque::new(),
+            unread: false,
             compared: false,
             described: false,
         };
@@ -129,7 +132,9 @@ impl Keeper {
         let identity = held.current();
         let local = FoundKey::held(&identity);
         let seen = Local::Present { key: identity.public_key, acknowledged: identity.version };
-        let (observation, client) = self.observe((seen, Some(local)), PATIENCE, true).await;
+        let hydra = if memory.unread { HYDRA_PATIENCE } else { PATIENCE.hydra };
+        let patience = Patience { hydra, ..PATIENCE };
+        let (observation, client) = self.observe((seen, Some(local)), patience, true).await;
         let wish = observation.outage.as_ref().and_then(|outage| outage.retry_after);
         let pending = self.settle_pass(held, memory, observation, client).await;
         self.mend_directory(&held.current(), memory.sure);
@@ -216,7 +221,8 @@ impl Keeper {
         memory: &mut Memory,
         take_over: TakeOver,
     ) -> bool {
-        if self.is_unread(&client, &held.current()) {
+        memory.unread = self.is_unread(&client, &held.current());
+        if memory.unread {
             return true;
         }
         let now = Instant::now();
