@@ -5,6 +5,7 @@
 //! row; applying a plan is thin and every step of it may be repeated. The same three run at the start and, in
 //! [`Keeper::reconcile`], for as long as the agent lives.
 
+mod advice;
 mod apply;
 mod client;
 mod held;

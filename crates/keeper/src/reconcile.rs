@@ -156,6 +156,11 @@ impl Keeper {
         memory.doubt = Some((observation.seen.store.clone(), since));
         observation.seen.seen_for = since.elapsed();
         let plan = keys::plan(&observation.seen, &self.policy);
+        if self.status.snapshot().keys != plan.degraded
+            && let Some(hint) = self.hint(&plan, &observation.seen)
+        {
+            tracing::warn!(hint, "this needs a person");
+        }
         let in_doubt = Keys { pending: true, sure: false };
         let (degraded, sure) = match plan.step {
             // Nobody generates in here: the table has no such row for a running agent.

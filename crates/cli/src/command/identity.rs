@@ -130,12 +130,17 @@ fn tell_plan(keeper: &Keeper, observation: &KeyObservation, plan: &Plan, output:
         Step::Refuse => "refuse to start, and change nothing",
     };
     let (store, local) = (describe_store(&seen.store), describe_local(&seen.local));
+    let hint = match plan.step {
+        Step::Refuse => Some(keeper.refusal(plan.row, observation).hint),
+        _ => keeper.hint(plan, seen),
+    };
     match output {
         Output::Text => print(&format!(
-            "agent      {}\nstore      {store} ({})\ndirectory  {local}\nhydra      {hydra}\n\nso         {}\nwould      {would}\n",
+            "agent      {}\nstore      {store} ({})\ndirectory  {local}\nhydra      {hydra}\n\nso         {}\nwould      {would}\n{}",
             keeper.agent.did,
             keeper.store.locate(&keeper.keys_record()),
             plan.row.explain(),
+            hint.map(|hint| format!("hint       {hint}\n")).unwrap_or_default(),
         )),
         Output::Json => print(&format!(
             "{:#}\n",
@@ -145,6 +150,7 @@ fn tell_plan(keeper: &Keeper, observation: &KeyObservation, plan: &Plan, output:
                 "row": format!("{:?}", plan.row),
                 "because": plan.row.explain(),
                 "would": would,
+                "hint": hint,
                 "sure": plan.sure,
                 "degraded": plan.degraded.map_or(Value::Null, |reason| json!(reason.label())),
             })

@@ -76,7 +76,10 @@ async fn an_empty_pod_does_not_follow_a_rogue_key() {
         let agent = full(disk.path(), &names).await.start().await;
         assert_eq!(public_key(&agent.url, &names.did).await, key);
         degraded(&agent.url, "foreign").await;
+        assert!(agent.log().contains("vault kv rollback -version=1"), "{}", agent.log());
     }
+    let (code, stdout, _) = full(disk.path(), &names).await.command(&["identity", "plan"]).output();
+    assert!(code == 0 && stdout.contains("vault kv rollback -version=1"), "{stdout}");
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys"), (2, rogue));
     let client = hydra().await.client(&names.did).await.expect("a client");
     assert_eq!(client["metadata"]["public_key"], key.as_str());

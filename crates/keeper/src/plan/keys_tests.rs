@@ -207,17 +207,25 @@ fn any_observation() -> impl Strategy<Value = Observed> {
         Just(HydraNames::NoKey),
         (1u8..4, proptest::option::of(1u64..4)).prop_map(|(seed, version)| names(seed, version)),
     ];
-    (any_store(), any_local(), hydra, any::<bool>(), prop_oneof![Just(Duration::ZERO), Just(DOUBT)]).prop_map(
-        |(store, local, hydra, running, seen_for)| Observed {
+    let earlier = prop_oneof![
+        Just(Earlier::NotRead),
+        Just(Earlier::Unknown(OutageReason::TimedOut)),
+        (proptest::option::of(1u64..4), any::<bool>())
+            .prop_map(|(named, whole)| Earlier::Read { named, whole }),
+    ];
+    let seen_for = prop_oneof![Just(Duration::ZERO), Just(DOUBT)];
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>());
+    (any_store(), any_local(), hydra, earlier, seen_for, flags).prop_map(
+        |(store, local, hydra, earlier, seen_for, (running, lost, provisional))| Observed {
             store,
             local,
             hydra,
             running,
             seen_for,
-            earlier: Earlier::NotRead,
-            lost: false,
+            earlier,
+            lost,
             age: None,
-            provisional: false,
+            provisional,
             name_problem: None,
         },
     )
@@ -269,6 +277,32 @@ proptest! {
         let plan = plan(&observed, &Policy::default());
         if plan.step == Step::UseLocal && !plan.sure {
             prop_assert!(plan.degraded.is_some());
+        }
+    }
+
+    /// A rotation replaces the key that is there, at a start, and only where all is well with it.
+    #[test]
+    fn a_rotation_replaces_what_is_there(observed in any_observation()) {
+        let policy = Policy { recreate_keys: RecreateKeys::Always, ..Policy::default() };
+        if let Step::Rotate { over } = plan(&observed, &policy).step {
+            let without = plan(&observed, &Policy::default());
+            prop_assert!(without.sure && !observed.running);
+            let is_there = matches!(observed.store, Store::Present { version, .. } if version == over);
+            prop_assert!(is_there);
+        }
+    }
+
+    /// Without consent, and with nothing on disk, the key that Hydra names and the record once held is not given up.
+    #[test]
+    fn the_named_key_of_an_earlier_version_stays(observed in any_observation()) {
+        let plan = plan(&observed, &Policy::default());
+        let is_bare = matches!(observed.local, Local::None | Local::Unusable(_));
+        if let (Step::UseStore, HydraNames::Key { key: named, .. }, Earlier::Read { named: Some(_), .. }, Store::Present { key, replaces, .. }) =
+            (plan.step, &observed.hydra, observed.earlier, &observed.store)
+            && is_bare
+        {
+            let replaced = named.parse::<PublicKey>().is_ok_and(|named| replaces.contains(&named.fingerprint()));
+            prop_assert!(*named == key.to_string() || replaced);
         }
     }
 }
