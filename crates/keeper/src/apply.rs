@@ -199,12 +199,13 @@ impl Keeper {
     }
 
     /// Writes the store's key to the directory; another key that lies there is kept in the archive first.
-    pub(crate) fn put_on_disk(&self, found: &FoundKey) {
-        self.put_on_disk_as(found, false);
+    /// Whether it is there now.
+    pub(crate) fn put_on_disk(&self, found: &FoundKey) -> bool {
+        self.put_on_disk_as(found, false)
     }
 
-    fn put_on_disk_as(&self, found: &FoundKey, provisional: bool) {
-        let Some(directory) = self.writable_directory() else { return };
+    fn put_on_disk_as(&self, found: &FoundKey, provisional: bool) -> bool {
+        let Some(directory) = self.writable_directory() else { return false };
         let on_disk = match directory.pair() {
             Ok(pair) => pair.private_key,
             // What can't be read can't be archived: leave it where it is and work from memory.
@@ -237,12 +238,12 @@ impl Keeper {
                 return self.directory_failed(&error);
             }
         }
-        self.remember(found, found.version, provisional);
+        self.remember(found, found.version, provisional)
     }
 
     /// Notes in `identity.json` which key the store holds and at which version; writes only what has changed.
-    fn remember(&self, found: &FoundKey, version: Option<Version>, provisional: bool) {
-        let Some(directory) = self.writable_directory() else { return };
+    fn remember(&self, found: &FoundKey, version: Option<Version>, provisional: bool) -> bool {
+        let Some(directory) = self.writable_directory() else { return false };
         if found.public_is_lost {
             self.restore_public_key(found);
         }
@@ -270,8 +271,9 @@ impl Keeper {
         if known.as_ref() != Some(&identity)
             && let Err(error) = directory.write_identity(&identity)
         {
-            self.directory_failed(&error);
+            return self.directory_failed(&error);
         }
+        true
     }
 
     fn restore_public_key(&self, found: &FoundKey) {
@@ -304,22 +306,23 @@ impl Keeper {
                 tracing::warn!(owner, "the data directory is another agent's: working without it");
                 return self.status.directory_is_unusable(Reason::DirectoryOfAnotherAgent);
             }
-            Err(error) => return self.directory_failed(&error),
+            Err(error) => {
+                self.directory_failed(&error);
+                return;
+            }
         }
-        self.status.update(|state| state.directory = None);
         // What is there decides at the next start, as it would have at this one: a key that is not sure changes nothing.
-        if sure {
-            self.put_on_disk(&FoundKey::held(identity));
-        }
-        if self.status.snapshot().directory.is_none() {
+        if !sure || self.put_on_disk(&FoundKey::held(identity)) {
+            self.status.update(|state| state.directory = None);
             tracing::info!("the data directory can be written again");
         }
     }
 
-    /// With a store, a directory that can't be written is no reason not to start.
-    fn directory_failed(&self, error: &DirectoryError) {
+    /// With a store, a directory that can't be written is no reason not to start. Always false.
+    fn directory_failed(&self, error: &DirectoryError) -> bool {
         tracing::warn!(error = %error, cause = %error.source, "the data directory could not be written");
         self.status.update(|state| state.directory = Some(Reason::DirectoryNotWritable));
+        false
     }
 }
 
