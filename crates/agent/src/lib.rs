@@ -4,9 +4,12 @@
 //! model of [`task`], a [`handler`] answers, and the dialect turns the task back into JSON. The core model has the
 //! shapes of A2A 1.0; each dialect is a conversion at the edge.
 
+mod audit;
+mod body;
 pub mod caller;
 mod card;
 mod clock;
+mod connections;
 mod dialect;
 pub mod handler;
 mod metrics;
@@ -18,4 +21,4 @@ pub mod task;
 pub use card::CardProfile;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
-pub use server::{AgentServer, Phase, ServerSettings};
+pub use server::{AgentServer, HttpLimits, Phase, ServerSettings};

@@ -2,8 +2,11 @@
 
 use crate::{
     Metrics,
+    audit::{REQUEST_ID, RequestId},
+    body::BodyLimits,
     caller::Authenticator,
     card::CardProfile,
+    connections::{self, ConnectionLimits},
     handler::Handler,
     route::{health, identity, rpc},
     task::{TaskRunner, Tasks},
@@ -11,8 +14,8 @@ use crate::{
 use axum::{
     Router,
     body::HttpBody as _,
-    extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::Method,
+    extract::{MatchedPath, Request, State},
+    http::{HeaderName, HeaderValue, Method, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -28,9 +31,25 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tower_http::cors::CorsLayer;
 
-/// The longest request body, in bytes: Python Bindu's limit for signed ones.
-const LONGEST_BODY: usize = 2 * 1024 * 1024;
+/// The longest body of a request that needs no token.
+const LONGEST_PUBLIC_BODY: usize = 64 * 1024;
+
+/// What a request and a connection may cost.
+#[derive(Debug, Clone)]
+pub struct HttpLimits {
+    /// The longest request body, in bytes.
+    pub body: usize,
+    /// How long a request's headers may take.
+    pub header_patience: Duration,
+    /// How long its body may take.
+    pub body_patience: Duration,
+    /// How many connections there are at a time.
+    pub connections: usize,
+    /// The origins of web pages that may call; none for no answer to a browser's question.
+    pub cors_origins: Vec<HeaderValue>,
+}
 
 /// What a server is made of.
 pub struct ServerSettings {
@@ -48,6 +67,8 @@ pub struct ServerSettings {
     pub metrics: Arc<Metrics>,
     /// How long a drain waits for requests and tasks.
     pub drain_deadline: Duration,
+    /// What requests and connections may cost.
+    pub limits: HttpLimits,
 }
 
 /// An agent's server.
@@ -62,8 +83,10 @@ pub struct AgentServer {
     pub(crate) started: Instant,
     /// Seconds since the epoch.
     pub(crate) started_at: u64,
+    pub(crate) body_limits: BodyLimits,
     handler: Arc<dyn Handler>,
     drain_deadline: Duration,
+    limits: HttpLimits,
     phase: AtomicU8,
 }
 
@@ -102,8 +125,10 @@ impl AgentServer {
             runner,
             started: Instant::now(),
             started_at: epoch_seconds(),
+            body_limits: BodyLimits { bytes: settings.limits.body, patience: settings.limits.body_patience },
             handler: settings.handler,
             drain_deadline: settings.drain_deadline,
+            limits: settings.limits,
             phase: AtomicU8::new(0),
         })
     }
@@ -119,23 +144,17 @@ impl AgentServer {
     }
 
     /// Serves until `shutdown` is ready, then ends what has begun: requests and tasks, until the drain deadline.
-    ///
-    /// # Errors
-    /// Where connections can't be accepted any more.
-    pub async fn serve(
-        self: &Arc<Self>,
-        listener: TcpListener,
-        shutdown: impl Future<Output = ()>,
-    ) -> std::io::Result<()> {
+    pub async fn serve(self: &Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let (drain, mut draining) = watch::channel(false);
-        let serving = axum::serve(listener, self.router()).with_graceful_shutdown(async move {
+        let limits =
+            ConnectionLimits { most: self.limits.connections, header_patience: self.limits.header_patience };
+        let serving = connections::serve(listener, self.router(), limits, async move {
             // An error is a sender that is gone, which ends the server as well.
             let _ = draining.wait_for(|begun| *begun).await;
         });
-        let serving = serving.into_future();
         tokio::pin!(serving, shutdown);
         tokio::select! {
-            ended = &mut serving => return ended,
+            () = &mut serving => return,
             () = &mut shutdown => {}
         }
         self.phase.store(1, Ordering::Relaxed);
@@ -144,7 +163,7 @@ impl AgentServer {
             while self.tasks.active() > 0 {
                 tokio::select! {
                     // Requests go on being answered, so that callers can fetch what the last tasks bring.
-                    ended = &mut serving => return ended,
+                    () = &mut serving => return,
                     () = tokio::time::sleep(Duration::from_millis(20)) => {}
                 }
             }
@@ -153,20 +172,24 @@ impl AgentServer {
         })
         .await;
         self.handler.close().await;
-        match ended {
-            Ok(ended) => ended,
-            Err(_) => {
-                tracing::warn!(tasks = self.tasks.active(), "the drain deadline has passed");
-                Ok(())
-            }
+        if ended.is_err() {
+            tracing::warn!(tasks = self.tasks.active(), "the drain deadline has passed");
         }
     }
 
+    /// What a body may cost that comes without a token.
+    pub(crate) fn public_body_limits(&self) -> BodyLimits {
+        BodyLimits { bytes: self.body_limits.bytes.min(LONGEST_PUBLIC_BODY), ..self.body_limits }
+    }
+
     fn router(self: &Arc<Self>) -> Router {
-        Router::new()
+        let router = Router::new()
             .route("/", get(identity::root).post(rpc::call))
             .route("/.well-known/agent.json", get(identity::card).options(identity::card))
             .route("/.well-known/did.json", get(identity::did_web))
+            .route("/.well-known/jwks.json", get(identity::key_set))
+            .route("/.well-known/oauth-protected-resource", get(identity::protected_resource))
+            .route("/.well-known/oauth-protected-resource/{*path}", get(identity::protected_resource))
             .route("/did/resolve", get(identity::resolve_get).post(identity::resolve_post))
             .route("/agent/skills", get(identity::skills))
             .route("/agent/skills/{id}", get(identity::skill))
@@ -176,20 +199,38 @@ impl AgentServer {
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(health::metrics))
-            .layer(DefaultBodyLimit::max(LONGEST_BODY))
             .layer(middleware::from_fn_with_state(Arc::clone(self), count))
-            .with_state(Arc::clone(self))
+            .with_state(Arc::clone(self));
+        if self.limits.cors_origins.is_empty() { router } else { router.layer(self.cross_origin()) }
+    }
+
+    /// What browsers are told about pages of other origins. Without credentials: a page sends its token itself.
+    fn cross_origin(&self) -> CorsLayer {
+        let headers = ["x-did", "x-did-timestamp", "x-did-signature", "signature", "signature-input"];
+        let headers = headers.into_iter().chain(["content-digest", REQUEST_ID]).map(HeaderName::from_static);
+        CorsLayer::new()
+            .allow_origin(self.limits.cors_origins.clone())
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers(headers.chain([header::AUTHORIZATION, header::CONTENT_TYPE]).collect::<Vec<_>>())
+            .expose_headers([
+                HeaderName::from_static(REQUEST_ID),
+                header::WWW_AUTHENTICATE,
+                header::RETRY_AFTER,
+            ])
     }
 }
 
-/// Counts each request under its route, never under its path: paths are the caller's.
-async fn count(State(server): State<Arc<AgentServer>>, request: Request, next: Next) -> Response {
+/// Names each request, and counts it under its route, never under its path: paths are the caller's.
+async fn count(State(server): State<Arc<AgentServer>>, mut request: Request, next: Next) -> Response {
+    let id = RequestId::of(request.headers());
+    request.extensions_mut().insert(id.clone());
     let method = method_label(request.method());
     let endpoint =
         request.extensions().get::<MatchedPath>().map_or("other", |path| endpoint_label(path.as_str()));
     server.metrics.request_begins();
     let begun = Instant::now();
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id.0);
     let bytes = response.body().size_hint().exact().unwrap_or(0);
     server.metrics.request_ends((method, endpoint, response.status().as_u16()), begun.elapsed(), bytes);
     response
@@ -208,10 +249,13 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 fn endpoint_label(route: &str) -> &'static str {
-    const ROUTES: [&str; 12] = [
+    const ROUTES: [&str; 15] = [
         "/",
         "/.well-known/agent.json",
         "/.well-known/did.json",
+        "/.well-known/jwks.json",
+        "/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource/{*path}",
         "/did/resolve",
         "/agent/skills",
         "/agent/skills/{id}",

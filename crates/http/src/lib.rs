@@ -181,6 +181,12 @@ impl Reply {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// When the server says that it answered (`Date`, RFC 9110 §6.6.1), seconds since the epoch.
+    #[must_use]
+    pub fn date(&self) -> Option<u64> {
+        date(&self.headers)
+    }
+
     /// How long the server asks to be left alone (`Retry-After` in seconds; RFC 9110's date form is rare and ignored).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -202,9 +208,12 @@ pub fn epoch_seconds() -> u64 {
 
 /// By how much our clock is ahead of the `Date` that an answer bears (RFC 9110 §6.6.1: whole seconds).
 fn skew(headers: &HeaderMap) -> Option<i64> {
-    let theirs = httpdate::parse_http_date(headers.get("date")?.to_str().ok()?).ok()?;
-    let theirs = theirs.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    Some(i64::try_from(epoch_seconds()).ok()?.saturating_sub(i64::try_from(theirs).ok()?))
+    Some(i64::try_from(epoch_seconds()).ok()?.saturating_sub(i64::try_from(date(headers)?).ok()?))
+}
+
+fn date(headers: &HeaderMap) -> Option<u64> {
+    let date = httpdate::parse_http_date(headers.get("date")?.to_str().ok()?).ok()?;
+    date.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 async fn exchange(request: reqwest::RequestBuilder) -> Result<Reply, NoReply> {

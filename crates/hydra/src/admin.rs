@@ -28,6 +28,12 @@ impl OAuthClient {
         self.metadata.get("public_key").and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
+    /// The public key of HTTP message signatures, where it was registered (ours; Python Bindu knows none).
+    #[must_use]
+    pub fn derived_public_key(&self) -> Option<&str> {
+        self.metadata.get("derived_public_key").and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
     /// The version of the keys record that `public_key` came from, where we wrote it.
     #[must_use]
     pub fn key_version(&self) -> Option<u64> {

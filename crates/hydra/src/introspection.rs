@@ -1,8 +1,17 @@
 //! What Hydra says about a caller's token (RFC 7662).
+//!
+//! With its database down Hydra calls every token inactive, so a `false` is believed only between two good answers of
+//! `/health/ready`. Those are shared: however many tokens turn out to be garbage, readiness is asked a few times a second.
 
 use crate::{Hydra, HydraError};
+use bindu_http::epoch_seconds;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
+use std::time::{Duration, Instant};
+
+/// How long before the question a good answer of `/health/ready` may lie. A database that goes and comes back within
+/// this, with a question in between, goes unnoticed.
+const READY_BEFORE: Duration = Duration::from_secs(1);
 
 /// An active token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,25 +24,29 @@ pub struct Introspection {
     pub scopes: Vec<String>,
     /// Audiences granted.
     pub audiences: Vec<String>,
-    /// End of life, seconds since the epoch by Hydra's clock.
-    pub expires_at: Option<u64>,
+    /// How much longer it lived when Hydra answered, by Hydra's own clock: `exp` minus the answer's `Date`.
+    pub expires_in: Option<Duration>,
 }
 
 impl Hydra {
-    /// Asks whether a token is active; `None` is a refusal, between two good answers of `/health/ready`.
+    /// Asks whether a token is active; `None` is a refusal that can be believed.
     ///
     /// # Errors
     /// Where it can't be found out.
     pub async fn introspect(&self, token: &SecretString) -> Result<Option<Introspection>, HydraError> {
+        let mut asked = Instant::now();
         if let Some(active) = self.introspect_once(token).await? {
             return Ok(Some(active));
         }
-        self.ready().await?;
-        let second = self.introspect_once(token).await?;
-        if second.is_none() {
-            self.ready().await?;
+        let before = asked.checked_sub(READY_BEFORE).unwrap_or(asked);
+        if !self.readiness.was_good_between(before, asked) {
+            self.readiness.good_after(self, asked).await?;
+            asked = Instant::now();
+            if let Some(active) = self.introspect_once(token).await? {
+                return Ok(Some(active));
+            }
         }
-        Ok(second)
+        self.readiness.good_after(self, asked).await.map(|()| None)
     }
 
     async fn introspect_once(&self, token: &SecretString) -> Result<Option<Introspection>, HydraError> {
@@ -49,7 +62,7 @@ impl Hydra {
         match body.get("active").and_then(Value::as_bool) {
             Some(false) => Ok(None),
             // A refresh token is active as well, and is not a key to anything here.
-            Some(true) if body.get("token_use").is_some_and(|value| value == "refresh_token") => Ok(None),
+            Some(true) if body.get("token_use").is_some_and(|value| value != "access_token") => Ok(None),
             Some(true) if !text("client_id").is_empty() => Ok(Some(Introspection {
                 client_id: text("client_id"),
                 subject: text("sub"),
@@ -62,7 +75,10 @@ impl Hydra {
                     .filter_map(Value::as_str)
                     .map(str::to_owned)
                     .collect(),
-                expires_at: body.get("exp").and_then(Value::as_u64),
+                expires_in: body.get("exp").and_then(Value::as_u64).map(|expires_at| {
+                    let now = reply.date().unwrap_or_else(epoch_seconds);
+                    Duration::from_secs(expires_at.saturating_sub(now))
+                }),
             })),
             _ => Err(HydraError::unavailable("an answer that is not Hydra's", &reply)),
         }

@@ -8,14 +8,19 @@
 mod admin;
 mod error;
 mod introspection;
+mod jwt;
+mod readiness;
 mod token;
 
 pub use admin::{ClientRegistration, OAuthClient, PatchOperation};
 pub use error::HydraError;
 pub use introspection::Introspection;
+pub use jwt::{JwtProblem, KeySet, key_id};
 pub use token::{AccessToken, SecretProof};
 
 use bindu_http::{ClientError, HttpClient, HttpSettings, Method, Reply};
+use readiness::Readiness;
+use std::sync::Arc;
 use url::Url;
 
 /// Where Hydra is.
@@ -34,6 +39,7 @@ pub struct HydraSettings {
 pub struct Hydra {
     client: HttpClient,
     settings: HydraSettings,
+    readiness: Arc<Readiness>,
 }
 
 impl Hydra {
@@ -45,7 +51,7 @@ impl Hydra {
         // One client for both ports: where either speaks TLS, it needs the authorities.
         let tls = [&settings.admin_url, &settings.public_url].into_iter().find(|url| url.scheme() == "https");
         let client = HttpClient::new(tls.unwrap_or(&settings.admin_url), &settings.http)?;
-        Ok(Self { client, settings })
+        Ok(Self { client, settings, readiness: Arc::default() })
     }
 
     /// Whether Hydra and its database are ready. While they are not, no negative answer of Hydra's means anything.

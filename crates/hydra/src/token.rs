@@ -35,14 +35,29 @@ impl Hydra {
         secret: &SecretString,
         scopes: &[String],
     ) -> Result<AccessToken, HydraError> {
+        self.token_for(did, secret, scopes, None).await
+    }
+
+    /// The same, for an audience that the client has been registered with.
+    ///
+    /// # Errors
+    /// As [`Hydra::token`].
+    pub async fn token_for(
+        &self,
+        did: &Did,
+        secret: &SecretString,
+        scopes: &[String],
+        audience: Option<&str>,
+    ) -> Result<AccessToken, HydraError> {
         let scope = scopes.join(" ");
-        let form = [
+        let mut form = vec![
             ("grant_type", "client_credentials"),
             ("client_id", did.as_str()),
             // In the form, not in a Basic header: a DID's colons would have to be escaped there, twice.
             ("client_secret", secret.expose_secret()),
             ("scope", scope.as_str()),
         ];
+        form.extend(audience.map(|audience| ("audience", audience)));
         let reply = self.send_form("token", self.public(&["oauth2", "token"]), &form).await?;
         let body = reply.json().unwrap_or_default();
         match (reply.status, body.get("access_token").and_then(Value::as_str)) {

@@ -1,6 +1,6 @@
 //! DID documents: Python Bindu's, and the conformant did:web twin.
 
-use crate::{Did, PublicKey};
+use crate::{DerivedKey, Did, PublicKey};
 use serde::Serialize;
 
 /// The document of a `did:bindu`, in Python Bindu's form. Field order is part of it.
@@ -51,9 +51,9 @@ pub struct WebDocument {
     context: [&'static str; 2],
     id: String,
     also_known_as: [String; 2],
-    verification_method: [VerificationKey; 1],
-    authentication: [String; 1],
-    assertion_method: [String; 1],
+    verification_method: [VerificationKey; 2],
+    authentication: [String; 2],
+    assertion_method: [String; 2],
 }
 
 /// A Multikey.
@@ -68,22 +68,25 @@ pub struct VerificationKey {
 }
 
 impl WebDocument {
-    /// The document that `web` resolves to, which names the agent's `did:bindu` and did:key beside it.
+    /// The document that `web` resolves to, which names the agent's `did:bindu` and did:key beside it. `derived` is the
+    /// second key.
     #[must_use]
-    pub fn new(web: &Did, bindu: &Did, key: &PublicKey) -> Self {
-        let method = format!("{web}#key-1");
+    pub fn new(web: &Did, bindu: &Did, key: &PublicKey, derived: &PublicKey) -> Self {
+        let methods = [format!("{web}#key-1"), DerivedKey::id(web)];
+        let verification_key = |(id, key): (&String, &PublicKey)| VerificationKey {
+            id: id.clone(),
+            kind: "Multikey",
+            controller: web.to_string(),
+            public_key_multibase: key.multibase(),
+        };
+        let [first, second] = &methods;
         Self {
             context: ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"],
             id: web.to_string(),
             also_known_as: [bindu.to_string(), Did::key(key).to_string()],
-            verification_method: [VerificationKey {
-                id: method.clone(),
-                kind: "Multikey",
-                controller: web.to_string(),
-                public_key_multibase: key.multibase(),
-            }],
-            authentication: [method.clone()],
-            assertion_method: [method],
+            verification_method: [(first, key), (second, derived)].map(verification_key),
+            authentication: methods.clone(),
+            assertion_method: methods,
         }
     }
 }
@@ -111,9 +114,15 @@ mod tests {
     fn web_document_names_its_twins() {
         let bindu: Did = "did:bindu:a:b:c".parse().expect("a DID");
         let key = SigningKey::from_seed(&[0; 32]).public_key();
-        let document =
-            serde_json::to_value(WebDocument::new(&Did::web("localhost", Some(3773)), &bindu, &key))
-                .expect("serialises");
+        let derived = DerivedKey::of(&SigningKey::from_seed(&[0; 32])).public_key();
+        let document = serde_json::to_value(WebDocument::new(
+            &Did::web("localhost", Some(3773)),
+            &bindu,
+            &key,
+            &derived,
+        ))
+        .expect("serialises");
+        assert_eq!(document["authentication"][1], "did:web:localhost%3A3773#key-2");
         assert_eq!(document["id"], "did:web:localhost%3A3773");
         assert_eq!(document["alsoKnownAs"][0], "did:bindu:a:b:c");
         assert_eq!(

@@ -160,6 +160,23 @@ pub struct Signature(ed25519_dalek::Signature);
 #[error("not an Ed25519 signature (64 bytes, base58)")]
 pub struct SignatureError;
 
+impl Signature {
+    /// Takes 64 raw bytes.
+    ///
+    /// # Errors
+    /// [`SignatureError`] where there are more or fewer.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, SignatureError> {
+        let bytes: &[u8; 64] = bytes.try_into().map_err(|_| SignatureError)?;
+        Ok(Self(ed25519_dalek::Signature::from_bytes(bytes)))
+    }
+
+    /// The 64 raw bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; 64] {
+        self.0.to_bytes()
+    }
+}
+
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&bs58::encode(self.0.to_bytes()).into_string())
@@ -174,9 +191,7 @@ impl FromStr for Signature {
         if text.len() > 88 {
             return Err(SignatureError);
         }
-        let bytes = bs58::decode(text).into_vec().map_err(|_| SignatureError)?;
-        let bytes: &[u8; 64] = bytes.as_slice().try_into().map_err(|_| SignatureError)?;
-        Ok(Self(ed25519_dalek::Signature::from_bytes(bytes)))
+        Self::from_bytes(&bs58::decode(text).into_vec().map_err(|_| SignatureError)?)
     }
 }
 

@@ -6,14 +6,17 @@
 //! The formats are Python Bindu's, byte for byte, so that an identity moves between the two unchanged.
 
 mod agent_id;
+mod derived_key;
 mod did;
 mod document;
 mod key;
+pub mod message_signature;
 pub mod pem;
 pub mod request_signature;
 pub mod text_signature;
 
 pub use agent_id::{AgentId, AgentIdError};
+pub use derived_key::DerivedKey;
 pub use did::{AgentName, Did, DidError, NameProblem};
 pub use document::{BinduDocument, VerificationKey, WebDocument};
 pub use key::{Fingerprint, PublicKey, PublicKeyError, Signature, SignatureError, SigningKey};

@@ -36,6 +36,18 @@ pub enum Rejection {
     /// Signed by another key, or over other bytes.
     #[error("invalid_signature")]
     InvalidSignature,
+    /// An HTTP message signature that leaves the method, the target or the body open.
+    #[error("signature_covers_too_little")]
+    CoversTooLittle,
+}
+
+/// A signature that was found good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedRequest {
+    /// What was signed; tells one request from another.
+    pub payload: String,
+    /// When it says it was, seconds since the epoch.
+    pub timestamp: u64,
 }
 
 /// Signs a request body as `did` at `timestamp` (seconds since the epoch). A GET signs the empty body.
@@ -54,7 +66,7 @@ pub fn verify(
     key: &PublicKey,
     body: &str,
     now: u64,
-) -> Result<(), Rejection> {
+) -> Result<VerifiedRequest, Rejection> {
     if headers.did != caller.as_str() {
         return Err(Rejection::DidMismatch);
     }
@@ -63,8 +75,9 @@ pub fn verify(
         return Err(Rejection::TimestampOutOfWindow);
     }
     let signature: Signature = headers.signature.parse().map_err(|_| Rejection::MalformedSignature)?;
-    if key.verifies(payload(body, headers.did, timestamp).as_bytes(), &signature) {
-        Ok(())
+    let payload = payload(body, headers.did, timestamp);
+    if key.verifies(payload.as_bytes(), &signature) {
+        Ok(VerifiedRequest { payload, timestamp })
     } else {
         Err(Rejection::InvalidSignature)
     }
@@ -129,6 +142,7 @@ mod tests {
     fn check(did: &str, timestamp: &str, signature: &str, body: &str, now: u64) -> Result<(), Rejection> {
         let caller = "did:bindu:test".parse().expect("a DID");
         verify(SignatureHeaders { did, timestamp, signature }, &caller, &key().public_key(), body, now)
+            .map(|_| ())
     }
 
     #[test]

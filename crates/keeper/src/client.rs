@@ -11,7 +11,7 @@ use crate::{
 };
 use base64::Engine as _;
 use bindu_hydra::{ClientRegistration, Hydra, HydraError, OAuthClient, PatchOperation, SecretProof};
-use bindu_identity::{Fingerprint, PublicKey};
+use bindu_identity::{DerivedKey, Fingerprint, PublicKey};
 use bindu_store::{CredentialRecord, Expected, Fields, Version, WriteError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
@@ -164,7 +164,7 @@ impl Keeper {
             sure: work.sure,
             fenced: work.fenced,
             key_is_doubtful: key_is_doubtful(&work.seen, work.identity, work.compared),
-            description_differs: work.describe && !self.description(&work.seen).is_empty(),
+            description_differs: work.describe && !self.description(&work.seen, work.identity).is_empty(),
         }
     }
 
@@ -249,7 +249,7 @@ impl Keeper {
                 work.secret = Secret::Untested;
             }
             Step::Describe => {
-                let patch = self.description(&work.seen);
+                let patch = self.description(&work.seen, work.identity);
                 self.patch(hydra, work, &patch).await?;
             }
         }
@@ -404,6 +404,7 @@ impl Keeper {
             "verification_method": "Ed25519VerificationKey2020",
             "registered_at": crate::start::now(),
             "hybrid_auth": true,
+            DERIVED_KEY: derived_key(identity),
         });
         let mut metadata: Map<String, Value> = metadata.as_object().cloned().unwrap_or_default();
         if let Some(version) = identity.version {
@@ -420,19 +421,28 @@ impl Keeper {
     }
 
     fn key_patch(&self, identity: &Identity) -> Vec<PatchOperation> {
-        let mut patch = vec![operation("/metadata/public_key", identity.public_key.to_string())];
+        let mut patch = vec![
+            operation("/metadata/public_key", identity.public_key.to_string()),
+            operation(&format!("/metadata/{DERIVED_KEY}"), derived_key(identity)),
+        ];
         if let Some(version) = identity.version {
             patch.push(operation("/metadata/key_version", version));
         }
         patch
     }
 
-    /// What of name, scopes and an explicitly set URL differs in Hydra's client.
-    fn description(&self, seen: &ClientObservation) -> Vec<PatchOperation> {
+    /// What of name, scopes, audiences, the second key (where the first is ours) and an explicitly set URL differs in
+    /// Hydra's client.
+    fn description(&self, seen: &ClientObservation, identity: &Identity) -> Vec<PatchOperation> {
         let (Some((_, profile)), Some(Ok(Some(client)))) = (&self.hydra, &seen.hydra) else {
             return Vec::new();
         };
         let mut patch = Vec::new();
+        let (ours, derived) = (identity.public_key.to_string(), derived_key(identity));
+        // Python Bindu registers none; a second key that is not the first one's nobody could sign with.
+        if client.public_key() == Some(&ours) && client.derived_public_key() != Some(&derived) {
+            patch.push(operation(&format!("/metadata/{DERIVED_KEY}"), derived));
+        }
         if client.name != self.agent.name.name {
             patch.push(operation("/client_name", self.agent.name.name.as_str()));
         }
@@ -498,6 +508,13 @@ fn note_record(seen: &mut ClientObservation, fields: Fields, version: Version) {
         seen.record = Some(record);
         seen.fields = Some(fields);
     }
+}
+
+/// Where Hydra's client names the second key, which signs HTTP messages (RFC 9421).
+const DERIVED_KEY: &str = "derived_public_key";
+
+fn derived_key(identity: &Identity) -> String {
+    DerivedKey::of(&identity.signing_key).public_key().to_string()
 }
 
 fn operation(path: &str, value: impl Into<Value>) -> PatchOperation {

@@ -9,6 +9,7 @@
     reason = "progress is for whoever waits; what is not there is a panic"
 )]
 
+pub mod caller;
 pub mod conformance;
 pub mod faults;
 pub mod http;

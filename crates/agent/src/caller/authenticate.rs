@@ -1,113 +1,158 @@
-//! Finding out who is calling: the token is introspected at Hydra, and a caller whose client id is a DID must have
-//! signed the request with the key that Hydra holds for it.
-//!
-//! Nobody gets in unchecked: where Hydra can't be asked the answer is 503, never a guess. Nothing is cached yet.
+//! Finding out who is calling, step by step. Nobody gets in unchecked: where Hydra can't be asked about a stranger the
+//! answer is 503, never a guess.
 
-use super::{AuthRefusal, Caller};
-use axum::http::{HeaderMap, header};
-use bindu_http::epoch_seconds;
-use bindu_hydra::{Hydra, HydraError};
-use bindu_identity::{
-    Did, PublicKey,
-    request_signature::{self, SignatureHeaders},
+use super::{
+    AuthRefusal, Caller, CallerKeys, Claim, Owner, PermitSettings, Proof, TokenHolder, TokenSettings,
+    keys::Keys,
+    permit::{Permits, Place},
+    replay::{Replays, Turn},
+    signature::{self, Cover, Signed},
+    single,
+    token::Tokens,
 };
-use secrecy::SecretString;
-use std::time::Duration;
+use axum::http::{HeaderMap, Uri, header};
+use bindu_hydra::Hydra;
+use bindu_identity::Did;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How callers are checked.
+#[derive(Debug, Clone)]
+pub struct AuthSettings {
+    /// Bounds all of Hydra's work for one call (`HYDRA__TIMEOUT`).
+    pub timeout: Duration,
+    /// Whose tokens are let in.
+    pub token: TokenSettings,
+    /// What callers may do.
+    pub permit: PermitSettings,
+    /// Keys that count whatever Hydra says.
+    pub pinned_keys: HashMap<Did, CallerKeys>,
+    /// How many signed requests of one caller are remembered.
+    pub replay_quota: usize,
+    /// Whom requests are for, `host` or `host:port`, where that is known; else what the `Host` header says.
+    pub authority: Option<String>,
+    /// Where callers find out how to get a token (RFC 9728).
+    pub resource_metadata: String,
+    /// Hydra's public address, for the same.
+    pub authorization_server: String,
+}
 
 /// Finds out who is calling.
-#[derive(Clone)]
 pub struct Authenticator {
-    hydra: Hydra,
-    /// Bounds all of Hydra's work for one call (`HYDRA__TIMEOUT`).
-    timeout: Duration,
+    pub(crate) settings: AuthSettings,
+    tokens: Tokens,
+    permits: Permits,
+    keys: Keys,
+    replays: Replays,
+}
+
+/// A request whose token was found good: it has a place, and its signature is still to be checked.
+pub(crate) struct Admitted {
+    holder: Arc<TokenHolder>,
+    deadline: Instant,
+    _place: Place,
+}
+
+impl Admitted {
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.holder.owner
+    }
 }
 
 impl Authenticator {
     /// An authenticator that asks this Hydra.
     #[must_use]
-    pub fn new(hydra: Hydra, timeout: Duration) -> Self {
-        Self { hydra, timeout }
+    pub fn new(hydra: Hydra, settings: AuthSettings) -> Self {
+        Self {
+            tokens: Tokens::new(hydra.clone(), settings.token.clone()),
+            permits: Permits::new(settings.permit.clone()),
+            keys: Keys::new(hydra, settings.pinned_keys.clone(), settings.token.stale_if_unavailable),
+            replays: Replays::new(settings.replay_quota),
+            settings,
+        }
     }
 
-    /// The caller of a request with these headers and this body.
-    ///
-    /// # Errors
-    /// Why it is not let in.
-    pub async fn authenticate(&self, headers: &HeaderMap, body: &[u8]) -> Result<Caller, AuthRefusal> {
-        let token = bearer(headers).ok_or(AuthRefusal::NoToken)?;
-        let asked = tokio::time::timeout(self.timeout, self.identify(&token, headers, body)).await;
-        asked.unwrap_or(Err(AuthRefusal::Unavailable))
+    /// Checks the token. The body need not be there yet: nobody makes us hold one without a token.
+    pub(crate) async fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Result<Admitted, AuthRefusal> {
+        let deadline = Instant::now() + self.settings.timeout;
+        let token = bearer(headers);
+        match (token_in(uri), token) {
+            (true, Some(_)) => return Err(AuthRefusal::TwoTokens),
+            (true, None) => return Err(AuthRefusal::TokenInUrl),
+            _ => {}
+        }
+        let holder = self.tokens.holder(token.ok_or(AuthRefusal::NoToken)?, deadline).await?;
+        self.permits.admit(&holder)?;
+        let place = self.permits.place(&holder.owner)?;
+        Ok(Admitted { holder, deadline, _place: place })
     }
 
-    async fn identify(
+    /// Checks the signature of whoever must have signed, and counts the call.
+    pub(crate) async fn prove(
         &self,
-        token: &SecretString,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Result<Caller, AuthRefusal> {
-        let active =
-            self.hydra.introspect(token).await.map_err(unavailable)?.ok_or(AuthRefusal::InactiveToken)?;
-        // For the client credentials grant, the only one served, the subject is the client.
-        let caller =
-            |did| Caller::Client { client_id: active.client_id.clone(), did, scopes: active.scopes.clone() };
-        // Whatever looks like a DID must prove itself, in any case: a client `DID:x` is nobody's namesake.
-        if !active.client_id.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("did:")) {
-            return Ok(caller(None));
-        }
-        let did: Did = active.client_id.parse().map_err(|_| AuthRefusal::NoPublicKey)?;
-        let signature = signature_headers(headers).ok_or(AuthRefusal::NoSignature)?;
-        let body = std::str::from_utf8(body)
-            .map_err(|_| AuthRefusal::BadSignature(request_signature::Rejection::InvalidSignature))?;
-        let key = self.public_key(&did).await?;
-        request_signature::verify(signature, &did, &key, body, epoch_seconds())
-            .map_err(AuthRefusal::BadSignature)?;
-        Ok(caller(Some(did)))
-    }
-
-    async fn public_key(&self, did: &Did) -> Result<PublicKey, AuthRefusal> {
-        match self.hydra.client(did).await {
-            Ok(Some(client)) => {
-                client.public_key().and_then(|key| key.parse().ok()).ok_or(AuthRefusal::NoPublicKey)
+        admitted: &Admitted,
+        signed: &Signed<'_>,
+        cover: Cover,
+    ) -> Result<(Caller, Option<Proof>), AuthRefusal> {
+        let proof = match &admitted.holder.claim {
+            Claim::Service => None,
+            Claim::Unprovable => return Err(AuthRefusal::NoPublicKey),
+            Claim::Did(did) => {
+                let authority = self.settings.authority.as_deref();
+                Some(signature::prove(did, signed, cover, (&self.keys, admitted.deadline), authority).await?)
             }
-            Ok(None) | Err(HydraError::Unaddressable) => Err(AuthRefusal::NoPublicKey),
-            Err(error) => Err(unavailable(error)),
+        };
+        self.permits.pace(&admitted.holder.owner)?;
+        Ok((Caller::Client(Arc::clone(&admitted.holder)), proof))
+    }
+
+    /// Whether the caller's token allows a method.
+    pub(crate) fn allow(&self, caller: &Caller, method: &str, reads: bool) -> Result<(), AuthRefusal> {
+        caller.client().map_or(Ok(()), |holder| self.permits.allow(holder, method, reads))
+    }
+
+    /// A turn for a signed request that changes something; `None` for one that nobody has signed.
+    pub(crate) async fn turn(
+        &self,
+        owner: &Owner,
+        proof: Option<&Proof>,
+    ) -> Result<Option<Turn<'_>>, AuthRefusal> {
+        match proof {
+            None => Ok(None),
+            Some(proof) => self.replays.turn(owner, proof).await.map(Some),
         }
+    }
+
+    /// Who gives out tokens for this agent.
+    pub(crate) async fn issuer(&self) -> String {
+        let deadline = Instant::now() + self.settings.timeout;
+        let known = self.tokens.issuer(deadline).await;
+        known.unwrap_or_else(|| self.settings.authorization_server.clone())
     }
 }
 
-fn unavailable(error: HydraError) -> AuthRefusal {
-    tracing::warn!(%error, "a caller could not be checked");
-    AuthRefusal::Unavailable
-}
-
-/// The one bearer token (RFC 6750 §2.1). One in the URL is not looked at: URLs end up in logs.
-fn bearer(headers: &HeaderMap) -> Option<SecretString> {
+/// The one bearer token (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = single(headers, header::AUTHORIZATION.as_str())?;
     let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| SecretString::from(token))
+    let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
-fn signature_headers(headers: &HeaderMap) -> Option<SignatureHeaders<'_>> {
-    Some(SignatureHeaders {
-        did: single(headers, "x-did")?,
-        timestamp: single(headers, "x-did-timestamp")?,
-        signature: single(headers, "x-did-signature")?,
-    })
-}
-
-/// A header that was sent exactly once: of two, nobody can say which one counts.
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let mut values = headers.get_all(name).iter();
-    let value = values.next()?;
-    if values.next().is_some() { None } else { value.to_str().ok() }
+/// Whether the URL holds a token: URLs end up in logs, so it is refused, not looked at.
+fn token_in(uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let mut names = url::form_urlencoded::parse(query).map(|(name, _)| name.to_ascii_lowercase());
+    names.any(|name| name == "token" || name == "access_token")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
-    use secrecy::ExposeSecret as _;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -120,8 +165,7 @@ mod tests {
     #[test]
     fn a_token_comes_once_and_in_the_header() {
         for good in ["Bearer abc", "bearer abc", "BEARER  abc"] {
-            let token = bearer(&headers(&[("authorization", good)]));
-            assert_eq!(token.expect("a token").expose_secret(), "abc");
+            assert_eq!(bearer(&headers(&[("authorization", good)])), Some("abc"));
         }
         for bad in [
             &[][..],
@@ -135,11 +179,12 @@ mod tests {
     }
 
     #[test]
-    fn signature_headers_come_once_each() {
-        let all = [("x-did", "did:a:b"), ("x-did-timestamp", "1"), ("x-did-signature", "s")];
-        assert!(signature_headers(&headers(&all)).is_some());
-        assert!(signature_headers(&headers(&all[..2])).is_none());
-        let twice = [all[0], all[1], all[2], ("x-did", "did:c:d")];
-        assert!(signature_headers(&headers(&twice)).is_none());
+    fn a_token_in_the_url_is_seen() {
+        for with in ["/?token=a", "/?a=b&access_token=c", "/?TOKEN=a", "/?%74oken=a", "/?token"] {
+            assert!(token_in(&Uri::from_static(with)), "{with}");
+        }
+        for without in ["/", "/?tokens=a", "/?a=token", "/?verbose"] {
+            assert!(!token_in(&Uri::from_static(without)), "{without}");
+        }
     }
 }

@@ -21,6 +21,13 @@ pub(crate) enum Call {
     Cancel { task_id: String },
 }
 
+impl Call {
+    /// Whether it changes nothing.
+    pub(crate) fn reads(&self) -> bool {
+        matches!(self, Self::Read { .. } | Self::List)
+    }
+}
+
 /// Reads a call.
 pub(crate) fn call(method: &str, params: Value) -> Result<Call, RpcError> {
     let params = || match params {

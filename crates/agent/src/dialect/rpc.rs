@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
@@ -14,6 +14,8 @@ pub(crate) struct RpcError {
     pub(crate) code: i32,
     pub(crate) message: String,
     pub(crate) data: Option<String>,
+    /// How long to wait, in seconds, where waiting helps.
+    pub(crate) retry_after: Option<u64>,
 }
 
 const PARSE: &str = "Failed to parse JSON payload. Please ensure the request body contains valid JSON syntax. See: https://www.jsonrpc.org/specification#error_object";
@@ -24,7 +26,7 @@ const INTERNAL: &str = "An internal server error occurred while processing the r
 
 impl RpcError {
     fn new(status: StatusCode, code: i32, message: &str, data: impl Into<String>) -> Self {
-        Self { status, code, message: message.to_owned(), data: Some(data.into()) }
+        Self { status, code, message: message.to_owned(), data: Some(data.into()), retry_after: None }
     }
 
     /// No JSON, or no request.
@@ -54,7 +56,12 @@ impl RpcError {
 
     /// An error about a task: HTTP 200, as A2A has it for JSON-RPC.
     pub(crate) fn task(code: i32, message: impl Into<String>) -> Self {
-        Self { status: StatusCode::OK, code, message: message.into(), data: None }
+        Self { status: StatusCode::OK, code, message: message.into(), data: None, retry_after: None }
+    }
+
+    /// The same, with a word on when to come again.
+    pub(crate) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
     }
 
     pub(crate) fn respond(self, id: &Value) -> Response {
@@ -62,7 +69,8 @@ impl RpcError {
         if let (Some(data), Some(members)) = (self.data, error.as_object_mut()) {
             members.insert("data".to_owned(), Value::String(data));
         }
-        (self.status, Json(json!({"jsonrpc": "2.0", "error": error, "id": id}))).into_response()
+        let retry_after = self.retry_after.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
+        (self.status, retry_after, Json(json!({"jsonrpc": "2.0", "error": error, "id": id}))).into_response()
     }
 }
 

@@ -1,14 +1,15 @@
 //! What tells callers who the agent is: the card, the DID documents, the (empty) list of skills.
 
-use crate::{dialect::rpc::RpcError, server::AgentServer};
+use crate::{body, dialect::rpc::RpcError, server::AgentServer};
 use axum::{
     Json,
-    body::Bytes,
+    body::Body,
     extract::{Path, RawQuery, State},
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
-use bindu_identity::{BinduDocument, Did, WebDocument};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bindu_identity::{BinduDocument, DerivedKey, Did, WebDocument};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -33,7 +34,11 @@ pub(crate) async fn resolve_get(
 }
 
 /// `POST /did/resolve` with `{"did": …}`.
-pub(crate) async fn resolve_post(State(server): State<Arc<AgentServer>>, body: Bytes) -> Response {
+pub(crate) async fn resolve_post(State(server): State<Arc<AgentServer>>, body: Body) -> Response {
+    let body = match body::read(body, server.public_body_limits()).await {
+        Ok(body) => body,
+        Err(status) => return status.into_response(),
+    };
     match serde_json::from_slice::<Value>(&body) {
         Err(error) => RpcError::parse(error.to_string()).respond(&Value::Null),
         Ok(mut body) => resolve(&server, body.get_mut("did").map(Value::take)),
@@ -64,7 +69,39 @@ pub(crate) async fn did_web(State(server): State<Arc<AgentServer>>) -> Response 
     let url: Uri = server.card.url.parse().unwrap_or_default();
     let port = url.port_u16().filter(|port| Some(*port) != default_port(&url));
     let web = Did::web(url.host().unwrap_or("localhost"), port);
-    Json(WebDocument::new(&web, &identity.did, &identity.public_key)).into_response()
+    let derived = DerivedKey::of(&identity.signing_key).public_key();
+    Json(WebDocument::new(&web, &identity.did, &identity.public_key, &derived)).into_response()
+}
+
+/// `/.well-known/jwks.json`: the key of signatures over what is ours (RFC 7517, RFC 8037). Not the first key, which signs
+/// text that callers choose: a JWS by it proves nothing.
+pub(crate) async fn key_set(State(server): State<Arc<AgentServer>>) -> Response {
+    let identity = server.identity();
+    let key = DerivedKey::of(&identity.signing_key).public_key();
+    Json(json!({"keys": [{
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "alg": "EdDSA",
+        "use": "sig",
+        "kid": DerivedKey::id(&identity.did),
+        "x": URL_SAFE_NO_PAD.encode(key.as_bytes()),
+    }]}))
+    .into_response()
+}
+
+/// `/.well-known/oauth-protected-resource`: how to get a token for this agent (RFC 9728). Not there without
+/// authentication.
+pub(crate) async fn protected_resource(State(server): State<Arc<AgentServer>>) -> Response {
+    let Some(authenticator) = &server.authenticator else { return StatusCode::NOT_FOUND.into_response() };
+    Json(json!({
+        "resource": server.card.url,
+        "authorization_servers": [authenticator.issuer().await],
+        "scopes_supported": ["agent:read", "agent:write"],
+        "bearer_methods_supported": ["header"],
+        "resource_name": server.card.name,
+        "jwks_uri": format!("{}/.well-known/jwks.json", server.card.url.trim_end_matches('/')),
+    }))
+    .into_response()
 }
 
 fn default_port(url: &Uri) -> Option<u16> {
@@ -89,7 +126,11 @@ pub(crate) async fn skill(Path(id): Path<String>) -> Response {
 }
 
 /// `/agent/negotiation`: without skills nothing is accepted.
-pub(crate) async fn negotiation(body: Bytes) -> Response {
+pub(crate) async fn negotiation(State(server): State<Arc<AgentServer>>, body: Body) -> Response {
+    let body = match body::read(body, server.public_body_limits()).await {
+        Ok(body) => body,
+        Err(status) => return status.into_response(),
+    };
     let refused = |error: &str| (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response();
     match serde_json::from_slice::<Value>(&body) {
         Err(_) => refused("Invalid JSON payload"),

@@ -1,7 +1,9 @@
 //! `POST /`: JSON-RPC. Who is calling is found out first; then the dialect reads the call.
 
 use crate::{
-    caller::Caller,
+    audit::Occasion,
+    body,
+    caller::{AuthRefusal, Authenticator, Caller, Challenge, Cover, Owner, Proof, Signed, replay::Turn},
     dialect::{
         bindu::{self, Call},
         rpc::{RpcError, RpcRequest, result},
@@ -10,70 +12,133 @@ use crate::{
     task::{TaskError, TaskKey},
 };
 use axum::{
-    body::Bytes,
-    extract::State,
-    http::{HeaderMap, StatusCode},
+    body::Body,
+    extract::{Request, State},
+    http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
 use std::sync::Arc;
 
 /// Answers one JSON-RPC request.
-pub(crate) async fn call(
-    State(server): State<Arc<AgentServer>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let caller = match &server.authenticator {
-        None => Caller::Anonymous,
-        Some(authenticator) => match authenticator.authenticate(&headers, &body).await {
-            Ok(caller) => {
-                server.metrics.auth_decision("allowed", "none");
-                caller
-            }
-            Err(refusal) => {
-                server.metrics.auth_decision("refused", refusal.reason());
-                tracing::info!(target: "audit", reason = refusal.reason(), "refused a caller");
-                return refusal.into_response();
-            }
-        },
-    };
-    let request = match RpcRequest::parse(&body) {
-        Ok(request) => request,
-        Err((id, error)) => return error.respond(&id),
-    };
-    match bindu::call(&request.method, request.params).and_then(|call| perform(&server, call, caller)) {
-        Ok(value) => result(&request.id, value),
-        Err(error) => error.respond(&request.id),
+pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    match answer(&server, &head, body).await {
+        Ok(response) => response,
+        Err(Failure::Refused(refusal, who)) => refuse(&server, &head, &refusal, who.as_ref()),
+        Err(Failure::Body(status)) => status.into_response(),
+        Err(Failure::Call(id, error)) => error.respond(&id),
     }
 }
 
-fn perform(server: &AgentServer, call: Call, caller: Caller) -> Result<Value, RpcError> {
+/// Why a request is not answered with a result.
+enum Failure {
+    Refused(AuthRefusal, Option<Owner>),
+    Body(StatusCode),
+    Call(Value, RpcError),
+}
+
+async fn answer(server: &AgentServer, head: &Parts, body: Body) -> Result<Response, Failure> {
+    let (caller, proof, body) = match &server.authenticator {
+        None => (Caller::Anonymous, None, body::read(body, server.body_limits).await.map_err(Failure::Body)?),
+        Some(authenticator) => {
+            let admitted = authenticator.admit(&head.headers, &head.uri).await;
+            let admitted = admitted.map_err(|refusal| Failure::Refused(refusal, None))?;
+            let body = body::read(body, server.body_limits).await.map_err(Failure::Body)?;
+            let (method, uri, headers) = (&head.method, &head.uri, &head.headers);
+            let signed = Signed { method, uri, headers, body: &body };
+            let proved = authenticator.prove(&admitted, &signed, Cover::Body).await;
+            let (caller, proof) =
+                proved.map_err(|refusal| Failure::Refused(refusal, Some(admitted.owner().clone())))?;
+            server.metrics.auth_decision("allowed", "none");
+            (caller, proof, body)
+        }
+    };
+    let request = RpcRequest::parse(&body).map_err(|(id, error)| Failure::Call(id, error))?;
+    let failed = |error| Failure::Call(request.id.clone(), error);
+    let call = bindu::call(&request.method, request.params).map_err(failed)?;
+    let done = match &server.authenticator {
+        None => perform(server, call, caller).map(|done| done.answer).map_err(failed),
+        Some(authenticator) => {
+            let owner = caller.owner();
+            let refused = |refusal| Failure::Refused(refusal, Some(owner.clone()));
+            authenticator.allow(&caller, &request.method, call.reads()).map_err(refused)?;
+            perform_once(server, authenticator, call, caller, proof.as_ref()).await.map_err(|error| {
+                match error {
+                    NotDone::Refused(refusal) => refused(refusal),
+                    NotDone::Failed(error) => failed(error),
+                }
+            })
+        }
+    }?;
+    Ok(result(&request.id, done))
+}
+
+enum NotDone {
+    Refused(AuthRefusal),
+    Failed(RpcError),
+}
+
+/// Performs a call; one that is signed and changes something only the first time that it comes.
+async fn perform_once(
+    server: &AgentServer,
+    authenticator: &Authenticator,
+    call: Call,
+    caller: Caller,
+    proof: Option<&Proof>,
+) -> Result<Value, NotDone> {
+    if call.reads() {
+        return perform(server, call, caller).map(|done| done.answer).map_err(NotDone::Failed);
+    }
+    let owner = caller.owner();
+    match authenticator.turn(&owner, proof).await.map_err(NotDone::Refused)? {
+        Some(Turn::Repeat(id)) => {
+            let task = server.tasks.read(&TaskKey { owner, id });
+            task.map(|task| bindu::task_out(&task, None)).map_err(|_| NotDone::Refused(AuthRefusal::Replayed))
+        }
+        Some(Turn::First(ticket)) => {
+            let done = perform(server, call, caller).map_err(NotDone::Failed)?;
+            ticket.done(&owner, &done.task_id);
+            Ok(done.answer)
+        }
+        None => perform(server, call, caller).map(|done| done.answer).map_err(NotDone::Failed),
+    }
+}
+
+/// A call that was performed.
+struct Done {
+    answer: Value,
+    /// The task that it was about, where it was about one.
+    task_id: String,
+}
+
+fn perform(server: &AgentServer, call: Call, caller: Caller) -> Result<Done, RpcError> {
     let owner = caller.owner();
     let key = |id: String| TaskKey { owner: owner.clone(), id };
     match call {
         Call::Send(_) if server.phase() == Phase::Draining => Err(RpcError::internal(
             StatusCode::SERVICE_UNAVAILABLE,
             "This agent is about to end; please try another one",
-        )),
+        )
+        .retry_after(1)),
         Call::Send(message) => {
             let key = key(message.task_id.clone());
-            let task = server.tasks.submit(&key, *message).map_err(|error| match error {
-                TaskError::Ended(state) => bindu::ended(&key.id, state),
-                TaskError::NotFound => bindu::not_found(),
-                TaskError::Full => RpcError::internal(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Too many unfinished tasks; please try again",
-                ),
-            })?;
-            server.runner.run(key, caller);
-            Ok(bindu::task_out(&task, None))
+            let submitted = server.tasks.submit(&key, *message).map_err(|error| not_sent(&key, error))?;
+            let task_id = submitted.task.id.clone();
+            if submitted.is_new {
+                server.runner.run(key, caller);
+            }
+            Ok(Done { answer: bindu::task_out(&submitted.task, None), task_id })
         }
         Call::Read { task_id, history_length } => {
             let task = server.tasks.read(&key(task_id)).map_err(|_| bindu::not_found())?;
-            Ok(bindu::task_out(&task, history_length))
+            Ok(Done { answer: bindu::task_out(&task, history_length), task_id: task.id })
         }
-        Call::List => Ok(server.tasks.list(&owner).iter().map(|task| bindu::task_out(task, None)).collect()),
+        Call::List => {
+            let tasks = server.tasks.list(&owner);
+            let answer = tasks.iter().map(|task| bindu::task_out(task, None)).collect();
+            Ok(Done { answer, task_id: String::new() })
+        }
         Call::Cancel { task_id } => {
             let key = key(task_id);
             let task = server.tasks.cancel(&key).map_err(|error| match error {
@@ -81,7 +146,31 @@ fn perform(server: &AgentServer, call: Call, caller: Caller) -> Result<Value, Rp
                 _ => bindu::not_found(),
             })?;
             server.runner.stop(&key);
-            Ok(bindu::task_out(&task, None))
+            Ok(Done { answer: bindu::task_out(&task, None), task_id: task.id })
         }
     }
+}
+
+fn not_sent(key: &TaskKey, error: TaskError) -> RpcError {
+    match error {
+        TaskError::Ended(state) => bindu::ended(&key.id, state),
+        TaskError::NotFound => bindu::not_found(),
+        TaskError::TooMany => RpcError::internal(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many of your tasks are unfinished; please try again when some of them have ended",
+        )
+        .retry_after(5),
+        TaskError::Full => {
+            RpcError::internal(StatusCode::SERVICE_UNAVAILABLE, "Too many unfinished tasks; please try again")
+                .retry_after(5)
+        }
+    }
+}
+
+fn refuse(server: &AgentServer, head: &Parts, refusal: &AuthRefusal, who: Option<&Owner>) -> Response {
+    server.metrics.auth_decision("refused", refusal.reason());
+    Occasion::of(head).refused(refusal.reason(), who);
+    let metadata =
+        server.authenticator.as_ref().map(|authenticator| &authenticator.settings.resource_metadata);
+    Challenge { refusal, resource_metadata: metadata.map_or("", String::as_str) }.into_response()
 }

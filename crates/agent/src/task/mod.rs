@@ -6,4 +6,4 @@ mod store;
 
 pub use model::{Artifact, Content, Message, Part, Role, Task, TaskState, TaskStatus};
 pub(crate) use runner::TaskRunner;
-pub use store::{TaskError, TaskKey, Tasks};
+pub use store::{Submitted, TaskError, TaskKey, Tasks};

@@ -1,6 +1,6 @@
 //! The tasks in memory. Each belongs to its caller: another's task is not there.
 //!
-//! Bounded in number and size: the oldest finished tasks are forgotten first.
+//! Bounded in number and size: the oldest finished tasks are forgotten first. No caller can fill it alone.
 
 use super::{Artifact, Message, Task, TaskState, TaskStatus};
 use crate::{caller::Owner, clock};
@@ -12,6 +12,9 @@ use std::{
 /// How many tasks are kept, and how much their messages and artifacts may hold together.
 const MOST_TASKS: usize = 10_000;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many unfinished tasks one caller may have, where callers can be told apart.
+const MOST_UNFINISHED: usize = MOST_TASKS / 10;
 
 /// A task's key: an id means something only together with its owner.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -35,6 +38,18 @@ pub enum TaskError {
     /// There are too many unfinished tasks.
     #[error("too many unfinished tasks")]
     Full,
+    /// The caller has too many unfinished tasks.
+    #[error("too many unfinished tasks of this caller")]
+    TooMany,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted {
+    /// The task as it is now.
+    pub task: Task,
+    /// Whether there is work to do; not where the caller has sent this very message before.
+    pub is_new: bool,
 }
 
 /// All tasks of an agent.
@@ -44,6 +59,10 @@ pub struct Tasks(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     tasks: HashMap<TaskKey, Entry>,
+    /// The tasks that messages went to, by their ids.
+    messages: HashMap<TaskKey, String>,
+    /// How many tasks of each owner are worked on, or will be.
+    active: HashMap<Owner, usize>,
     next: u64,
     bytes: usize,
 }
@@ -57,43 +76,58 @@ struct Entry {
 }
 
 impl Tasks {
-    /// Adds a message: to the unfinished task that it names, or to a new one. Returns the task as it is now.
+    /// Adds a message: to the unfinished task that it names, or to a new one. A message whose id this caller has used
+    /// before is not added again: it is answered with the task that it went to.
     ///
     /// # Errors
-    /// [`TaskError::Ended`] for a finished task, [`TaskError::Full`] where no task can be forgotten.
-    pub fn submit(&self, key: &TaskKey, mut message: Message) -> Result<Task, TaskError> {
+    /// [`TaskError::Ended`] for a finished task, [`TaskError::TooMany`] and [`TaskError::Full`] where there is no room.
+    pub fn submit(&self, key: &TaskKey, mut message: Message) -> Result<Submitted, TaskError> {
         let inner = &mut *self.lock();
-        let status = TaskStatus { state: TaskState::Submitted, timestamp: clock::timestamp() };
-        let bytes = size_of_message(&message);
-        if let Some(entry) = inner.tasks.get(key)
-            && entry.task.status.state.is_terminal()
-        {
-            return Err(TaskError::Ended(entry.task.status.state));
+        if let Some(task) = inner.earlier(&key.owner, &message.id) {
+            return Ok(Submitted { task, is_new: false });
         }
-        let new_tasks = usize::from(!inner.tasks.contains_key(key));
-        inner.make_room(new_tasks, bytes)?;
-        if let Some(entry) = inner.tasks.get_mut(key) {
-            // What belongs to a task belongs to its conversation.
-            message.context_id.clone_from(&entry.task.context_id);
-            entry.task.status = status;
-            entry.task.history.push(message);
-            entry.bytes += bytes;
-            let task = entry.task.clone();
-            inner.bytes += bytes;
-            return Ok(task);
+        let known = inner.tasks.get(key).map(|entry| entry.task.status.state);
+        if let Some(state) = known.filter(|state| state.is_terminal()) {
+            return Err(TaskError::Ended(state));
+        }
+        let active = inner.active.get(&key.owner).copied().unwrap_or_default();
+        let adds = known.is_none_or(|state| !state.is_active());
+        if adds && active >= MOST_UNFINISHED && !key.owner.is_everybody() {
+            return Err(TaskError::TooMany);
+        }
+        let bytes = size_of_message(&message);
+        inner.make_room(usize::from(known.is_none()), bytes)?;
+        // What is remembered of a message is forgotten with its task.
+        if !key.owner.is_everybody() {
+            let message_key = TaskKey { owner: key.owner.clone(), id: message.id.clone() };
+            inner.messages.insert(message_key, key.id.clone());
+        }
+        inner.bytes += bytes;
+        // The room that was made may have been this task's, where it waited for its caller.
+        if inner.tasks.contains_key(key) {
+            let change = |entry: &mut Entry| {
+                // What belongs to a task belongs to its conversation.
+                message.context_id.clone_from(&entry.task.context_id);
+                entry.task.status = status(TaskState::Submitted);
+                entry.task.history.push(message);
+                entry.bytes += bytes;
+                entry.task.clone()
+            };
+            let task = inner.change(key, change).ok_or(TaskError::NotFound)?;
+            return Ok(Submitted { task, is_new: true });
         }
         let task = Task {
             id: key.id.clone(),
             context_id: message.context_id.clone(),
-            status,
+            status: status(TaskState::Submitted),
             history: vec![message],
             artifacts: Vec::new(),
         };
         let number = inner.next;
         inner.next += 1;
-        inner.bytes += bytes;
+        *inner.active.entry(key.owner.clone()).or_default() += 1;
         inner.tasks.insert(key.clone(), Entry { task: task.clone(), number, bytes });
-        Ok(task)
+        Ok(Submitted { task, is_new: true })
     }
 
     /// A task.
@@ -120,41 +154,46 @@ impl Tasks {
     /// [`TaskError::NotFound`], or [`TaskError::Ended`].
     pub fn cancel(&self, key: &TaskKey) -> Result<Task, TaskError> {
         let mut inner = self.lock();
-        let entry = inner.tasks.get_mut(key).ok_or(TaskError::NotFound)?;
-        if entry.task.status.state.is_terminal() {
-            return Err(TaskError::Ended(entry.task.status.state));
+        let state = inner.tasks.get(key).ok_or(TaskError::NotFound)?.task.status.state;
+        if state.is_terminal() {
+            return Err(TaskError::Ended(state));
         }
-        entry.task.status = TaskStatus { state: TaskState::Canceled, timestamp: clock::timestamp() };
-        Ok(entry.task.clone())
+        let change = |entry: &mut Entry| {
+            entry.task.status = status(TaskState::Canceled);
+            entry.task.clone()
+        };
+        inner.change(key, change).ok_or(TaskError::NotFound)
     }
 
     /// Notes that work has begun; `None` where there is nothing to work on any more.
     pub(crate) fn begin(&self, key: &TaskKey) -> Option<Task> {
         let mut inner = self.lock();
         let entry = inner.tasks.get_mut(key).filter(|entry| entry.task.status.state.is_active())?;
-        entry.task.status = TaskStatus { state: TaskState::Working, timestamp: clock::timestamp() };
+        entry.task.status = status(TaskState::Working);
         Some(entry.task.clone())
     }
 
     /// Notes what the work has brought, unless the task was cancelled or continued in between.
     pub(crate) fn end(&self, key: &TaskKey, state: TaskState, message: Message, artifact: Option<Artifact>) {
-        let mut inner = self.lock();
-        let Some(entry) = inner.tasks.get_mut(key) else { return };
-        if entry.task.status.state != TaskState::Working {
+        let inner = &mut *self.lock();
+        let is_working = |entry: &Entry| entry.task.status.state == TaskState::Working;
+        if !inner.tasks.get(key).is_some_and(is_working) {
             return;
         }
         let bytes = size_of_message(&message) + artifact.as_ref().map_or(0, |artifact| size(&artifact.parts));
-        entry.task.status = TaskStatus { state, timestamp: clock::timestamp() };
-        entry.task.history.push(message);
-        entry.task.artifacts.extend(artifact);
-        entry.bytes += bytes;
         inner.bytes += bytes;
+        inner.change(key, |entry| {
+            entry.task.status = status(state);
+            entry.task.history.push(message);
+            entry.task.artifacts.extend(artifact);
+            entry.bytes += bytes;
+        });
     }
 
     /// How many tasks are being worked on, or will be.
     #[must_use]
     pub fn active(&self) -> usize {
-        self.lock().tasks.values().filter(|entry| entry.task.status.state.is_active()).count()
+        self.lock().active.values().sum()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -163,6 +202,45 @@ impl Tasks {
 }
 
 impl Inner {
+    /// The task that a message of this caller's went to.
+    fn earlier(&self, owner: &Owner, message_id: &str) -> Option<Task> {
+        if owner.is_everybody() {
+            return None;
+        }
+        let key = |id: &str| TaskKey { owner: owner.clone(), id: id.to_owned() };
+        let task_id = self.messages.get(&key(message_id))?;
+        self.tasks.get(&key(task_id)).map(|entry| entry.task.clone())
+    }
+
+    /// Changes a task, and keeps count of who has how many unfinished ones.
+    fn change<T>(&mut self, key: &TaskKey, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let entry = self.tasks.get_mut(key)?;
+        let before = entry.task.status.state.is_active();
+        let changed = change(entry);
+        match (before, entry.task.status.state.is_active()) {
+            (false, true) => *self.active.entry(key.owner.clone()).or_default() += 1,
+            (true, false) => {
+                if let Some(count) = self.active.get_mut(&key.owner) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.active.remove(&key.owner);
+                    }
+                }
+            }
+            _ => {}
+        }
+        Some(changed)
+    }
+
+    /// Forgets a task that nobody works on, and the messages that went to it.
+    fn forget(&mut self, key: &TaskKey) {
+        let Some(entry) = self.tasks.remove(key) else { return };
+        self.bytes -= entry.bytes;
+        for message in entry.task.history {
+            self.messages.remove(&TaskKey { owner: key.owner.clone(), id: message.id });
+        }
+    }
+
     /// Forgets the oldest tasks that nobody works on until so many more tasks of so many bytes fit.
     fn make_room(&mut self, tasks: usize, bytes: usize) -> Result<(), TaskError> {
         let fits =
@@ -184,12 +262,14 @@ impl Inner {
             if fits(self) && forgotten >= least {
                 break;
             }
-            if let Some(entry) = self.tasks.remove(&key) {
-                self.bytes -= entry.bytes;
-            }
+            self.forget(&key);
         }
         if fits(self) { Ok(()) } else { Err(TaskError::Full) }
     }
+}
+
+fn status(state: TaskState) -> TaskStatus {
+    TaskStatus { state, timestamp: clock::timestamp() }
 }
 
 /// All that a message makes us keep.
@@ -225,9 +305,10 @@ mod tests {
         TaskKey { owner: Owner::named(owner), id: id.to_owned() }
     }
 
+    /// A message of an id that nobody has used.
     fn message(text: &str) -> Message {
         Message {
-            id: "m".to_owned(),
+            id: uuid::Uuid::new_v4().to_string(),
             context_id: "c".to_owned(),
             task_id: "t".to_owned(),
             role: Role::User,
@@ -280,11 +361,104 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_tasks_alone_fill_the_store() {
+    fn unfinished_tasks_alone_fill_the_store_and_no_caller_does_it_alone() {
         let tasks = Tasks::default();
-        for number in 0..MOST_TASKS {
-            tasks.submit(&key("alice", &number.to_string()), message("hi")).expect("submitted");
+        for owner in 0..MOST_TASKS / MOST_UNFINISHED {
+            let owner = owner.to_string();
+            for number in 0..MOST_UNFINISHED {
+                tasks.submit(&key(&owner, &number.to_string()), message("hi")).expect("submitted");
+            }
+            assert_eq!(tasks.submit(&key(&owner, "more"), message("hi")), Err(TaskError::TooMany));
         }
-        assert_eq!(tasks.submit(&key("alice", "more"), message("hi")), Err(TaskError::Full));
+        assert_eq!(tasks.submit(&key("another", "one"), message("hi")), Err(TaskError::Full));
+        assert_eq!(tasks.active(), MOST_TASKS);
+        tasks.cancel(&key("0", "0")).expect("cancelled");
+        assert!(tasks.submit(&key("0", "more"), message("hi")).is_ok(), "one has ended");
+        assert_eq!(tasks.active(), MOST_TASKS);
+    }
+
+    #[test]
+    fn a_message_that_comes_again_finds_its_task() {
+        let tasks = Tasks::default();
+        let first = tasks.submit(&key("alice", "1"), message("hi")).expect("submitted");
+        let again = Message { task_id: "2".to_owned(), ..first.task.history[0].clone() };
+        let second = tasks.submit(&key("alice", "2"), again.clone()).expect("submitted");
+        assert_eq!((second.task.id.as_str(), second.is_new), ("1", false));
+        assert!(tasks.submit(&key("bob", "2"), again.clone()).expect("submitted").is_new, "another caller");
+        tasks.cancel(&key("alice", "1")).expect("cancelled");
+        let ended = tasks.submit(&key("alice", "1"), again).expect("the same, though it has ended");
+        assert_eq!(ended.task.status.state, TaskState::Canceled);
+    }
+
+    /// What one caller does to a task, by its id.
+    #[derive(Debug, Clone, Copy)]
+    enum Move {
+        Submit,
+        Read,
+        List,
+        Cancel,
+        Work,
+    }
+
+    fn moves() -> impl proptest::strategy::Strategy<Value = Vec<(u8, u8, Move)>> {
+        use proptest::prelude::*;
+        let step = prop_oneof![
+            Just(Move::Submit),
+            Just(Move::Read),
+            Just(Move::List),
+            Just(Move::Cancel),
+            Just(Move::Work)
+        ];
+        proptest::collection::vec((0..3u8, 0..4u8, step), 1..60)
+    }
+
+    proptest::proptest! {
+        /// Whatever callers do, each sees what it would see alone: over all operations and all pairs of callers.
+        #[test]
+        fn callers_never_meet(moves in moves()) {
+            let owners = ["alice", "bob", "carol"];
+            let together = Tasks::default();
+            let alone: Vec<Tasks> = owners.iter().map(|_| Tasks::default()).collect();
+            let mut said = 0;
+            for (who, id, step) in moves {
+                said += 1;
+                let (who, id) = (usize::from(who), id.to_string());
+                let (owner, mine) = (owners[who], &alone[who]);
+                let key = key(owner, &id);
+                let message = Message { id: said.to_string(), ..message(&said.to_string()) };
+                let states = |tasks: Vec<Task>| {
+                    tasks.into_iter().map(|task| (task.id, task.status.state, task.history)).collect::<Vec<_>>()
+                };
+                match step {
+                    Move::Submit => {
+                        let state = |done: Result<Submitted, TaskError>| {
+                            done.map(|done| (done.task.id, done.task.history, done.is_new))
+                        };
+                        let one = state(together.submit(&key, message.clone()));
+                        proptest::prop_assert_eq!(one, state(mine.submit(&key, message)));
+                    }
+                    Move::Read => {
+                        let state = |task: Result<Task, TaskError>| task.map(|task| states(vec![task]));
+                        proptest::prop_assert_eq!(state(together.read(&key)), state(mine.read(&key)));
+                    }
+                    Move::List => {
+                        let list = |tasks: &Tasks| states(tasks.list(&key.owner));
+                        proptest::prop_assert_eq!(list(&together), list(mine));
+                    }
+                    Move::Cancel => {
+                        let state = |task: Result<Task, TaskError>| task.map(|task| states(vec![task]));
+                        proptest::prop_assert_eq!(state(together.cancel(&key)), state(mine.cancel(&key)));
+                    }
+                    Move::Work => {
+                        for tasks in [&together, mine] {
+                            tasks.begin(&key);
+                            tasks.end(&key, TaskState::Completed, message.clone(), None);
+                        }
+                    }
+                }
+                let active: usize = alone.iter().map(Tasks::active).sum();
+                proptest::prop_assert_eq!(together.active(), active);
+            }
+        }
     }
 }

@@ -6,14 +6,14 @@ pub mod log;
 
 pub use build::Parts;
 
-use crate::settings::{HandlerChoice, Settings};
+use crate::settings::{HandlerChoice, HydraChoice, Settings};
 use bindu_agent::{
     AgentServer, CardProfile, PortError, ReservedPort, ServerSettings,
-    caller::Authenticator,
+    caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler},
 };
 use bindu_keeper::{ExitClass, Refusal};
-use std::{sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -27,6 +27,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     let begun = Instant::now();
     let port = ReservedPort::reserve(&format!("{}:{}", bracketed(&settings.host), settings.port))
         .map_err(port_refusal)?;
+    refuse_open_door(&settings, port.address())?;
     let url = settings.deployment_url.clone().map_or_else(
         || format!("http://{}", port.address()),
         // Without the slash that parsing puts behind a bare host.
@@ -54,10 +55,11 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         },
         authenticator: hydra
             .zip(settings.hydra.as_ref())
-            .map(|(hydra, choice)| Authenticator::new(hydra, choice.timeout)),
+            .map(|(hydra, choice)| Authenticator::new(hydra, auth_settings(&settings, choice, &url))),
         handler,
         metrics: Arc::clone(&metrics),
         drain_deadline: settings.drain_deadline,
+        limits: settings.http.clone(),
     });
     let listener = port.listen().map_err(port_refusal)?;
     metrics.started(begun.elapsed());
@@ -72,11 +74,9 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         let mut asked_to_end = asked_to_end.clone();
         tokio::spawn(async move { keeper.reconcile(held, work, changed(&mut asked_to_end)).await })
     };
-    let served = server.serve(listener, changed(&mut asked_to_end)).await;
+    server.serve(listener, changed(&mut asked_to_end)).await;
     reconciler.abort();
-    served.map_err(|error| {
-        Refusal::new(ExitClass::Failed, "the server ended", "see its log").because_of(&error)
-    })
+    Ok(())
 }
 
 /// The handler that the settings name.
@@ -95,6 +95,45 @@ pub fn handler(choice: &HandlerChoice) -> Arc<dyn Handler> {
                 workers: *workers,
             }))
         }
+    }
+}
+
+/// Anybody on the network could call an agent that listens there without authentication: that must be said outright.
+fn refuse_open_door(settings: &Settings, address: SocketAddr) -> Result<(), Refusal> {
+    if settings.hydra.is_some() || settings.open_on_purpose || address.ip().to_canonical().is_loopback() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ExitClass::Usage,
+        format!(
+            "{address} can be reached from the network, and nobody has said who may call; nothing was changed"
+        ),
+        "set AUTH__ENABLED=true with HYDRA__ADMIN_URL and HYDRA__PUBLIC_URL; or AUTH__ENABLED=false to let everybody \
+         in; or listen on 127.0.0.1",
+    ))
+}
+
+fn auth_settings(settings: &Settings, hydra: &HydraChoice, url: &str) -> AuthSettings {
+    // RFC 9728 §3.1: the well-known part comes between the host and the path.
+    let metadata = |url: &url::Url| {
+        let path = url.path().trim_end_matches('/');
+        let origin = url.origin().ascii_serialization();
+        format!("{origin}/.well-known/oauth-protected-resource{path}")
+    };
+    // Behind a name that was given, requests are for that name, whatever their `Host` header says.
+    let authority = settings.deployment_url.as_ref().and_then(|url| {
+        let host = url.host_str()?;
+        Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+    });
+    AuthSettings {
+        timeout: hydra.timeout,
+        token: settings.auth.token.clone(),
+        permit: settings.auth.permit.clone(),
+        pinned_keys: settings.auth.pinned_keys.clone(),
+        replay_quota: settings.auth.replay_quota,
+        authority,
+        resource_metadata: url.parse().as_ref().map(metadata).unwrap_or_default(),
+        authorization_server: hydra.public_url.as_str().trim_end_matches('/').to_owned(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The layers that settings come from, merged: flag > environment > `.env` > file > default.
 
 use super::registry::{
-    self, KNOWN_OTHERWISE, NOT_YET, NOT_YET_IN_FILE, OUR_PREFIXES, REFUSED_PREFIXES, SETTINGS,
+    self, KNOWN_OTHERWISE, NOT_YET, NOT_YET_IN_FILE, OBJECTS, OUR_PREFIXES, REFUSED_PREFIXES, SETTINGS,
 };
 use bindu_keeper::{ExitClass, Refusal};
 use std::{
@@ -297,7 +297,9 @@ fn flatten(
     for (name, value) in members {
         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value {
-            serde_json::Value::Object(members) => flatten(&key, members, to),
+            serde_json::Value::Object(members) if !OBJECTS.contains(&key.as_str()) => {
+                flatten(&key, members, to);
+            }
             serde_json::Value::Null => {}
             serde_json::Value::String(text) => _ = to.insert(key, text),
             other => _ = to.insert(key, other.to_string()),

@@ -3,9 +3,11 @@
 //! [`registry`] knows every setting once. [`Layers`] collects texts with where they came from; [`Settings`] gives them
 //! their types and reports all mistakes together.
 
+mod access;
 mod layers;
 pub mod registry;
 mod typed;
 
+pub use access::AuthChoice;
 pub use layers::{Layers, Origin, Resolved, Value};
 pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings, VaultChoice};

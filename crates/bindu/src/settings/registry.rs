@@ -108,10 +108,87 @@ pub const SETTINGS: &[Setting] = &[
     setting("vault.tls.ca_cert", &["VAULT_CACERT"], "", "a file with the authorities to trust"),
     setting("vault.tls.skip_verify", &["VAULT_SKIP_VERIFY"], "false", "trust any certificate"),
     setting("auth.enabled", &["AUTH__ENABLED"], "false", "let in only callers with a token of Hydra's"),
+    setting(
+        "auth.allowed_dids",
+        &["AUTH__ALLOWED_DIDS"],
+        "",
+        "let in only these client ids, exactly: a list",
+    ),
+    setting(
+        "auth.require_permissions",
+        &["AUTH__REQUIRE_PERMISSIONS"],
+        "false",
+        "ask for agent:read and agent:write, by what a method does",
+    ),
+    setting(
+        "auth.permissions",
+        &["AUTH__PERMISSIONS"],
+        "",
+        "other scopes for some methods: {\"METHOD\": [\"SCOPE\"]}",
+    ),
+    setting("auth.audience", &["AUTH__AUDIENCE"], "", "the audience that tokens must have been granted for"),
+    setting(
+        "auth.jwt",
+        &["AUTH__JWT"],
+        "introspect",
+        "for tokens that are JWTs: introspect as well, or local (the signature alone)",
+    ),
+    setting(
+        "auth.stale_if_unavailable",
+        &["AUTH__STALE_IF_UNAVAILABLE"],
+        "5m",
+        "how long a known caller counts while Hydra can't be asked",
+    ),
+    setting(
+        "auth.pinned_keys",
+        &["AUTH__PINNED_KEYS"],
+        "",
+        "keys that count whatever Hydra says: {\"DID\": \"KEY\"}",
+    ),
+    setting(
+        "auth.rate_limit",
+        &["AUTH__RATE_LIMIT"],
+        "",
+        "how often one caller may call: 100/s, 600/m, 1000/h",
+    ),
+    setting(
+        "auth.concurrency",
+        &["AUTH__CONCURRENCY"],
+        "256",
+        "how many requests of one caller are worked on at a time",
+    ),
+    setting(
+        "auth.replay_quota",
+        &["AUTH__REPLAY_QUOTA"],
+        "100000",
+        "how many signed requests of one caller are remembered, for ten minutes each",
+    ),
+    setting("http.max_body", &["BINDU_MAX_BODY"], "2MiB", "the longest request body"),
+    setting("http.header_timeout", &["BINDU_HEADER_TIMEOUT"], "15s", "how long a request's headers may take"),
+    setting("http.body_timeout", &["BINDU_BODY_TIMEOUT"], "30s", "how long a request's body may take"),
+    setting("http.max_connections", &["BINDU_MAX_CONNECTIONS"], "4096", "how many connections there may be"),
+    setting(
+        "http.cors_origins",
+        &["BINDU_CORS_ORIGINS"],
+        "[]",
+        "origins of web pages that may call: a list such as [\"https://app.example.com\"]",
+    ),
     setting("hydra.admin_url", &["HYDRA__ADMIN_URL"], "", "Hydra's admin address"),
     setting("hydra.public_url", &["HYDRA__PUBLIC_URL"], "", "Hydra's public address"),
     setting("hydra.timeout", &["HYDRA__TIMEOUT"], "10s", "bounds all of Hydra's work for one call"),
     setting("hydra.verify_ssl", &["HYDRA__VERIFY_SSL"], "true", "check Hydra's certificate"),
+    setting(
+        "hydra.cache_ttl",
+        &["HYDRA__CACHE_TTL"],
+        "30s",
+        "how long Hydra's word on a token counts; at most 30s",
+    ),
+    setting(
+        "hydra.sensitive_scopes",
+        &["HYDRA__SENSITIVE_SCOPES"],
+        "[\"admin\", \"agent:execute\", \"payment:capture\", \"key:rotate\"]",
+        "tokens with one of these scopes are asked about at each call",
+    ),
     setting(
         "hydra.auto_register_agents",
         &["HYDRA__AUTO_REGISTER_AGENTS"],
@@ -133,13 +210,7 @@ pub const SETTINGS: &[Setting] = &[
 /// Settings that change who gets in, or what is kept, and that this version does not serve: refused where they are
 /// set, since ignoring them would open a door or lose data.
 pub const NOT_YET: &[&str] = &[
-    "AUTH__ALLOWED_DIDS",
     "HYDRA__ALLOWED_DIDS",
-    "AUTH__REQUIRE_PERMISSIONS",
-    "AUTH__PERMISSIONS",
-    "AUTH__PINNED_KEYS",
-    "AUTH__RATE_LIMIT",
-    "AUTH__JWT",
     "BINDU_PROBE_LISTEN",
     "DATABASE_URL",
     "VAULT_CAPATH",
@@ -149,16 +220,8 @@ pub const NOT_YET: &[&str] = &[
 ];
 
 /// Variables of ours that are no settings, or of Python Bindu's without effect here: no warning.
-pub const KNOWN_OTHERWISE: &[&str] = &[
-    "BINDU_CONFIG",
-    "AUTH__PROVIDER",
-    "AUTH__STALE_IF_UNAVAILABLE",
-    "HYDRA__ENABLED",
-    "HYDRA__CACHE_TTL",
-    "HYDRA__SENSITIVE_SCOPES",
-    "HYDRA__MAX_RETRIES",
-    "HYDRA__MAX_CACHE_SIZE",
-];
+pub const KNOWN_OTHERWISE: &[&str] =
+    &["BINDU_CONFIG", "AUTH__PROVIDER", "HYDRA__ENABLED", "HYDRA__MAX_RETRIES", "HYDRA__MAX_CACHE_SIZE"];
 
 /// Prefixes under which an unknown variable is probably a slip.
 pub const OUR_PREFIXES: &[&str] = &["BINDU_", "VAULT__", "AUTH__", "HYDRA__"];
@@ -168,6 +231,9 @@ pub const REFUSED_PREFIXES: &[&str] = &["X402__", "MTLS__"];
 
 /// Keys of a file (Python Bindu's too) that change who gets in or what is paid: refused like [`NOT_YET`].
 pub const NOT_YET_IN_FILE: &[&str] = &["auth.", "allowed_dids", "execution_cost", "mtls"];
+
+/// Settings that are an object of their own: a table in the file, JSON in a variable.
+pub const OBJECTS: &[&str] = &["auth.permissions", "auth.pinned_keys"];
 
 /// The setting of a key.
 #[must_use]

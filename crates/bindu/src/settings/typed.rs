@@ -1,7 +1,8 @@
 //! Settings with their types. All mistakes are reported together, each with its key, where it came from and what would
 //! be right; a secret is never shown.
 
-use super::{Layers, Origin, Resolved, Value, registry};
+use super::{AuthChoice, Layers, Origin, Resolved, Value, registry};
+use bindu_agent::HttpLimits;
 use bindu_identity::{AgentId, Fingerprint};
 use bindu_keeper::{
     ExitClass, Refusal,
@@ -48,6 +49,12 @@ pub struct Settings {
     pub vault: Option<VaultChoice>,
     /// Hydra, where authentication is on.
     pub hydra: Option<HydraChoice>,
+    /// Who may call, where authentication is on.
+    pub auth: AuthChoice,
+    /// Whether somebody has said outright that authentication is off.
+    pub open_on_purpose: bool,
+    /// What requests and connections may cost.
+    pub http: HttpLimits,
     /// What is logged.
     pub log_level: String,
     /// How.
@@ -122,9 +129,10 @@ pub enum LogFormat {
 }
 
 /// Reads values, and collects what is wrong with them.
-struct Reader {
-    values: BTreeMap<&'static str, Value>,
-    mistakes: Vec<String>,
+pub(super) struct Reader {
+    pub(super) values: BTreeMap<&'static str, Value>,
+    pub(super) mistakes: Vec<String>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Settings {
@@ -134,8 +142,8 @@ impl Settings {
     /// One refusal with all mistakes.
     pub fn load(layers: Layers) -> Result<Self, Refusal> {
         let Resolved { values, mistakes, warnings } = layers.resolve();
-        let mut reader = Reader { values, mistakes };
-        let settings = reader.settings(warnings);
+        let mut reader = Reader { values, mistakes, warnings };
+        let settings = reader.settings();
         if reader.mistakes.is_empty() {
             return Ok(settings);
         }
@@ -151,13 +159,17 @@ impl Settings {
 }
 
 impl Reader {
-    fn settings(&mut self, warnings: Vec<String>) -> Settings {
+    fn settings(&mut self) -> Settings {
         let vault = self.vault();
         let hydra = self.hydra();
+        let auth = self.auth(hydra.is_some());
+        let http = self.http();
         let name = self.optional("name");
         let author = self.optional("author");
-        let is_on = |key: &str| boolean(&self.text(key)).unwrap_or_default();
-        if (is_on("vault.enabled") || is_on("auth.enabled")) && (name.is_none() || author.is_none()) {
+        let is_on = |reader: &Self, key: &str| boolean(&reader.text(key)).unwrap_or_default();
+        if (is_on(self, "vault.enabled") || is_on(self, "auth.enabled"))
+            && (name.is_none() || author.is_none())
+        {
             self.mistakes.push(
                 "`name` and `author` must be set with Vault or Hydra, for example \
                  BINDU_NAME=\"Echo Agent\" BINDU_AUTHOR=alice@example.com"
@@ -191,13 +203,16 @@ impl Reader {
             handler: self.handler(),
             vault,
             hydra,
+            auth,
+            open_on_purpose: self.is_said("auth.enabled") && !is_on(self, "auth.enabled"),
+            http,
             log_level: self.text("log.level"),
             log_format: self.parsed("log.format", "`text` or `json`", |text| match text {
                 "text" => Some(LogFormat::Text),
                 "json" => Some(LogFormat::Json),
                 _ => None,
             }),
-            warnings,
+            warnings: std::mem::take(&mut self.warnings),
         }
     }
 
@@ -326,16 +341,21 @@ impl Reader {
         })
     }
 
-    fn text(&self, key: &str) -> String {
+    pub(super) fn text(&self, key: &str) -> String {
         self.values.get(key).map(|value| value.text.clone()).unwrap_or_default()
     }
 
-    fn optional(&self, key: &str) -> Option<String> {
+    /// Whether anybody has said anything about a setting.
+    pub(super) fn is_said(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|value| value.origin != Origin::Default)
+    }
+
+    pub(super) fn optional(&self, key: &str) -> Option<String> {
         Some(self.text(key)).filter(|text| !text.is_empty())
     }
 
     /// Notes a mistake with the key, its value (unless it is a secret) and where it came from.
-    fn mistake(&mut self, key: &str, problem: &str) {
+    pub(super) fn mistake(&mut self, key: &str, problem: &str) {
         let setting = registry::find(key);
         let value = self.values.get(key);
         let origin = value.map_or(Origin::Default, |value| value.origin.clone());
@@ -346,7 +366,12 @@ impl Reader {
         self.mistakes.push(format!("`{key}`{shown} ({origin}): {problem}"));
     }
 
-    fn parsed<T>(&mut self, key: &str, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        key: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         let text = self.optional(key)?;
         let parsed = parse(text.trim());
         if parsed.is_none() {
@@ -355,7 +380,7 @@ impl Reader {
         parsed
     }
 
-    fn flag(&mut self, key: &str) -> bool {
+    pub(super) fn flag(&mut self, key: &str) -> bool {
         self.parsed(key, "`true` or `false`", boolean).unwrap_or_default()
     }
 
@@ -366,12 +391,12 @@ impl Reader {
         })
     }
 
-    fn duration(&mut self, key: &str) -> Duration {
+    pub(super) fn duration(&mut self, key: &str) -> Duration {
         self.parsed(key, "a duration with its unit, such as 500ms, 30s or 5m", duration).unwrap_or_default()
     }
 
     /// A duration under a name of Python Bindu's: a bare number is seconds.
-    fn seconds(&mut self, key: &str) -> Duration {
+    pub(super) fn seconds(&mut self, key: &str) -> Duration {
         let parse = |text: &str| {
             text.parse()
                 .ok()
@@ -381,7 +406,7 @@ impl Reader {
         self.parsed(key, "a number of seconds, or a duration with its unit", parse).unwrap_or_default()
     }
 
-    fn interval(&mut self, key: &str) -> Duration {
+    pub(super) fn interval(&mut self, key: &str) -> Duration {
         let interval = self.duration(key);
         if interval < Duration::from_secs(1) && self.mistakes.iter().all(|mistake| !mistake.contains(key)) {
             self.mistake(key, "it must be at least 1s");
@@ -389,7 +414,7 @@ impl Reader {
         interval
     }
 
-    fn list(&mut self, key: &str) -> Vec<String> {
+    pub(super) fn list(&mut self, key: &str) -> Vec<String> {
         self.parsed(key, "a list, such as [\"one\", \"two\"]", |text| serde_json::from_str(text).ok())
             .unwrap_or_default()
     }
@@ -433,7 +458,7 @@ impl Reader {
 }
 
 /// Python's spellings too (pydantic's).
-fn boolean(text: &str) -> Option<bool> {
+pub(super) fn boolean(text: &str) -> Option<bool> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" | "t" | "y" => Some(true),
         "false" | "0" | "no" | "off" | "f" | "n" => Some(false),

@@ -193,5 +193,5 @@ async fn request_signatures_pass_each_others_verifier() {
         signature: &signature,
     };
     let key = text("pub").parse().unwrap();
-    assert_eq!(request_signature::verify(headers, &did, &key, body, now), Ok(()));
+    assert!(request_signature::verify(headers, &did, &key, body, now).is_ok());
 }

@@ -5,10 +5,14 @@
 mod authentication;
 mod bad_input;
 mod handlers;
+mod hygiene;
 mod interop;
+mod permits;
 mod protocol;
 mod restart;
+mod signatures;
 mod start;
+mod tokens;
 
 #[path = "../shared/mod.rs"]
 mod shared;

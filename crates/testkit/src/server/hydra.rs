@@ -20,18 +20,27 @@ impl Hydra {
     /// Starts one with a database of its own, in a file: Hydra's database in memory is gone for good when a client breaks
     /// off at the wrong moment.
     pub async fn start() -> Self {
+        Self::start_with("opaque").await
+    }
+
+    /// The same, giving out JWTs.
+    pub async fn start_with_jwts() -> Self {
+        Self::start_with("jwt").await
+    }
+
+    async fn start_with(strategy: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("hydra.sqlite");
         let dsn = format!("sqlite://{}?_fk=true&mode=rwc&_journal_mode=WAL&_synchronous=OFF", file.display());
-        Self::start_in(directory, &dsn).await
+        Self::start_in(directory, &dsn, strategy).await
     }
 
     /// Starts one on this database.
     pub async fn start_on(dsn: &str) -> Self {
-        Self::start_in(tempfile::tempdir().expect("a temporary directory"), dsn).await
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"), dsn, "opaque").await
     }
 
-    async fn start_in(directory: TempDir, dsn: &str) -> Self {
+    async fn start_in(directory: TempDir, dsn: &str, strategy: &str) -> Self {
         let migrated = Command::new(install::hydra())
             .args(["migrate", "sql", "up", "-e", "--yes"])
             .envs([("DSN", dsn), ("SQA_OPT_OUT", "true")])
@@ -51,6 +60,7 @@ impl Hydra {
             },
             "urls": {"self": {"issuer": public_url}},
             "secrets": {"system": ["a secret for tests and nothing else"]},
+            "strategies": {"access_token": strategy},
             "log": {"level": "error"},
         });
         let path = directory.path().join("hydra.yaml");
@@ -85,16 +95,38 @@ impl Hydra {
 
     /// Asks for a token with all of an agent's scopes.
     pub async fn token(&self, client_id: &str, secret: &str) -> http::Answer {
-        // Neither a DID nor a secret of ours needs more escaping than its colons.
-        let form = format!(
-            "grant_type=client_credentials&client_id={}&client_secret={secret}&scope=openid+offline+agent:read+agent:write",
-            client_id.replace(':', "%3A")
-        );
+        self.token_with(client_id, secret, &[("scope", "openid offline agent:read agent:write")]).await
+    }
+
+    /// Asks for a token with these fields of the form.
+    pub async fn token_with(&self, client_id: &str, secret: &str, fields: &[(&str, &str)]) -> http::Answer {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs([
+            ("grant_type", "client_credentials"),
+            ("client_id", client_id),
+            ("client_secret", secret),
+        ]);
+        let form = form.extend_pairs(fields).finish();
         let request = http::client()
             .post(format!("{}/oauth2/token", self.public_url))
             .header("Content-Type", "application/x-www-form-urlencoded")
             .body(form);
         http::answer(request).await
+    }
+
+    /// Calls off all tokens of a client.
+    pub async fn revoke_all(&self, client_id: &str) {
+        let id: String = url::form_urlencoded::byte_serialize(client_id.as_bytes()).collect();
+        let url = format!("{}/admin/oauth2/tokens?client_id={id}", self.admin_url);
+        let (status, body) = http::answer(http::client().delete(url)).await;
+        assert_eq!(status, 204, "{body}");
+    }
+
+    /// Changes a client by a JSON Patch.
+    pub async fn patch(&self, client_id: &str, patch: &Value) {
+        let url = format!("{}/admin/clients/{client_id}", self.admin_url);
+        let (status, body) = http::answer(http::client().patch(url).body(patch.to_string())).await;
+        assert_eq!(status, 200, "{body}");
     }
 
     /// The settings of an agent that uses this Hydra.

@@ -1,0 +1,208 @@
+//! Signed requests that have changed something, remembered so that each runs once.
+//!
+//! Nothing is forgotten before its signature has run out on every clock that was taken for right: a signature may be
+//! dated [`WINDOW_SECONDS`] ahead and counts [`WINDOW_SECONDS`] longer. Who has too many of them waits. The memory ends
+//! with the process, so what was signed before its start is not run.
+
+use super::{AuthRefusal, Owner, signature::Proof};
+use bindu_identity::request_signature::WINDOW_SECONDS;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
+
+/// How long a request is remembered.
+const KEPT: Duration = Duration::from_secs(2 * WINDOW_SECONDS);
+
+/// How many are remembered in all; each takes some 250 bytes.
+const MOST: usize = 300_000;
+
+/// How long a repeat waits for the first one, which may be on its way at this very moment.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// What has run.
+pub(crate) struct Replays {
+    state: Mutex<State>,
+    quota: usize,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    seen: HashMap<[u8; 32], Outcome>,
+    /// In order of their ends.
+    ends: VecDeque<(Instant, [u8; 32], Owner)>,
+    of_owner: HashMap<Owner, usize>,
+}
+
+enum Outcome {
+    Running,
+    /// The task that it was about.
+    Done(Box<str>),
+}
+
+/// What is to be done with a signed request that changes something.
+pub(crate) enum Turn<'a> {
+    /// Run it, then say what came of it.
+    First(Ticket<'a>),
+    /// It has run: this is its task.
+    Repeat(String),
+}
+
+/// A request that runs. Dropped without [`Ticket::done`], it has changed nothing and may come again.
+pub(crate) struct Ticket<'a> {
+    replays: &'a Replays,
+    digest: [u8; 32],
+    is_done: bool,
+}
+
+impl Replays {
+    pub(crate) fn new(quota: usize) -> Self {
+        Self { state: Mutex::default(), quota, began: Instant::now() }
+    }
+
+    /// Whether a request runs, and what came of it where it has run already.
+    pub(crate) async fn turn(&self, owner: &Owner, proof: &Proof) -> Result<Turn<'_>, AuthRefusal> {
+        // The start by today's clock: a clock that was put right since must not lock anybody out.
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let began = now.saturating_sub(self.began.elapsed()).as_secs();
+        if proof.signed_at <= began {
+            return Err(AuthRefusal::BeforeStart);
+        }
+        let waiting = Instant::now();
+        loop {
+            if let Some(turn) = self.try_turn(owner, proof)? {
+                return Ok(turn);
+            }
+            if waiting.elapsed() > WAIT {
+                return Err(AuthRefusal::Replayed);
+            }
+            // It takes microseconds; nobody is worth waking for that.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// `None` while the first one runs.
+    fn try_turn(&self, owner: &Owner, proof: &Proof) -> Result<Option<Turn<'_>>, AuthRefusal> {
+        let state = &mut *self.lock();
+        let now = Instant::now();
+        state.forget(now);
+        match state.seen.get(&proof.digest) {
+            Some(Outcome::Running) => return Ok(None),
+            Some(Outcome::Done(task)) => return Ok(Some(Turn::Repeat(task.to_string()))),
+            None => {}
+        }
+        let of_owner = state.of_owner.get(owner).copied().unwrap_or_default();
+        if of_owner >= self.quota || state.ends.len() >= MOST {
+            return Err(AuthRefusal::TooManyRemembered);
+        }
+        state.seen.insert(proof.digest, Outcome::Running);
+        Ok(Some(Turn::First(Ticket { replays: self, digest: proof.digest, is_done: false })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget(&mut self, now: Instant) {
+        while self.ends.front().is_some_and(|(ends, ..)| *ends <= now) {
+            let Some((_, digest, owner)) = self.ends.pop_front() else { return };
+            self.seen.remove(&digest);
+            if let Some(count) = self.of_owner.get_mut(&owner) {
+                *count -= 1;
+                if *count == 0 {
+                    self.of_owner.remove(&owner);
+                }
+            }
+        }
+    }
+}
+
+impl Ticket<'_> {
+    /// Notes which task came of it.
+    pub(crate) fn done(mut self, owner: &Owner, task_id: &str) {
+        let state = &mut *self.replays.lock();
+        state.seen.insert(self.digest, Outcome::Done(task_id.into()));
+        state.ends.push_back((Instant::now() + KEPT, self.digest, owner.clone()));
+        *state.of_owner.entry(owner.clone()).or_default() += 1;
+        self.is_done = true;
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.replays.lock().seen.remove(&self.digest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proof(number: u8) -> Proof {
+        Proof { digest: [number; 32], signed_at: bindu_http::epoch_seconds() + 1 }
+    }
+
+    async fn run(replays: &Replays, owner: &str, number: u8) -> Result<Option<String>, AuthRefusal> {
+        let owner = Owner::named(owner);
+        match replays.turn(&owner, &proof(number)).await? {
+            Turn::First(ticket) => {
+                ticket.done(&owner, &format!("task {number}"));
+                Ok(None)
+            }
+            Turn::Repeat(task) => Ok(Some(task)),
+        }
+    }
+
+    #[tokio::test]
+    async fn each_runs_once_and_the_quota_is_the_callers() {
+        let replays = Replays::new(2);
+        assert_eq!(run(&replays, "alice", 1).await, Ok(None));
+        assert_eq!(run(&replays, "alice", 1).await, Ok(Some("task 1".to_owned())));
+        assert_eq!(run(&replays, "alice", 2).await, Ok(None));
+        assert_eq!(run(&replays, "alice", 3).await, Err(AuthRefusal::TooManyRemembered));
+        assert_eq!(
+            run(&replays, "alice", 1).await,
+            Ok(Some("task 1".to_owned())),
+            "nothing is forgotten early"
+        );
+        assert_eq!(run(&replays, "bob", 4).await, Ok(None), "another caller has a quota of its own");
+    }
+
+    #[tokio::test]
+    async fn what_has_changed_nothing_may_come_again() {
+        let replays = Replays::new(2);
+        let owner = Owner::named("alice");
+        let Ok(Turn::First(ticket)) = replays.turn(&owner, &proof(1)).await else {
+            panic!("it is the first")
+        };
+        assert_eq!(run(&replays, "alice", 1).await, Err(AuthRefusal::Replayed), "while it runs");
+        drop(ticket);
+        assert_eq!(run(&replays, "alice", 1).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn what_was_signed_before_the_start_is_not_run() {
+        let replays = Replays::new(2);
+        let old = Proof { digest: [1; 32], signed_at: bindu_http::epoch_seconds() };
+        let refused = replays.turn(&Owner::named("alice"), &old).await;
+        assert!(matches!(refused, Err(AuthRefusal::BeforeStart)));
+    }
+
+    #[test]
+    fn the_ended_are_forgotten() {
+        let (mut state, now, owner) = (State::default(), Instant::now(), Owner::named("alice"));
+        for number in 0..3 {
+            state.seen.insert([number; 32], Outcome::Running);
+            state.ends.push_back((now + Duration::from_secs(u64::from(number)), [number; 32], owner.clone()));
+            *state.of_owner.entry(owner.clone()).or_default() += 1;
+        }
+        state.forget(now + Duration::from_secs(1));
+        assert_eq!((state.seen.len(), state.ends.len(), state.of_owner.get(&owner)), (1, 1, Some(&1)));
+    }
+}

@@ -1,0 +1,289 @@
+//! Whose a token is: what Hydra says of it by introspection, remembered for at most [`MOST_FRESH`]; for a JWT what its
+//! signature says as well.
+
+use super::{
+    AuthRefusal, TokenHolder,
+    remembered::{Answer, Lifetimes, Missing, Remembered},
+};
+use bindu_hydra::{Hydra, HydraError, Introspection, JwtProblem, KeySet};
+use secrecy::SecretString;
+use sha2::{Digest as _, Sha256};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
+
+/// The longest time for which an answer of Hydra's about a token counts: so late is a revocation noticed.
+pub const MOST_FRESH: Duration = Duration::from_secs(30);
+
+/// The longest token that is looked at, in bytes. Hydra's opaque ones have 94, its JWTs with an RSA-4096 signature about
+/// 1,200.
+const LONGEST_TOKEN: usize = 4096;
+
+/// How long a refused opaque token is not asked about again.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// Hydra's keys are fetched again for an unknown `kid`, or after a failure, not more often than this.
+const KEY_SET_AGE: Duration = Duration::from_secs(60);
+const KEY_SET_RETRY: Duration = Duration::from_secs(2);
+
+/// What is done with JWTs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JwtMode {
+    /// Signature and introspection; during an outage the signature alone.
+    #[default]
+    Introspect,
+    /// The signature alone, always: a revoked token lives until it expires.
+    Local,
+}
+
+/// How tokens are checked.
+#[derive(Debug, Clone)]
+pub struct TokenSettings {
+    /// What is done with JWTs.
+    pub jwt: JwtMode,
+    /// How long an answer counts; at most [`MOST_FRESH`].
+    pub cache_ttl: Duration,
+    /// How long it counts while Hydra can't be asked.
+    pub stale_if_unavailable: Duration,
+    /// Tokens with one of these scopes are asked about at each call.
+    pub sensitive_scopes: BTreeSet<String>,
+    /// What a token must have been granted for, where that is asked.
+    pub audience: Option<String>,
+}
+
+type Digest = [u8; 32];
+
+/// Finds out whose tokens are.
+pub(super) struct Tokens {
+    hydra: Hydra,
+    settings: Arc<TokenSettings>,
+    opaque: Remembered<Digest, Arc<TokenHolder>>,
+    /// Apart, since only what Hydra has signed gets in there: garbage can't push out that one was revoked.
+    signed: Remembered<Digest, Arc<TokenHolder>>,
+    key_set: RwLock<FetchedKeys>,
+    key_set_turn: tokio::sync::Mutex<()>,
+}
+
+impl Tokens {
+    pub(super) fn new(hydra: Hydra, settings: TokenSettings) -> Self {
+        let lifetimes =
+            Lifetimes { fresh: settings.cache_ttl.min(MOST_FRESH), stale: settings.stale_if_unavailable };
+        Self {
+            hydra,
+            settings: Arc::new(settings),
+            opaque: Remembered::new(lifetimes),
+            signed: Remembered::new(lifetimes),
+            key_set: RwLock::default(),
+            key_set_turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The client that holds a token.
+    pub(super) async fn holder(
+        &self,
+        token: &str,
+        deadline: Instant,
+    ) -> Result<Arc<TokenHolder>, AuthRefusal> {
+        let form = Form::of(token).ok_or(AuthRefusal::InactiveToken)?;
+        let token = match form {
+            // Hydra takes it with and without: two texts, one token.
+            Form::Opaque => token.strip_prefix("ory_at_").unwrap_or(token),
+            Form::Jwt => token,
+        };
+        let digest: Digest = Sha256::digest(token).into();
+        let holder = match form {
+            Form::Opaque => match self.opaque.fresh(&digest) {
+                Some(known) => known.map_err(refusal)?,
+                None => {
+                    self.ask(&self.opaque, (digest, token), deadline, REFUSED_FOR).await.map_err(refusal)?
+                }
+            },
+            Form::Jwt => match self.signed.fresh(&digest) {
+                Some(known) => known.map_err(refusal)?,
+                None => self.signed_holder(digest, token, deadline).await?,
+            },
+        };
+        match &self.settings.audience {
+            Some(audience) if !holder.audiences.contains(audience) => Err(AuthRefusal::WrongAudience),
+            _ => Ok(holder),
+        }
+    }
+
+    /// What Hydra says of a token, by introspection.
+    async fn ask(
+        &self,
+        memory: &Remembered<Digest, Arc<TokenHolder>>,
+        (digest, token): (Digest, &str),
+        deadline: Instant,
+        refused_for: Duration,
+    ) -> Result<Arc<TokenHolder>, Missing> {
+        let question = || {
+            let (hydra, settings) = (self.hydra.clone(), Arc::clone(&self.settings));
+            let token = SecretString::from(token);
+            async move {
+                let asked = Instant::now();
+                Ok(match hydra.introspect(&token).await? {
+                    None => Answer::Refused(refused_for),
+                    Some(active) => answer(active, asked, &settings),
+                })
+            }
+        };
+        let asked = Instant::now();
+        let holder = memory.get(&digest, deadline, question).await?;
+        // Somebody else's question may have been on its way before this call began; for these that is too old.
+        if self.is_sensitive(&holder) && holder.asked < asked {
+            return memory.get(&digest, deadline, question).await;
+        }
+        Ok(holder)
+    }
+
+    fn is_sensitive(&self, holder: &TokenHolder) -> bool {
+        holder.scopes.iter().any(|scope| self.settings.sensitive_scopes.contains(scope))
+    }
+
+    /// A JWT's holder. Its signature is checked first: Hydra is not asked about garbage.
+    async fn signed_holder(
+        &self,
+        digest: Digest,
+        token: &str,
+        deadline: Instant,
+    ) -> Result<Arc<TokenHolder>, AuthRefusal> {
+        let kid = bindu_hydra::key_id(token).map_err(|_| AuthRefusal::InactiveToken)?;
+        let claims = match self.key_set_with(&kid, deadline).await {
+            Ok(keys) => match keys.check(token) {
+                Ok(claims) => Some(claims),
+                Err(JwtProblem::UnknownKey) => return Err(AuthRefusal::InactiveToken),
+                Err(problem) => {
+                    tracing::debug!(%problem, "a JWT does not count");
+                    return Err(AuthRefusal::InactiveToken);
+                }
+            },
+            // Introspection looks at the signature, too.
+            Err(_) if self.settings.jwt == JwtMode::Introspect => None,
+            Err(error) => {
+                tracing::warn!(%error, "Hydra's keys could not be fetched");
+                return Err(AuthRefusal::Unavailable);
+            }
+        };
+        let holder = |claims: Introspection| Arc::new(TokenHolder::of(claims, Instant::now()));
+        if let (JwtMode::Local, Some(claims)) = (self.settings.jwt, claims.clone()) {
+            return Ok(holder(claims));
+        }
+        // What Hydra has signed and called off stays so until it ends by itself.
+        let lasts = claims.as_ref().and_then(|claims| claims.expires_in).unwrap_or(REFUSED_FOR);
+        match (self.ask(&self.signed, (digest, token), deadline, lasts).await, claims) {
+            (Err(Missing::Unavailable), Some(claims)) => {
+                let holder = holder(claims);
+                if self.is_sensitive(&holder) { Err(AuthRefusal::Unavailable) } else { Ok(holder) }
+            }
+            (found, _) => found.map_err(refusal),
+        }
+    }
+
+    /// Hydra's keys, fetched again where this one is not among them and the last time is long enough ago.
+    async fn key_set_with(&self, kid: &str, deadline: Instant) -> Result<Arc<KeySet>, HydraError> {
+        if let Some(keys) = self.key_set().keys.filter(|keys| keys.has(kid)) {
+            return Ok(keys);
+        }
+        let _turn = self.key_set_turn.lock().await;
+        let state = self.key_set();
+        match state.keys.clone() {
+            Some(keys) if keys.has(kid) || !state.is_due() => return Ok(keys),
+            None if !state.is_due() => return Err(unavailable("its keys could not be fetched a moment ago")),
+            _ => {}
+        }
+        let fetched = tokio::time::timeout_at(deadline.into(), self.hydra.key_set()).await;
+        let fetched = fetched.unwrap_or_else(|_| Err(unavailable("no answer in time")));
+        let mut state = self.key_set.write().unwrap_or_else(PoisonError::into_inner);
+        state.tried = Some(Instant::now());
+        match (fetched, &state.keys) {
+            (Ok(keys), _) => Ok(Arc::clone(state.keys.insert(Arc::new(keys)))),
+            // Those that are known are better than none.
+            (Err(_), Some(keys)) => Ok(Arc::clone(keys)),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Hydra's issuer, for the metadata of this resource; its public address where it can't be found out.
+    pub(super) async fn issuer(&self, deadline: Instant) -> Option<String> {
+        self.key_set_with("", deadline).await.ok().map(|keys| keys.issuer.clone())
+    }
+
+    fn key_set(&self) -> FetchedKeys {
+        self.key_set.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Hydra's keys, and when they were asked for last.
+#[derive(Clone, Default)]
+struct FetchedKeys {
+    tried: Option<Instant>,
+    keys: Option<Arc<KeySet>>,
+}
+
+impl FetchedKeys {
+    fn is_due(&self) -> bool {
+        let pause = if self.keys.is_some() { KEY_SET_AGE } else { KEY_SET_RETRY };
+        self.tried.is_none_or(|at| at.elapsed() >= pause)
+    }
+}
+
+fn unavailable(detail: &str) -> HydraError {
+    HydraError::Unavailable { detail: detail.to_owned(), retry_after: None }
+}
+
+fn answer(active: Introspection, asked: Instant, settings: &TokenSettings) -> Answer<Arc<TokenHolder>> {
+    let lasts = active.expires_in;
+    let is_sensitive = active.scopes.iter().any(|scope| settings.sensitive_scopes.contains(scope));
+    let holder = Arc::new(TokenHolder::of(active, asked));
+    if is_sensitive { Answer::KnownOnce(holder) } else { Answer::Known(holder, lasts) }
+}
+
+fn refusal(missing: Missing) -> AuthRefusal {
+    match missing {
+        Missing::Refused => AuthRefusal::InactiveToken,
+        Missing::Unavailable => AuthRefusal::Unavailable,
+    }
+}
+
+/// The two forms of Hydra's tokens. What has neither was never a token: nobody is asked about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Opaque,
+    Jwt,
+}
+
+impl Form {
+    fn of(token: &str) -> Option<Self> {
+        let is_text =
+            token.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        if token.len() > LONGEST_TOKEN || !is_text || token.split('.').any(str::is_empty) {
+            return None;
+        }
+        match token.bytes().filter(|byte| *byte == b'.').count() {
+            1 => Some(Self::Opaque),
+            2 => Some(Self::Jwt),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_hydras_forms_are_looked_at() {
+        assert_eq!(Form::of("ory_at_abc.def"), Some(Form::Opaque));
+        assert_eq!(Form::of("abc.d-e_f"), Some(Form::Opaque));
+        assert_eq!(Form::of("a.b.c"), Some(Form::Jwt));
+        let long = format!("a.{}", "b".repeat(LONGEST_TOKEN));
+        for odd in
+            ["", "a", ".", "a.", ".b", "a..b", "a.b.c.d", "a b.c", "a.b\u{e9}", "a.b,c.d", "\"a.b\"", &long]
+        {
+            assert_eq!(Form::of(odd), None, "{odd}");
+        }
+    }
+}
