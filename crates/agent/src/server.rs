@@ -20,6 +20,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use bindu_client::AgentClient;
 use bindu_http::epoch_seconds;
 use bindu_keeper::{HeldIdentity, Identity, Status};
 use std::{
@@ -63,6 +64,8 @@ pub struct ServerSettings {
     pub authenticator: Option<Authenticator>,
     /// What answers.
     pub handler: Arc<dyn Handler>,
+    /// What calls other agents.
+    pub client: AgentClient,
     /// What counts.
     pub metrics: Arc<Metrics>,
     /// How long a drain waits for requests and tasks.
@@ -113,8 +116,8 @@ impl AgentServer {
     #[must_use]
     pub fn new(settings: ServerSettings) -> Arc<Self> {
         let tasks = Arc::new(Tasks::default());
-        let runner =
-            TaskRunner::new(Arc::clone(&tasks), Arc::clone(&settings.held), Arc::clone(&settings.handler));
+        let (held, handler) = (Arc::clone(&settings.held), Arc::clone(&settings.handler));
+        let runner = TaskRunner::new(Arc::clone(&tasks), held, handler, settings.client);
         Arc::new(Self {
             held: settings.held,
             status: settings.status,

@@ -11,6 +11,18 @@
 //! [`Agent::run`] reads the settings (docs/CONFIGURATION.md), finds or makes the agent's identity, serves the A2A
 //! protocol and returns when the process is asked to end. A [`HandlerError`] fails one task with its text; a
 //! [`Reply`] can ask back instead of answering.
+//!
+//! A handler calls other agents through its task, with the agent's own token and signature, and gets replies whose
+//! signature was verified:
+//!
+//! ```no_run
+//! # use bindu::{Agent, Task};
+//! Agent::new(|task: Task| async move {
+//!     let reply = task.agent.call("https://translator.example.com", task.text()).await?;
+//!     Ok(reply.text)
+//! })
+//! # .run();
+//! ```
 
 mod agent;
 pub mod report;
@@ -19,7 +31,10 @@ pub mod settings;
 
 pub use agent::{Agent, block_on};
 pub use bindu_agent::{
-    caller::Caller,
+    caller::{Caller, TokenHolder},
     handler::{ChatMessage, EchoHandler, Handler, HandlerError, HandlerTask as Task, Reply, ReplyState},
+};
+pub use bindu_client::{
+    AgentClient, CallError, CallOptions, Reply as AgentReply, ReplyState as AgentReplyState, Trust,
 };
 pub use bindu_keeper::{ExitClass, Refusal};

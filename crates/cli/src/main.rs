@@ -24,9 +24,11 @@ enum Command {
     /// Show the identity, or what a start would do about it
     #[command(subcommand)]
     Identity(command::identity::Command),
-    /// Show what a start would do about the OAuth client
+    /// Show what a start would do about the OAuth client, or get a token
     #[command(subcommand)]
     Hydra(command::hydra::Command),
+    /// Call another agent, and verify its reply
+    Call(command::call::Arguments),
     /// Show the settings
     #[command(subcommand)]
     Config(command::config::Command),
@@ -62,6 +64,7 @@ fn run() -> ExitCode {
         Command::Run(arguments) => command::run::run(arguments),
         Command::Identity(command) => command::identity::run(command),
         Command::Hydra(command) => command::hydra::run(command),
+        Command::Call(arguments) => command::call::run(arguments),
         Command::Config(command) => command::config::run(command),
         Command::Completions { shell } => {
             let mut definition = <Arguments as clap::CommandFactory>::command();

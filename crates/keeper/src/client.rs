@@ -15,7 +15,7 @@ use bindu_identity::{DerivedKey, Fingerprint, PublicKey};
 use bindu_store::{CredentialRecord, Expected, Fields, Version, WriteError};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// More steps than any way through the table has; a guard against two writers that undo each other.
 const MOST_STEPS: usize = 16;
@@ -261,8 +261,12 @@ impl Keeper {
         let Some(record) = seen.record.as_ref().or(seen.local.as_ref()) else {
             return (Secret::Unknown, false);
         };
+        let asked = Instant::now();
         match hydra.prove_secret(&self.agent.did, &record.client_secret, &record.scopes).await {
-            Ok(SecretProof::Works(_)) => (Secret::Works, false),
+            Ok(SecretProof::Works(token)) => {
+                self.proven.note(token, asked);
+                (Secret::Works, false)
+            }
             Ok(SecretProof::Wrong) => (Secret::Wrong, false),
             // These two are said only to a client that was authenticated. Any other refusal proves nothing: a public
             // client gets one without a look at its secret, and a gateway has words of its own.

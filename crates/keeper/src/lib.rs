@@ -16,6 +16,7 @@ mod reconcile;
 mod refusal;
 mod start;
 mod status;
+mod token_source;
 
 pub use client::ClientLook;
 pub use held::{HeldIdentity, Identity, Source};
@@ -24,6 +25,7 @@ pub use reconcile::StartedWork;
 pub use refusal::{ExitClass, Refusal};
 pub use start::Started;
 pub use status::{Reason, Status, StatusSnapshot};
+pub use token_source::{ProvenToken, TokenError, TokenSource};
 
 use bindu_hydra::Hydra;
 use bindu_identity::{AgentId, AgentName, Did};
@@ -54,6 +56,8 @@ pub struct Keeper {
     pub reconcile_interval: Duration,
     /// Where the outcome is told.
     pub status: Arc<Status>,
+    /// The token that has proved our secret last.
+    pub proven: ProvenToken,
 }
 
 /// Who the agent is.

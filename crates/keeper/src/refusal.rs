@@ -57,6 +57,15 @@ impl Refusal {
         self
     }
 
+    /// Adds all sources of an error, which is the refusal's own message.
+    #[must_use]
+    pub fn because_source(self, error: &dyn std::error::Error) -> Self {
+        match error.source() {
+            Some(source) => self.because_of(source),
+            None => self,
+        }
+    }
+
     /// Adds an error and all its sources.
     #[must_use]
     pub fn because_of(mut self, error: &dyn std::error::Error) -> Self {

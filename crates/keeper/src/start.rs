@@ -46,6 +46,13 @@ impl Keeper {
         (observation, plan)
     }
 
+    /// The identity that a start would come to with a key that is there already, without changing anything; `None` where
+    /// it would make one, or refuse.
+    pub async fn look_at_identity(&self) -> Option<crate::Identity> {
+        let ((plan, observation), _) = self.look_at_both().await;
+        self.identity_of(&plan, observation)
+    }
+
     /// Observes keys and client, and plans for the keys.
     pub(crate) async fn look_at_both(&self) -> ((Plan, KeyObservation), ClientObservation) {
         let (observation, client) =

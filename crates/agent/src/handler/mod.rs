@@ -5,6 +5,7 @@ mod command;
 pub use command::{CommandHandler, CommandSettings};
 
 use crate::caller::Caller;
+use bindu_client::{AgentClient, CallError};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use std::future::Future;
@@ -20,6 +21,8 @@ pub struct HandlerTask {
     pub messages: Vec<ChatMessage>,
     /// Who is calling.
     pub caller: Caller,
+    /// Calls other agents, as this one.
+    pub agent: AgentClient,
 }
 
 /// One thing said.
@@ -58,6 +61,14 @@ pub enum ReplyState {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct HandlerError(pub String);
+
+impl From<CallError> for HandlerError {
+    /// Without the particulars: they are for this agent's log, not for its caller.
+    fn from(error: CallError) -> Self {
+        tracing::warn!(%error, cause = std::error::Error::source(&error), "another agent could not be called");
+        Self("another agent that is needed for this could not be called".to_owned())
+    }
+}
 
 /// Answers tasks. Called for many tasks at the same time.
 ///

@@ -5,6 +5,7 @@ use crate::{
     caller::{Caller, Owner},
     handler::{ChatMessage, Handler, HandlerTask, Reply, ReplyState},
 };
+use bindu_client::AgentClient;
 use bindu_identity::text_signature;
 use bindu_keeper::HeldIdentity;
 use serde_json::{Map, Value};
@@ -29,21 +30,28 @@ pub(crate) struct TaskRunner {
     tasks: Arc<Tasks>,
     held: Arc<HeldIdentity>,
     handler: Arc<dyn Handler>,
+    agent: AgentClient,
     turns: Arc<Semaphore>,
     shares: Mutex<HashMap<Owner, Weak<Semaphore>>>,
     running: Arc<Mutex<HashMap<TaskKey, AbortHandle>>>,
 }
 
 impl TaskRunner {
-    pub(crate) fn new(tasks: Arc<Tasks>, held: Arc<HeldIdentity>, handler: Arc<dyn Handler>) -> Self {
+    pub(crate) fn new(
+        tasks: Arc<Tasks>,
+        held: Arc<HeldIdentity>,
+        handler: Arc<dyn Handler>,
+        agent: AgentClient,
+    ) -> Self {
         let turns = Arc::new(Semaphore::new(MOST_AT_ONCE));
-        Self { tasks, held, handler, turns, shares: Mutex::default(), running: Arc::default() }
+        Self { tasks, held, handler, agent, turns, shares: Mutex::default(), running: Arc::default() }
     }
 
     /// Begins work on a task that was submitted. Returns at once.
     pub(crate) fn run(&self, key: TaskKey, caller: Caller) {
         let (tasks, held, handler) =
             (Arc::clone(&self.tasks), Arc::clone(&self.held), Arc::clone(&self.handler));
+        let agent = self.agent.clone();
         let (turns, running) = (Arc::clone(&self.turns), Arc::clone(&self.running));
         let (work_key, share) = (key.clone(), self.share(&key.owner));
         // Held while the work is entered below, so that work that ends at once finds its own entry.
@@ -64,6 +72,7 @@ impl TaskRunner {
                     context_id: task.context_id.clone(),
                     messages: task.history.iter().map(chat_message).collect(),
                     caller,
+                    agent,
                 };
                 // In a task of its own: a handler that panics ends this task only.
                 let answer = tokio::spawn(async move { handler.handle(asked).await });

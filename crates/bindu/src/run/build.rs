@@ -5,7 +5,9 @@ use bindu_agent::Metrics;
 use bindu_http::{HttpSettings, RequestObserver};
 use bindu_hydra::{Hydra, HydraSettings};
 use bindu_identity::{AgentId, AgentName, Did};
-use bindu_keeper::{AgentProfile, ClientProfile, ExitClass, Keeper, Reason, Refusal, Status, StoreKind};
+use bindu_keeper::{
+    AgentProfile, ClientProfile, ExitClass, Keeper, ProvenToken, Reason, Refusal, Status, StoreKind,
+};
 use bindu_store::{
     DataDirectory, DirectoryError, DirectoryErrorKind, DirectoryOwner, FileStore, SecretStore, VaultSettings,
     VaultStore,
@@ -84,6 +86,7 @@ impl Parts {
             start_deadline: settings.start_deadline,
             reconcile_interval: settings.reconcile_interval,
             status,
+            proven: ProvenToken::default(),
         };
         Ok(Self { keeper, hydra, metrics })
     }

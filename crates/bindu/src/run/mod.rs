@@ -3,8 +3,10 @@
 
 mod build;
 pub mod log;
+mod outgoing;
 
 pub use build::Parts;
+pub use outgoing::{Outgoing, outgoing};
 
 use crate::settings::{HandlerChoice, HydraChoice, Settings};
 use bindu_agent::{
@@ -43,6 +45,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     };
     let (held, work) = started.split();
     let identity = held.current();
+    let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
     let server = AgentServer::new(ServerSettings {
         held: Arc::clone(&held),
         status: Arc::clone(&keeper.status),
@@ -57,6 +60,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
             .zip(settings.hydra.as_ref())
             .map(|(hydra, choice)| Authenticator::new(hydra, auth_settings(&settings, choice, &url))),
         handler,
+        client: outgoing.client,
         metrics: Arc::clone(&metrics),
         drain_deadline: settings.drain_deadline,
         limits: settings.http.clone(),
@@ -74,8 +78,12 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         let mut asked_to_end = asked_to_end.clone();
         tokio::spawn(async move { keeper.reconcile(held, work, changed(&mut asked_to_end)).await })
     };
+    let tokens = outgoing.tokens.map(|tokens| tokio::spawn(async move { tokens.keep().await }));
     server.serve(listener, changed(&mut asked_to_end)).await;
     reconciler.abort();
+    if let Some(tokens) = tokens {
+        tokens.abort();
+    }
     Ok(())
 }
 

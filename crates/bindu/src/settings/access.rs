@@ -25,6 +25,15 @@ pub struct AuthChoice {
     pub replay_quota: usize,
 }
 
+/// How other agents are called.
+#[derive(Debug, Clone)]
+pub struct CallChoice {
+    /// Origins that any card may send calls to.
+    pub allowed_origins: Vec<String>,
+    /// Plain http beyond this machine.
+    pub dangerous_allow_http: bool,
+}
+
 /// Settings that keep somebody out: said while authentication is off, they would be believed and do nothing.
 const RESTRICTIONS: [&str; 4] = ["auth.allowed_dids", "auth.permissions", "auth.audience", "auth.rate_limit"];
 
@@ -140,14 +149,26 @@ impl Reader {
             body_patience: positive(self, "http.body_timeout"),
             connections: self.count("http.max_connections"),
             cors_origins: {
-                let expected = "a list of origins without a path, such as [\"https://app.example.com\"]";
-                let origins = self.parsed("http.cors_origins", expected, |text| {
-                    let origins: Vec<String> = serde_json::from_str(text).ok()?;
-                    origins.iter().map(|origin| is_origin(origin).then(|| origin.parse().ok())?).collect()
-                });
-                origins.unwrap_or_default()
+                let origins = self.origins("http.cors_origins");
+                origins.iter().filter_map(|origin| origin.parse().ok()).collect()
             },
         }
+    }
+
+    pub(super) fn call(&mut self) -> CallChoice {
+        CallChoice {
+            allowed_origins: self.origins("call.allowed_origins"),
+            dangerous_allow_http: self.flag("call.dangerous_allow_http"),
+        }
+    }
+
+    fn origins(&mut self, key: &str) -> Vec<String> {
+        let expected = "a list of origins without a path, such as [\"https://app.example.com\"]";
+        let read = |text: &str| {
+            let origins: Vec<String> = serde_json::from_str(text).ok()?;
+            origins.iter().all(|origin| is_origin(origin)).then_some(origins)
+        };
+        self.parsed(key, expected, read).unwrap_or_default()
     }
 
     fn count(&mut self, key: &str) -> usize {

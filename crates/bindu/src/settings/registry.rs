@@ -173,6 +173,18 @@ pub const SETTINGS: &[Setting] = &[
         "[]",
         "origins of web pages that may call: a list such as [\"https://app.example.com\"]",
     ),
+    setting(
+        "call.allowed_origins",
+        &["BINDU_CALL_ALLOWED_ORIGINS"],
+        "[]",
+        "origins that the card of another agent may send our calls to, beside its own: a list",
+    ),
+    setting(
+        "call.dangerous_allow_http",
+        &["BINDU_CALL_DANGEROUS_ALLOW_HTTP"],
+        "false",
+        "call agents beyond this machine over plain http: tokens can be read on the way",
+    ),
     setting("hydra.admin_url", &["HYDRA__ADMIN_URL"], "", "Hydra's admin address"),
     setting("hydra.public_url", &["HYDRA__PUBLIC_URL"], "", "Hydra's public address"),
     setting("hydra.timeout", &["HYDRA__TIMEOUT"], "10s", "bounds all of Hydra's work for one call"),

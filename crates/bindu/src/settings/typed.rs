@@ -1,7 +1,7 @@
 //! Settings with their types. All mistakes are reported together, each with its key, where it came from and what would
 //! be right; a secret is never shown.
 
-use super::{AuthChoice, Layers, Origin, Resolved, Value, registry};
+use super::{AuthChoice, CallChoice, Layers, Origin, Resolved, Value, registry};
 use bindu_agent::HttpLimits;
 use bindu_identity::{AgentId, Fingerprint};
 use bindu_keeper::{
@@ -55,6 +55,8 @@ pub struct Settings {
     pub open_on_purpose: bool,
     /// What requests and connections may cost.
     pub http: HttpLimits,
+    /// How other agents are called.
+    pub call: CallChoice,
     /// What is logged.
     pub log_level: String,
     /// How.
@@ -206,6 +208,7 @@ impl Reader {
             auth,
             open_on_purpose: self.is_said("auth.enabled") && !is_on(self, "auth.enabled"),
             http,
+            call: self.call(),
             log_level: self.text("log.level"),
             log_format: self.parsed("log.format", "`text` or `json`", |text| match text {
                 "text" => Some(LogFormat::Text),

@@ -1,4 +1,5 @@
-//! `bindu hydra plan`. Changes nothing; where the plan depends on whether the secret works, it asks for a token.
+//! `bindu hydra plan` and `token`. Neither changes anything; where the plan depends on whether the secret works, it asks
+//! for a token.
 
 use super::{Output, SettingFlags, print};
 use bindu::{
@@ -7,15 +8,29 @@ use bindu::{
     settings::Settings,
 };
 use bindu_keeper::{
-    ClientLook, Keeper,
+    ClientLook, Keeper, TokenError, TokenSource,
     plan::client::{Client, Local, Secret, Step, Store},
 };
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     /// Print what was observed of the OAuth client, what a start would do first about it, and why
     Plan(Arguments),
+    /// Print an access token of this agent's client, for curl: whoever has it can call as this agent where no signature
+    /// is asked for
+    Token(TokenArguments),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct TokenArguments {
+    /// An audience that the client is registered with (HYDRA__AUDIENCES)
+    #[arg(long)]
+    audience: Option<String>,
+    #[command(flatten)]
+    settings: SettingFlags,
 }
 
 #[derive(clap::Args)]
@@ -28,16 +43,34 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Refusal> {
-    let Command::Plan(arguments) = command;
-    let settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
-    log::start(&settings)?;
-    if settings.hydra.is_none() {
-        return Err(Refusal::new(
-            ExitClass::Usage,
-            "there is no Hydra in these settings",
-            "set AUTH__ENABLED=true, HYDRA__ADMIN_URL and HYDRA__PUBLIC_URL",
-        ));
+    match command {
+        Command::Plan(arguments) => plan(arguments),
+        Command::Token(arguments) => token(arguments),
     }
+}
+
+fn settings(flags: SettingFlags) -> Result<Settings, Refusal> {
+    let settings = Settings::load(flags.layers(Vec::new())?)?;
+    log::start(&settings)?;
+    match settings.hydra {
+        Some(_) => Ok(settings),
+        None => Err(super::call::token_refusal(&TokenError::NoHydra)),
+    }
+}
+
+fn token(arguments: TokenArguments) -> Result<(), Refusal> {
+    let settings = settings(arguments.settings)?;
+    let token = bindu::block_on(async move {
+        let keeper = Arc::new(Parts::look(&settings)?.keeper);
+        let source = TokenSource::new(keeper);
+        source.token(arguments.audience.as_deref()).await.map_err(|error| super::call::token_refusal(&error))
+    })?;
+    print(&format!("{}\n", token.expose_secret()));
+    Ok(())
+}
+
+fn plan(arguments: Arguments) -> Result<(), Refusal> {
+    let settings = settings(arguments.settings)?;
     bindu::block_on(async move {
         let parts = Parts::look(&settings)?;
         let Some(look) = parts.keeper.look_at_client().await else {

@@ -1,5 +1,6 @@
 //! The commands, a file for each.
 
+pub(crate) mod call;
 pub(crate) mod config;
 pub(crate) mod hydra;
 pub(crate) mod identity;
@@ -54,4 +55,9 @@ pub(crate) enum Output {
 /// Prints a result on stdout. A reader that has gone away is no error.
 pub(crate) fn print(text: &str) {
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Tells something about a result, on stderr.
+pub(crate) fn note(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }

@@ -4,6 +4,7 @@
 
 mod authentication;
 mod bad_input;
+mod calls;
 mod handlers;
 mod hygiene;
 mod interop;

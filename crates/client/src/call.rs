@@ -1,0 +1,274 @@
+//! One call: the card, a token, a signature, the message, the task to its end.
+
+use crate::{
+    CallError, KnownAgents, Reply, ReplyState,
+    card::{self, Card},
+    trust::{Sources, Trusted},
+};
+use bindu_http::{HttpClient, HttpSettings, Method, epoch_seconds};
+use bindu_hydra::Hydra;
+use bindu_identity::{Did, PublicKey, request_signature};
+use bindu_keeper::{HeldIdentity, TokenSource};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
+use url::Url;
+use uuid::Uuid;
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a call may take where nobody has said.
+const CALL_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The first and the longest pause between two looks at the task.
+const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// How often one request is sent again because it was refused for a reason that passes.
+const MOST_TRIES: usize = 5;
+
+/// The longest wait that another agent's `Retry-After` can make us wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Who calls, and what it knows.
+pub struct ClientSettings {
+    /// Who we are; `None` for somebody without an identity, who can call agents that let everybody in.
+    pub identity: Option<Arc<HeldIdentity>>,
+    /// Our tokens, where there is a Hydra.
+    pub tokens: Option<Arc<TokenSource>>,
+    /// Hydra, where there is one: the registry of keys.
+    pub hydra: Option<Hydra>,
+    /// Keys that count whatever anybody says.
+    pub pinned: HashMap<Did, PublicKey>,
+    /// The agents that were called before.
+    pub known: KnownAgents,
+    /// The audiences that our client is registered with.
+    pub audiences: Vec<String>,
+    /// Origins that any card may send calls to.
+    pub allowed_origins: Vec<String>,
+    /// Calls over plain http beyond this machine: tokens and messages can be read on the way.
+    pub dangerous_allow_http: bool,
+}
+
+/// What one call is about, beside its text.
+#[derive(Debug, Clone, Default)]
+pub struct CallOptions {
+    /// Who must be there; its key is the one in Hydra.
+    pub did: Option<Did>,
+    /// How long the whole call may take.
+    pub timeout: Option<Duration>,
+}
+
+/// Calls other agents. Cheap to clone.
+#[derive(Clone)]
+pub struct AgentClient(Arc<ClientSettings>);
+
+impl fmt::Debug for AgentClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AgentClient")
+    }
+}
+
+impl AgentClient {
+    /// A client with these settings.
+    #[must_use]
+    pub fn new(settings: ClientSettings) -> Self {
+        Self(Arc::new(settings))
+    }
+
+    /// Sends a text to the agent at `url`, and waits for its reply, whose signature is verified.
+    ///
+    /// # Errors
+    /// Where there is no reply that can be believed.
+    pub async fn call(&self, url: &str, text: &str) -> Result<Reply, CallError> {
+        self.call_with(url, text, &CallOptions::default()).await
+    }
+
+    /// The same, with more said about it.
+    ///
+    /// # Errors
+    /// As [`AgentClient::call`].
+    pub async fn call_with(&self, url: &str, text: &str, options: &CallOptions) -> Result<Reply, CallError> {
+        let settings = &self.0;
+        let deadline = Instant::now() + options.timeout.unwrap_or(CALL_TIMEOUT);
+        let base = card::address(url, settings.dangerous_allow_http)?;
+        let http = HttpSettings::new(REQUEST_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
+        let card =
+            card::fetch(&base, &http, &settings.allowed_origins, settings.dangerous_allow_http).await?;
+        let sources = Sources {
+            hydra: settings.hydra.as_ref(),
+            pinned: &settings.pinned,
+            known: &settings.known,
+            http: &http,
+        };
+        let trusted = sources.key(&card, options.did.as_ref()).await?;
+        let call = Call::new(settings, &card, &http, deadline)?;
+        call.ask(text, &trusted).await
+    }
+}
+
+/// A call under way.
+struct Call<'a> {
+    settings: &'a ClientSettings,
+    url: &'a Url,
+    client: HttpClient,
+    audience: Option<&'a str>,
+    deadline: Instant,
+}
+
+/// What an answer asks for.
+enum Next {
+    Result(Value),
+    /// The token was refused.
+    NewToken,
+    /// Once more, after this long, signed anew.
+    Again(Duration, CallError),
+}
+
+impl<'a> Call<'a> {
+    fn new(
+        settings: &'a ClientSettings,
+        card: &'a Card,
+        http: &HttpSettings,
+        deadline: Instant,
+    ) -> Result<Self, CallError> {
+        let url = &card.interface;
+        let client = HttpClient::new(url, http)
+            .map_err(|error| CallError::Unavailable { url: url.to_string(), detail: error.to_string() })?;
+        // Hydra refuses one that the client was not registered with; most agents ask for none.
+        let names = [card.did.as_ref().map(Did::as_str), Some(url.as_str().trim_end_matches('/'))];
+        let is_meant = |audience: &&String| {
+            names.into_iter().flatten().any(|name| audience.trim_end_matches('/') == name)
+        };
+        let audience = settings.audiences.iter().find(is_meant).map(String::as_str);
+        Ok(Self { settings, url, client, audience, deadline })
+    }
+
+    /// Sends the message, and follows its task to the end.
+    async fn ask(&self, text: &str, trusted: &Trusted) -> Result<Reply, CallError> {
+        let id = || Uuid::new_v4().to_string();
+        // The same ids however often it is sent: another agent of this kind runs it once.
+        let message = json!({
+            "kind": "message", "role": "user", "messageId": id(), "contextId": id(), "taskId": id(),
+            "parts": [{"kind": "text", "text": text}],
+        });
+        let configuration = json!({"acceptedOutputModes": ["text/plain", "application/json"]});
+        let sent = json!({"message": message, "configuration": configuration});
+        let mut task = self.rpc("message/send", &sent).await?;
+        let task_id = task.get("id").and_then(Value::as_str).map(str::to_owned);
+        let task_id = task_id.ok_or_else(|| self.unavailable("a result that is no task"))?;
+        let mut pause = POLL.0;
+        loop {
+            if let Some(state) = ReplyState::of(&task) {
+                return Reply::of(task, state, trusted);
+            }
+            if Instant::now() + pause > self.deadline {
+                return Err(self.unavailable("the task is not done in time"));
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(POLL.1);
+            task = self.rpc("tasks/get", &json!({"taskId": task_id})).await?;
+        }
+    }
+
+    /// One JSON-RPC call; again where it was refused for a reason that passes.
+    async fn rpc(&self, method: &str, params: &Value) -> Result<Value, CallError> {
+        let id = Uuid::new_v4().to_string();
+        let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+        let mut has_new_token = false;
+        for last in (0..MOST_TRIES).map(|number| number + 1 == MOST_TRIES) {
+            let token = self.token().await?;
+            match self.send(&body, token.as_ref()).await? {
+                Next::Result(result) => return Ok(result),
+                Next::NewToken if !has_new_token => {
+                    has_new_token = true;
+                    if let (Some(source), Some(token)) = (&self.settings.tokens, &token) {
+                        source.forget(token);
+                    }
+                }
+                Next::NewToken => {
+                    return Err(CallError::Refused {
+                        status: 401,
+                        reason: "it does not accept our token".to_owned(),
+                    });
+                }
+                Next::Again(_, error) if last => return Err(error),
+                Next::Again(wait, error) => {
+                    if Instant::now() + wait > self.deadline {
+                        return Err(error);
+                    }
+                    sleep(wait).await;
+                }
+            }
+        }
+        Err(self.unavailable("it refuses again and again"))
+    }
+
+    async fn token(&self) -> Result<Option<SecretString>, CallError> {
+        match &self.settings.tokens {
+            None => Ok(None),
+            Some(source) => source.token(self.audience).await.map(Some).map_err(CallError::Token),
+        }
+    }
+
+    async fn send(&self, body: &str, token: Option<&SecretString>) -> Result<Next, CallError> {
+        let mut request = self
+            .client
+            .request(Method::POST, self.url.clone())
+            .header("Accept", "application/json")
+            .header("Content-Type", "application/json");
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        // Without a token nobody looks at a signature.
+        if let (Some(held), Some(_)) = (&self.settings.identity, token) {
+            let (identity, now) = (held.current(), epoch_seconds());
+            let signature = request_signature::sign(&identity.signing_key, &identity.did, body, now);
+            request = request
+                .header("X-DID", identity.did.as_str())
+                .header("X-DID-Timestamp", now.to_string())
+                .header("X-DID-Signature", signature.to_string());
+        }
+        let sent = self.client.send("call", request.body(body.to_owned())).await;
+        let reply = match sent {
+            Ok(reply) => reply,
+            // The message has an id: where it arrived after all, the agent answers with the same task.
+            Err(error) => {
+                return Ok(Next::Again(POLL.1, self.unavailable(&error.to_string())));
+            }
+        };
+        let answer = reply.json().unwrap_or_default();
+        let wait = reply.retry_after().unwrap_or(POLL.1).min(LONGEST_WAIT);
+        let reason = answer.pointer("/details/reason").and_then(Value::as_str).map(str::to_owned);
+        let reason = reason.or_else(|| answer.pointer("/error/message")?.as_str().map(str::to_owned));
+        let reason = reason.or_else(|| answer.get("error")?.as_str().map(str::to_owned)).unwrap_or_default();
+        let status = reply.status;
+        match status {
+            401 if token.is_some() => Ok(Next::NewToken),
+            // It may have run in an earlier life of the agent's: signed anew it is another request.
+            403 if reason == "timestamp_before_start" => {
+                Ok(Next::Again(wait, CallError::Refused { status, reason }))
+            }
+            401 | 403 => Err(CallError::Refused { status, reason }),
+            429 | 503 => Ok(Next::Again(wait, CallError::Refused { status, reason })),
+            _ => match (answer.get("result"), answer.get("error")) {
+                (Some(result), _) if status == 200 => Ok(Next::Result(result.clone())),
+                (_, Some(error)) if error.is_object() => Err(CallError::Rpc {
+                    code: error.get("code").and_then(Value::as_i64).unwrap_or_default(),
+                    message: error.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                }),
+                _ => Err(self.unavailable(&format!("status {status}, and no JSON-RPC"))),
+            },
+        }
+    }
+
+    fn unavailable(&self, detail: &str) -> CallError {
+        CallError::Unavailable { url: self.url.to_string(), detail: detail.to_owned() }
+    }
+}

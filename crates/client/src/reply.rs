@@ -1,0 +1,149 @@
+//! What another agent answers, and whether it has signed it.
+
+use crate::{CallError, Trust, trust::Trusted};
+use bindu_identity::{Signature, text_signature};
+use serde_json::Value;
+
+/// Another agent's answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// Its text: the result's, or the last message's where there is no result.
+    pub text: String,
+    /// Where the task stands.
+    pub state: ReplyState,
+    /// Who answers.
+    pub did: String,
+    /// By which trust the whole result is signed by that agent; `None` where a part of it is unsigned, or there is none.
+    pub signed: Option<Trust>,
+    /// The task as the agent gave it.
+    pub task: Value,
+}
+
+/// Where a task stands that is not worked on any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReplyState {
+    /// Done.
+    Completed,
+    /// The agent asks back.
+    InputRequired,
+    /// The agent asks for an authorisation.
+    AuthRequired,
+    /// Ended without a result.
+    Failed,
+    /// Ended because somebody asked for it.
+    Canceled,
+}
+
+impl ReplyState {
+    /// As the task says it; `None` while it is worked on.
+    pub(crate) fn of(task: &Value) -> Option<Self> {
+        match task.pointer("/status/state").and_then(Value::as_str)? {
+            "completed" => Some(Self::Completed),
+            "input-required" => Some(Self::InputRequired),
+            "auth-required" => Some(Self::AuthRequired),
+            "failed" | "rejected" => Some(Self::Failed),
+            "canceled" => Some(Self::Canceled),
+            _ => None,
+        }
+    }
+
+    /// A label, from a closed set.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::InputRequired => "input-required",
+            Self::AuthRequired => "auth-required",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+impl Reply {
+    /// Reads a task, and checks every signature in its artifacts.
+    pub(crate) fn of(task: Value, state: ReplyState, trusted: &Trusted) -> Result<Self, CallError> {
+        let artifacts = task.get("artifacts").and_then(Value::as_array);
+        let (mut texts, mut all_signed) = (Vec::new(), true);
+        for part in artifacts.into_iter().flatten().flat_map(parts) {
+            let text = part.get("text").and_then(Value::as_str).unwrap_or_default();
+            let is_text = part.get("kind").and_then(Value::as_str) == Some("text");
+            let signature =
+                part.pointer("/metadata").and_then(|metadata| metadata.get(text_signature::METADATA_KEY));
+            match signature {
+                // Data and files go unsigned in Bindu's form.
+                None => all_signed = false,
+                Some(signature) => {
+                    let signature: Option<Signature> = signature.as_str().and_then(|text| text.parse().ok());
+                    let is_good = signature
+                        .is_some_and(|signature| text_signature::verify(&trusted.key, text, &signature));
+                    if !is_good {
+                        return Err(CallError::Forged {
+                            did: trusted.did.clone(),
+                            trust: trusted.trust.label(),
+                        });
+                    }
+                }
+            }
+            if is_text {
+                texts.push(text.to_owned());
+            }
+        }
+        let has_result =
+            artifacts.is_some_and(|artifacts| artifacts.iter().any(|artifact| !parts(artifact).is_empty()));
+        let text = if has_result { texts.join("\n") } else { last_message(&task) };
+        let signed = (has_result && all_signed).then_some(trusted.trust);
+        Ok(Self { text, state, did: trusted.did.clone(), signed, task })
+    }
+}
+
+fn parts(holder: &Value) -> &[Value] {
+    holder.get("parts").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn last_message(task: &Value) -> String {
+    let last = task.get("history").and_then(Value::as_array).and_then(|history| history.last());
+    let is_theirs = |message: &&Value| message.get("role").and_then(Value::as_str) == Some("agent");
+    let texts = last.filter(is_theirs).map(parts).unwrap_or_default().iter();
+    texts.filter_map(|part| part.get("text")?.as_str()).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bindu_identity::SigningKey;
+    use serde_json::json;
+
+    fn trusted() -> Trusted {
+        let key = SigningKey::from_seed(&[0; 32]).public_key();
+        Trusted { did: "did:bindu:a:b".to_owned(), key, trust: Trust::Pinned }
+    }
+
+    fn task(parts: &Value) -> Value {
+        json!({"status": {"state": "completed"}, "artifacts": [{"parts": parts}]})
+    }
+
+    fn read(task: Value) -> Result<Reply, CallError> {
+        let state = ReplyState::of(&task).expect("it has ended");
+        Reply::of(task, state, &trusted())
+    }
+
+    #[test]
+    fn every_part_counts() {
+        let signed = |text: &str| {
+            let signature = text_signature::sign(&SigningKey::from_seed(&[0; 32]), text).expect("plain text");
+            json!({"kind": "text", "text": text, "metadata": {"did.message.signature": signature.to_string()}})
+        };
+        let good = read(task(&json!([signed("a"), signed("b")]))).expect("good");
+        assert_eq!((good.text.as_str(), good.signed), ("a\nb", Some(Trust::Pinned)));
+        let half = read(task(&json!([signed("a"), {"kind": "text", "text": "b"}]))).expect("readable");
+        assert_eq!(half.signed, None);
+        let mut changed = signed("a");
+        changed["text"] = json!("c");
+        for bad in [changed, json!({"kind": "text", "text": "a", "metadata": {"did.message.signature": 5}})] {
+            assert!(matches!(read(task(&json!([signed("a"), bad]))), Err(CallError::Forged { .. })));
+        }
+        assert_eq!(read(task(&json!([]))).expect("readable").signed, None, "nothing is signed");
+    }
+}

@@ -1,0 +1,12 @@
+//! An agent that asks another one: `UPSTREAM=https://agent.example.com cargo run --example relay -p bindu`.
+use bindu::{Agent, HandlerError, Task};
+
+fn main() -> std::process::ExitCode {
+    Agent::new(|task: Task| async move {
+        let upstream =
+            std::env::var("UPSTREAM").map_err(|_| HandlerError("UPSTREAM is not set".to_owned()))?;
+        let reply = task.agent.call(&upstream, task.text()).await?;
+        Ok::<_, HandlerError>(reply.text)
+    })
+    .run()
+}
