@@ -21,6 +21,9 @@ pub const MOST_FRESH: Duration = Duration::from_secs(30);
 /// 1,200.
 const LONGEST_TOKEN: usize = 4096;
 
+/// What Hydra's opaque tokens may begin with.
+const PREFIX: &str = "ory_at_";
+
 /// How long a refused opaque token is not asked about again.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
@@ -89,7 +92,7 @@ impl Tokens {
         let form = Form::of(token).ok_or(AuthRefusal::InactiveToken)?;
         let token = match form {
             // Hydra takes it with and without: two texts, one token.
-            Form::Opaque => token.strip_prefix("ory_at_").unwrap_or(token),
+            Form::Opaque => token.strip_prefix(PREFIX).unwrap_or(token),
             Form::Jwt => token,
         };
         let digest: Digest = Sha256::digest(token).into();
@@ -262,6 +265,10 @@ impl Form {
         if token.len() > LONGEST_TOKEN || !is_text || token.split('.').any(str::is_empty) {
             return None;
         }
+        // Hydra would take the second one off what is left of a doubled prefix.
+        if token.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with(PREFIX)) {
+            return None;
+        }
         match token.bytes().filter(|byte| *byte == b'.').count() {
             1 => Some(Self::Opaque),
             2 => Some(Self::Jwt),
@@ -280,9 +287,21 @@ mod tests {
         assert_eq!(Form::of("abc.d-e_f"), Some(Form::Opaque));
         assert_eq!(Form::of("a.b.c"), Some(Form::Jwt));
         let long = format!("a.{}", "b".repeat(LONGEST_TOKEN));
-        for odd in
-            ["", "a", ".", "a.", ".b", "a..b", "a.b.c.d", "a b.c", "a.b\u{e9}", "a.b,c.d", "\"a.b\"", &long]
-        {
+        for odd in [
+            "",
+            "a",
+            ".",
+            "a.",
+            ".b",
+            "a..b",
+            "a.b.c.d",
+            "a b.c",
+            "a.b\u{e9}",
+            "a.b,c.d",
+            "\"a.b\"",
+            "ory_at_ory_at_a.b",
+            &long,
+        ] {
             assert_eq!(Form::of(odd), None, "{odd}");
         }
     }
