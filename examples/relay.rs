@@ -5,8 +5,8 @@ fn main() -> std::process::ExitCode {
     Agent::new(|task: Task| async move {
         let upstream =
             std::env::var("UPSTREAM").map_err(|_| HandlerError("UPSTREAM is not set".to_owned()))?;
-        let reply = task.agent.call(&upstream, task.text()).await?;
-        Ok::<_, HandlerError>(reply.text)
+        let text = task.agent.call(&upstream, task.text()).await?.into_signed_text()?;
+        Ok::<_, HandlerError>(text)
     })
     .run()
 }

@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask setup | test | soak | faults | demo | bench start`.
+//! The project's own chores: `cargo xtask setup | test | soak | faults | fuzz | demo | readme | bench`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,6 +8,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod readme;
 mod soak;
 mod test;
@@ -41,6 +42,12 @@ enum Chore {
         #[arg(long, default_value_t = 20)]
         repeat: usize,
     },
+    /// Feed each parser of outside bytes what it does not expect
+    Fuzz {
+        /// How long for each, in seconds
+        #[arg(long, default_value_t = 20)]
+        seconds: u64,
+    },
     /// Run the README's quick start word for word
     Readme,
     /// Measure, beside Python Bindu, in one run
@@ -63,6 +70,7 @@ fn main() -> ExitCode {
             true
         }
         Chore::Soak { repeat } => soak::run(repeat),
+        Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Readme => on_runtime(readme::run()),
         Chore::Bench(bench) => on_runtime(bench::run(bench)),
     };

@@ -22,3 +22,21 @@ pub use card::CardProfile;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
 pub use server::{AgentServer, HttpLimits, Phase, ServerSettings};
+
+/// What the fuzz targets reach; no part of the interface.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    use crate::{caller, dialect};
+
+    /// Reads a JSON-RPC request to the end of its parameters.
+    pub fn request(body: &[u8]) {
+        if let Ok(request) = dialect::rpc::RpcRequest::parse(body) {
+            let _ = dialect::bindu::call(&request.method, request.params);
+        }
+    }
+
+    /// Reads the headers that say who is calling, and the URL.
+    pub fn headers(name: &str, value: &[u8], uri: &str) {
+        caller::fuzz(name, value, uri);
+    }
+}

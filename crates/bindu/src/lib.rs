@@ -18,8 +18,7 @@
 //! ```no_run
 //! # use bindu::{Agent, Task};
 //! Agent::new(|task: Task| async move {
-//!     let reply = task.agent.call("https://translator.example.com", task.text()).await?;
-//!     Ok(reply.text)
+//!     Ok(task.agent.call("https://translator.example.com", task.text()).await?.into_signed_text()?)
 //! })
 //! # .run();
 //! ```
@@ -37,4 +36,5 @@ pub use bindu_agent::{
 pub use bindu_client::{
     AgentClient, CallError, CallOptions, Reply as AgentReply, ReplyState as AgentReplyState, Trust,
 };
+pub use bindu_identity::Did;
 pub use bindu_keeper::{ExitClass, Refusal};

@@ -44,14 +44,8 @@ fn main() -> ExitCode {
     std::panic::catch_unwind(run).unwrap_or(ExitCode::from(ExitClass::Bug.code()))
 }
 
-/// A core file would hold every secret of the process. Where the limit can't be set, the operator's own one stays.
-fn forbid_cores() {
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-}
-
 fn run() -> ExitCode {
-    forbid_cores();
+    bindu::run::forbid_cores();
     // clap's own code for a wrong usage is 2; ours is 64.
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -27,11 +27,17 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a call may take where nobody has said.
 const CALL_TIMEOUT: Duration = Duration::from_secs(300);
 
+/// Nobody waits longer, whatever is said.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// The first and the longest pause between two looks at the task.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// How often one request is sent again because it was refused for a reason that passes.
 const MOST_TRIES: usize = 5;
+
+/// A2A's code for a task that is not there.
+const TASK_NOT_FOUND: i64 = -32001;
 
 /// The longest wait that another agent's `Retry-After` can make us wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -96,9 +102,10 @@ impl AgentClient {
     /// As [`AgentClient::call`].
     pub async fn call_with(&self, url: &str, text: &str, options: &CallOptions) -> Result<Reply, CallError> {
         let settings = &self.0;
-        let deadline = Instant::now() + options.timeout.unwrap_or(CALL_TIMEOUT);
+        let timeout = options.timeout.unwrap_or(CALL_TIMEOUT).min(LONGEST_TIMEOUT);
+        let deadline = Instant::now() + timeout;
         let base = card::address(url, settings.dangerous_allow_http)?;
-        let http = HttpSettings::new(REQUEST_TIMEOUT.min(deadline.saturating_duration_since(Instant::now())));
+        let http = HttpSettings::new(REQUEST_TIMEOUT.min(timeout));
         let card =
             card::fetch(&base, &http, &settings.allowed_origins, settings.dangerous_allow_http).await?;
         let sources = Sources {
@@ -108,7 +115,7 @@ impl AgentClient {
             http: &http,
         };
         let trusted = sources.key(&card, options.did.as_ref()).await?;
-        let call = Call::new(settings, &card, &http, deadline)?;
+        let call = Call::new(settings, (&card, options.did.as_ref()), &http, deadline)?;
         call.ask(text, &trusted).await
     }
 }
@@ -134,15 +141,16 @@ enum Next {
 impl<'a> Call<'a> {
     fn new(
         settings: &'a ClientSettings,
-        card: &'a Card,
+        (card, wanted): (&'a Card, Option<&'a Did>),
         http: &HttpSettings,
         deadline: Instant,
     ) -> Result<Self, CallError> {
         let url = &card.interface;
         let client = HttpClient::new(url, http)
             .map_err(|error| CallError::Unavailable { url: url.to_string(), detail: error.to_string() })?;
-        // Hydra refuses one that the client was not registered with; most agents ask for none.
-        let names = [card.did.as_ref().map(Did::as_str), Some(url.as_str().trim_end_matches('/'))];
+        // Hydra refuses one that the client was not registered with; most agents ask for none. The DID is the one that
+        // was asked for, never the one that the card claims: that would fetch a token meant for somebody else.
+        let names = [wanted.map(Did::as_str), Some(url.as_str().trim_end_matches('/'))];
         let is_meant = |audience: &&String| {
             names.into_iter().flatten().any(|name| audience.trim_end_matches('/') == name)
         };
@@ -160,10 +168,10 @@ impl<'a> Call<'a> {
         });
         let configuration = json!({"acceptedOutputModes": ["text/plain", "application/json"]});
         let sent = json!({"message": message, "configuration": configuration});
-        let mut task = self.rpc("message/send", &sent).await?;
+        let mut task = self.submit(&sent).await?;
         let task_id = task.get("id").and_then(Value::as_str).map(str::to_owned);
         let task_id = task_id.ok_or_else(|| self.unavailable("a result that is no task"))?;
-        let mut pause = POLL.0;
+        let (mut pause, mut failures) = (POLL.0, 0);
         loop {
             if let Some(state) = ReplyState::of(&task) {
                 return Reply::of(task, state, trusted);
@@ -173,8 +181,41 @@ impl<'a> Call<'a> {
             }
             sleep(pause).await;
             pause = (pause * 2).min(POLL.1);
-            task = self.rpc("tasks/get", &json!({"taskId": task_id})).await?;
+            // One look that fails is no reason to give the task up.
+            match self.rpc("tasks/get", &json!({"taskId": task_id})).await {
+                Ok(seen) => task = seen,
+                Err(lost @ CallError::Unavailable { .. }) => {
+                    failures += 1;
+                    if failures == MOST_TRIES {
+                        return Err(lost);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
+    }
+
+    /// Sends the message. Where the answer is lost, the task is looked for before it is sent again: an agent without
+    /// authentication can't tell the second message from another one's.
+    async fn submit(&self, sent: &Value) -> Result<Value, CallError> {
+        let task_id = sent.pointer("/message/taskId").cloned().unwrap_or_default();
+        for _ in 0..MOST_TRIES {
+            match self.rpc("message/send", sent).await {
+                Err(lost @ CallError::Unavailable { .. }) => {
+                    if Instant::now() + POLL.1 > self.deadline {
+                        return Err(lost);
+                    }
+                    sleep(POLL.1).await;
+                    match self.rpc("tasks/get", &json!({"taskId": task_id})).await {
+                        // Not there: it has not arrived.
+                        Err(CallError::Rpc { code: TASK_NOT_FOUND, .. }) => {}
+                        found => return found,
+                    }
+                }
+                answered => return answered,
+            }
+        }
+        Err(self.unavailable("the message's answer is lost again and again"))
     }
 
     /// One JSON-RPC call; again where it was refused for a reason that passes.
@@ -235,13 +276,11 @@ impl<'a> Call<'a> {
                 .header("X-DID-Timestamp", now.to_string())
                 .header("X-DID-Signature", signature.to_string());
         }
-        let sent = self.client.send("call", request.body(body.to_owned())).await;
+        let left = self.deadline.saturating_duration_since(Instant::now()).min(REQUEST_TIMEOUT);
+        let sent = self.client.send("call", request.body(body.to_owned()).timeout(left)).await;
         let reply = match sent {
             Ok(reply) => reply,
-            // The message has an id: where it arrived after all, the agent answers with the same task.
-            Err(error) => {
-                return Ok(Next::Again(POLL.1, self.unavailable(&error.to_string())));
-            }
+            Err(error) => return Err(self.unavailable(&error.to_string())),
         };
         let answer = reply.json().unwrap_or_default();
         let wait = reply.retry_after().unwrap_or(POLL.1).min(LONGEST_WAIT);

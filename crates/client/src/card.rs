@@ -59,7 +59,12 @@ pub(crate) async fn fetch(
     read(base, &reply.json().ok_or_else(|| no_card("it is no JSON".to_owned()))?, allowed, allow_http)
 }
 
-fn read(base: &Url, card: &Value, allowed: &[String], allow_http: bool) -> Result<Card, CallError> {
+pub(crate) fn read(
+    base: &Url,
+    card: &Value,
+    allowed: &[String],
+    allow_http: bool,
+) -> Result<Card, CallError> {
     let no_card = |problem: &str| CallError::NoCard { url: base.to_string(), problem: problem.to_owned() };
     let interface = card.get("url").and_then(Value::as_str).ok_or_else(|| no_card("it has no `url`"))?;
     let interface = address(interface, allow_http)?;

@@ -84,6 +84,20 @@ pub enum CallError {
         /// What came instead.
         detail: String,
     },
+    /// The reply is not signed, or not wholly.
+    #[error("the reply is not signed by {did}, or not wholly")]
+    Unsigned {
+        /// Who answered.
+        did: String,
+    },
+    /// There is no result.
+    #[error("the task is {state}; the agent says: {said}")]
+    Ended {
+        /// Where it stands.
+        state: &'static str,
+        /// The agent's words.
+        said: String,
+    },
     /// The reply's signature is wrong.
     #[error("the reply is not signed with the key of {did} ({trust})")]
     Forged {

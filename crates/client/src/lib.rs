@@ -16,3 +16,24 @@ pub use call::{AgentClient, CallOptions, ClientSettings};
 pub use error::CallError;
 pub use reply::{Reply, ReplyState};
 pub use trust::{KnownAgents, Trust};
+
+/// What the fuzz targets reach; no part of the interface.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    use crate::{Reply, ReplyState, Trust, card, trust::Trusted};
+    use bindu_identity::SigningKey;
+    use serde_json::Value;
+
+    /// Reads what another agent says of itself, and answers.
+    pub fn agent(said: &Value, url: &str) {
+        let base = "https://agent.example".parse().expect("a URL");
+        let _ = (card::read(&base, said, &[], false), card::address(url, false));
+        if let Some(state) = ReplyState::of(said) {
+            let key = SigningKey::from_seed(&[0; 32]).public_key();
+            let trusted = Trusted { did: String::new(), key, trust: Trust::Pinned };
+            if let Ok(reply) = Reply::of(said.clone(), state, &trusted) {
+                assert!(reply.signed.is_none(), "nobody has signed this");
+            }
+        }
+    }
+}

@@ -62,6 +62,18 @@ impl ReplyState {
 }
 
 impl Reply {
+    /// The result's text, signed as a whole by the agent that was called.
+    ///
+    /// # Errors
+    /// [`CallError::Ended`] where there is no result, [`CallError::Unsigned`] where it is not signed.
+    pub fn into_signed_text(self) -> Result<String, CallError> {
+        match (self.state, self.signed) {
+            (ReplyState::Completed, Some(_)) => Ok(self.text),
+            (ReplyState::Completed, None) => Err(CallError::Unsigned { did: self.did }),
+            (state, _) => Err(CallError::Ended { state: state.label(), said: self.text }),
+        }
+    }
+
     /// Reads a task, and checks every signature in its artifacts.
     pub(crate) fn of(task: Value, state: ReplyState, trusted: &Trusted) -> Result<Self, CallError> {
         let artifacts = task.get("artifacts").and_then(Value::as_array);
@@ -72,9 +84,10 @@ impl Reply {
             let signature =
                 part.pointer("/metadata").and_then(|metadata| metadata.get(text_signature::METADATA_KEY));
             match signature {
-                // Data and files go unsigned in Bindu's form.
                 None => all_signed = false,
                 Some(signature) => {
+                    // Of data and files, Bindu's form signs the caption at most.
+                    all_signed &= is_text;
                     let signature: Option<Signature> = signature.as_str().and_then(|text| text.parse().ok());
                     let is_good = signature
                         .is_some_and(|signature| text_signature::verify(&trusted.key, text, &signature));
@@ -139,6 +152,13 @@ mod tests {
         assert_eq!((good.text.as_str(), good.signed), ("a\nb", Some(Trust::Pinned)));
         let half = read(task(&json!([signed("a"), {"kind": "text", "text": "b"}]))).expect("readable");
         assert_eq!(half.signed, None);
+        let mut data = signed("");
+        data["kind"] = json!("data");
+        assert_eq!(
+            read(task(&json!([signed("a"), data]))).expect("readable").signed,
+            None,
+            "a caption is not the data"
+        );
         let mut changed = signed("a");
         changed["text"] = json!("c");
         for bad in [changed, json!({"kind": "text", "text": "a", "metadata": {"did.message.signature": 5}})] {

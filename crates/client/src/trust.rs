@@ -5,12 +5,14 @@ use crate::{
     card::{self, Card},
 };
 use bindu_http::HttpSettings;
-use bindu_hydra::Hydra;
+use bindu_hydra::{Hydra, HydraError};
 use bindu_identity::{Did, PublicKey};
+use rustix::fs::OFlags;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    io::Write as _,
+    fs::File,
+    io::{Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -78,8 +80,7 @@ impl Sources<'_> {
             }),
             (None, _) => {
                 let shown = self.shown(card).await?;
-                let origin = card.interface.origin().ascii_serialization();
-                self.known.check(&origin, &did, &shown)?;
+                self.known.check(card.interface.as_str().trim_end_matches('/'), &did, &shown)?;
                 Ok(Trusted { did, key: shown, trust: Trust::FirstUse })
             }
         }
@@ -112,11 +113,14 @@ async fn in_hydra(hydra: &Hydra, did: &Did) -> Result<PublicKey, CallError> {
             key.ok_or_else(|| no_key("its client in Hydra names no usable key".to_owned()))
         }
         Ok(None) => Err(no_key("Hydra has no client of this DID".to_owned())),
+        Err(error @ HydraError::Unavailable { .. }) => {
+            Err(CallError::Unavailable { url: "Hydra".to_owned(), detail: error.to_string() })
+        }
         Err(error) => Err(no_key(error.to_string())),
     }
 }
 
-/// The agents that were called before, by their origins, and the keys that they showed. In a file where one is given.
+/// The agents that were called before, by where they take calls, and the keys that they showed. In a file where one is given.
 #[derive(Debug, Default)]
 pub struct KnownAgents {
     file: Option<PathBuf>,
@@ -125,17 +129,17 @@ pub struct KnownAgents {
 }
 
 impl KnownAgents {
-    /// Remembers in this file, as JSON: `{origin: {"did": ..., "public_key": ...}}`.
+    /// Remembers in this file, as JSON: `{url: {"did": ..., "public_key": ...}}`.
     #[must_use]
     pub fn in_file(file: PathBuf) -> Self {
         Self { file: Some(file), seen: Mutex::default() }
     }
 
     /// Compares a key with the one of the first call, and remembers it where this is the first.
-    fn check(&self, origin: &str, did: &str, key: &PublicKey) -> Result<(), CallError> {
+    fn check(&self, url: &str, did: &str, key: &PublicKey) -> Result<(), CallError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = &self.file {
-            match std::fs::read(file) {
+            match read(file) {
                 Ok(bytes) => {
                     let known: Value = serde_json::from_slice(&bytes).unwrap_or_default();
                     let Value::Object(known) = known else {
@@ -152,7 +156,7 @@ impl KnownAgents {
             }
         }
         let entry = json!({"did": did, "public_key": key.to_string()});
-        match seen.get(origin) {
+        match seen.get(url) {
             Some(known) if *known == entry => Ok(()),
             Some(known) => {
                 let text = |name: &str| known.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -160,7 +164,7 @@ impl KnownAgents {
                 Err(CallError::OtherKey { did: did.to_owned(), known, found: key.to_string() })
             }
             None => {
-                seen.insert(origin.to_owned(), entry);
+                seen.insert(url.to_owned(), entry);
                 if let Some(file) = &self.file
                     && let Err(error) = write(file, &Value::Object(seen.clone()))
                 {
@@ -175,12 +179,29 @@ impl KnownAgents {
 /// Whole or not at all: under another name (one that a start of the agent sweeps), synced, renamed.
 fn write(file: &Path, known: &Value) -> std::io::Result<()> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = file.with_file_name(format!(".writing-{name}"));
-    let mut options = std::fs::OpenOptions::new();
-    let mut written = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    written.write_all(format!("{known:#}\n").as_bytes())?;
-    written.sync_all()?;
-    std::fs::rename(&temporary, file)
+    // A name of its own: the agent and a command may write at the same time.
+    let temporary = file.with_file_name(format!(".writing-{name}-{}", uuid::Uuid::new_v4()));
+    let mut written = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    let renamed = written
+        .write_all(format!("{known:#}\n").as_bytes())
+        .and_then(|()| written.sync_all())
+        .and_then(|()| std::fs::rename(&temporary, file));
+    if renamed.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    renamed?;
+    match file.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// A link is not followed: whoever may write to the directory must not choose what is believed.
+fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut bytes = Vec::new();
+    File::options().read(true).custom_flags(flags).open(file)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! `/health/ready`. Those are shared: however many tokens turn out to be garbage, readiness is asked a few times a second.
 
 use crate::{Hydra, HydraError};
-use bindu_http::epoch_seconds;
+use bindu_http::{Reply, epoch_seconds};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use std::time::{Duration, Instant};
@@ -54,33 +54,38 @@ impl Hydra {
         let form = [("token", token.expose_secret())];
         let reply =
             self.send_form("introspect", self.admin(&["admin", "oauth2", "introspect"]), &form).await?;
-        if reply.status != 200 {
-            return Err(HydraError::of(&reply));
-        }
-        let body = reply.json().unwrap_or_default();
-        let text = |field: &str| body.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-        match body.get("active").and_then(Value::as_bool) {
-            Some(false) => Ok(None),
-            // A refresh token is active as well, and is not a key to anything here.
-            Some(true) if body.get("token_use").is_some_and(|value| value != "access_token") => Ok(None),
-            Some(true) if !text("client_id").is_empty() => Ok(Some(Introspection {
-                client_id: text("client_id"),
-                subject: text("sub"),
-                scopes: text("scope").split_whitespace().map(str::to_owned).collect(),
-                audiences: body
-                    .get("aud")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .map(str::to_owned)
-                    .collect(),
-                expires_in: body.get("exp").and_then(Value::as_u64).map(|expires_at| {
-                    let now = reply.date().unwrap_or_else(epoch_seconds);
-                    Duration::from_secs(expires_at.saturating_sub(now))
-                }),
-            })),
-            _ => Err(HydraError::unavailable("an answer that is not Hydra's", &reply)),
-        }
+        read(&reply)
+    }
+}
+
+/// What an answer says; `None` for a token that is not active.
+pub(crate) fn read(reply: &Reply) -> Result<Option<Introspection>, HydraError> {
+    if reply.status != 200 {
+        return Err(HydraError::of(reply));
+    }
+    let body = reply.json().unwrap_or_default();
+    let text = |field: &str| body.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    match body.get("active").and_then(Value::as_bool) {
+        Some(false) => Ok(None),
+        // A refresh token is active as well, and is not a key to anything here.
+        Some(true) if body.get("token_use").is_some_and(|value| value != "access_token") => Ok(None),
+        Some(true) if !text("client_id").is_empty() => Ok(Some(Introspection {
+            client_id: text("client_id"),
+            subject: text("sub"),
+            scopes: text("scope").split_whitespace().map(str::to_owned).collect(),
+            audiences: body
+                .get("aud")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            expires_in: body.get("exp").and_then(Value::as_u64).map(|expires_at| {
+                let now = reply.date().unwrap_or_else(epoch_seconds);
+                Duration::from_secs(expires_at.saturating_sub(now))
+            }),
+        })),
+        _ => Err(HydraError::unavailable("an answer that is not Hydra's", reply)),
     }
 }

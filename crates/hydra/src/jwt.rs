@@ -6,7 +6,7 @@
 
 use crate::{Hydra, HydraError, Introspection};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bindu_http::{Method, epoch_seconds};
+use bindu_http::{Method, Reply, epoch_seconds};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde_json::Value;
 use std::{
@@ -62,6 +62,12 @@ pub fn key_id(token: &str) -> Result<String, JwtProblem> {
 }
 
 impl KeySet {
+    /// How long ago it was fetched.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.clock.0.elapsed()
+    }
+
     /// Whether a key is in the set.
     #[must_use]
     pub fn has(&self, key_id: &str) -> bool {
@@ -128,15 +134,21 @@ impl Hydra {
             get("discovery", &[".well-known", "openid-configuration"]),
             get("key_set", &[".well-known", "jwks.json"])
         );
-        let (discovery, keys) = (discovery?, keys?);
+        KeySet::read(&discovery?, &keys?)
+    }
+}
+
+impl KeySet {
+    /// Reads Hydra's answers about itself and its keys.
+    pub(crate) fn read(discovery: &Reply, keys: &Reply) -> Result<Self, HydraError> {
         let issuer = discovery.json().and_then(|body| body.get("issuer")?.as_str().map(str::to_owned));
         let issuer = issuer.filter(|issuer| discovery.status == 200 && !issuer.is_empty());
         let issuer =
-            issuer.ok_or_else(|| HydraError::unavailable("an answer that is not Hydra's", &discovery))?;
+            issuer.ok_or_else(|| HydraError::unavailable("an answer that is not Hydra's", discovery))?;
         let date = keys.date().unwrap_or_else(epoch_seconds);
         let found = keys.json().filter(|_| keys.status == 200).as_ref().and_then(rsa_keys);
-        let found = found.ok_or_else(|| HydraError::unavailable("an answer that is not Hydra's", &keys))?;
-        Ok(KeySet { issuer, keys: found, clock: (Instant::now(), date) })
+        let found = found.ok_or_else(|| HydraError::unavailable("an answer that is not Hydra's", keys))?;
+        Ok(Self { issuer, keys: found, clock: (Instant::now(), date) })
     }
 }
 

@@ -145,7 +145,15 @@ impl Keeper {
         let fingerprint = new.public_key().fingerprint();
         match self.write(new, Some(over), Source::Store).await {
             Applied::Held(identity) => {
-                tracing::warn!(target: "audit", %old, new = %fingerprint, "`recreate_keys`: the key was rotated");
+                tracing::warn!(
+                    target: "audit",
+                    who = %self.agent.did,
+                    what = "rotated the key",
+                    why = "recreate_keys",
+                    %old,
+                    new = %fingerprint,
+                    "`recreate_keys`: the key was rotated"
+                );
                 Applied::Held(identity)
             }
             other => other,

@@ -164,7 +164,8 @@ impl Keeper {
             sure: work.sure,
             fenced: work.fenced,
             key_is_doubtful: key_is_doubtful(&work.seen, work.identity, work.compared),
-            description_differs: work.describe && !self.description(&work.seen, work.identity).is_empty(),
+            description_differs: derived_key_drifted(&work.seen, work.identity)
+                || (work.describe && !self.description(&work.seen, work.identity).is_empty()),
         }
     }
 
@@ -227,6 +228,9 @@ impl Keeper {
                     .set("taken_over", fingerprint.map_or(client::NO_KEY.to_owned(), |key| key.to_string()));
                 tracing::warn!(
                     target: "audit",
+                    who = %self.agent.did,
+                    what = "took over the client in Hydra",
+                    why = "take_over",
                     named = key.as_deref().unwrap_or("no key"),
                     "taking over the client, as was consented to"
                 );
@@ -240,6 +244,9 @@ impl Keeper {
                 }
                 tracing::warn!(
                     target: "audit",
+                    who = %self.agent.did,
+                    what = "repaired the client in Hydra",
+                    why = "its secret or its public key was not ours",
                     secret = work.secret != Secret::Works,
                     named = ?self.client_in(&work.seen, work.identity),
                     "repairing the client in Hydra"
@@ -249,6 +256,15 @@ impl Keeper {
                 work.secret = Secret::Untested;
             }
             Step::Describe => {
+                if derived_key_drifted(&work.seen, work.identity) {
+                    tracing::warn!(
+                        target: "audit",
+                        who = %self.agent.did,
+                        what = "repaired the client in Hydra",
+                        why = "its derived_public_key was not ours",
+                        "putting our second key back into the client in Hydra"
+                    );
+                }
                 let patch = self.description(&work.seen, work.identity);
                 self.patch(hydra, work, &patch).await?;
             }
@@ -294,7 +310,14 @@ impl Keeper {
         let expected = over.map_or(Expected::Absent, Expected::Version);
         match self.store.write(&name, &fields, expected).await {
             Ok(version) => {
-                tracing::info!(version, "the store holds the client's credentials");
+                tracing::info!(
+                    target: "audit",
+                    who = %self.agent.did,
+                    what = "wrote the client's credentials",
+                    why = "there were none",
+                    version,
+                    "the store holds the client's credentials"
+                );
                 note_record(&mut work.seen, fields, version);
                 Ok(())
             }
@@ -352,7 +375,13 @@ impl Keeper {
         let registration = self.registration(work.identity, record.client_secret.clone());
         match hydra.create_client(&registration).await {
             Ok(()) => {
-                tracing::info!(client_id = %registration.did, "registered the client in Hydra");
+                tracing::info!(
+                    target: "audit",
+                    who = %registration.did,
+                    what = "registered the client in Hydra",
+                    why = "there was none",
+                    "registered the client in Hydra"
+                );
                 let client = OAuthClient {
                     created_at: String::new(),
                     name: registration.name,
@@ -512,6 +541,13 @@ fn note_record(seen: &mut ClientObservation, fields: Fields, version: Version) {
         seen.record = Some(record);
         seen.fields = Some(fields);
     }
+}
+
+/// Whether Hydra's client names our first key, and another second one: somebody could sign HTTP messages as us with it.
+fn derived_key_drifted(seen: &ClientObservation, identity: &Identity) -> bool {
+    let Some(Ok(Some(client))) = &seen.hydra else { return false };
+    let is_ours = client.public_key() == Some(&identity.public_key.to_string());
+    is_ours && client.derived_public_key().is_some_and(|named| named != derived_key(identity))
 }
 
 /// Where Hydra's client names the second key, which signs HTTP messages (RFC 9421).

@@ -7,6 +7,7 @@
 
 mod advice;
 mod apply;
+mod audit;
 mod client;
 mod held;
 mod history;

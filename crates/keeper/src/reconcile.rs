@@ -179,7 +179,7 @@ impl Keeper {
             Step::UseLocal | Step::UseStore | Step::BackUp { .. } => {
                 match self.apply(&plan, observation).await {
                     Applied::Held(identity) => {
-                        tracing::info!(target: "audit", row = plan.row.explain(), "identity");
+                        crate::audit::identity(&identity, plan.row.explain());
                         if self.hydra.is_some() && identity.public_key != held.current().public_key {
                             self.status.update(|state| state.client = Some(Reason::ClientPending));
                         }

@@ -7,7 +7,7 @@ use crate::{
     observe::{ClientObservation, KeyObservation, Patience},
     plan::keys::{self, HydraNames, Local, Plan, Step, Store},
 };
-use bindu_store::WriteError;
+use bindu_store::{Outage, WriteError};
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -46,11 +46,14 @@ impl Keeper {
         (observation, plan)
     }
 
-    /// The identity that a start would come to with a key that is there already, without changing anything; `None` where
-    /// it would make one, or refuse.
-    pub async fn look_at_identity(&self) -> Option<crate::Identity> {
+    /// The identity that a start would come to with a key that is there already, without changing anything.
+    ///
+    /// # Errors
+    /// What an unavailable store said, where that is why there is none; else `None`: a start would make one, or refuse.
+    pub async fn look_at_identity(&self) -> Result<crate::Identity, Option<Outage>> {
         let ((plan, observation), _) = self.look_at_both().await;
-        self.identity_of(&plan, observation)
+        let outage = observation.outage.clone();
+        self.identity_of(&plan, observation).ok_or(outage)
     }
 
     /// Observes keys and client, and plans for the keys.
@@ -125,6 +128,7 @@ impl Keeper {
                     let store_was_absent = observation.seen.store == Store::Absent;
                     match self.apply(&plan, observation).await {
                         Applied::Held(identity) => {
+                            crate::audit::identity(&identity, plan.row.explain());
                             tracing::info!(row = plan.row.explain(), detail, "identity");
                             if let Some(hint) = hint {
                                 tracing::warn!(hint, "this needs a person");
@@ -133,6 +137,7 @@ impl Keeper {
                             return Ok(self.first_client_work(*identity, plan.sure, client).await);
                         }
                         Applied::FromDisk(identity, reason) => {
+                            crate::audit::identity(&identity, plan.row.explain());
                             tracing::info!(row = plan.row.explain(), "identity, from disk");
                             self.status.update(|state| state.keys = Some(reason));
                             return Ok(self.first_client_work(*identity, false, client).await);

@@ -38,6 +38,9 @@ pub enum TokenError {
     /// Neither the store nor the data directory holds our client's secret.
     #[error("there are no credentials of {0}")]
     NoCredentials(Did),
+    /// The store could not be asked, and the data directory has no copy.
+    #[error("the store does not give the credentials of {0}, and there is no copy of them")]
+    StoreUnavailable(Did),
     /// Hydra, well, does not accept the secret.
     #[error("Hydra does not accept the client's secret")]
     WrongSecret,
@@ -202,7 +205,8 @@ impl TokenSource {
             Answer::Present(record) => Some(record.fields),
             Answer::Unavailable(_) | Answer::Denied => {
                 let directory = keeper.directory.as_ref();
-                directory.and_then(|directory| directory.credentials(did).ok().flatten())
+                let copy = directory.and_then(|directory| directory.credentials(did).ok().flatten());
+                Some(copy.ok_or_else(|| TokenError::StoreUnavailable(did.clone()))?)
             }
             _ => None,
         };

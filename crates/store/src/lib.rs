@@ -21,3 +21,6 @@ pub use file::FileStore;
 pub use record::{CredentialRecord, Fields, KeyRecord, Malformed, Record, RecordName, Version};
 pub use secret_store::{Expected, SecretStore};
 pub use vault::{VaultSettings, VaultStore, VaultStoreError};
+
+#[cfg(fuzzing)]
+pub use vault::fuzz;

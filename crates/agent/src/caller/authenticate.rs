@@ -52,7 +52,8 @@ pub struct Authenticator {
 /// A request whose token was found good: it has a place, and its signature is still to be checked.
 pub(crate) struct Admitted {
     holder: Arc<TokenHolder>,
-    deadline: Instant,
+    /// How much of Hydra's time is left for this call; the wait for the body doesn't count.
+    left: Duration,
     _place: Place,
 }
 
@@ -76,18 +77,27 @@ impl Authenticator {
     }
 
     /// Checks the token. The body need not be there yet: nobody makes us hold one without a token.
-    pub(crate) async fn admit(&self, headers: &HeaderMap, uri: &Uri) -> Result<Admitted, AuthRefusal> {
-        let deadline = Instant::now() + self.settings.timeout;
-        let token = bearer(headers);
-        match (token_in(uri), token) {
-            (true, Some(_)) => return Err(AuthRefusal::TwoTokens),
-            (true, None) => return Err(AuthRefusal::TokenInUrl),
-            _ => {}
-        }
-        let holder = self.tokens.holder(token.ok_or(AuthRefusal::NoToken)?, deadline).await?;
-        self.permits.admit(&holder)?;
-        let place = self.permits.place(&holder.owner)?;
-        Ok(Admitted { holder, deadline, _place: place })
+    /// A refusal comes with whose token it is, where it was found good.
+    pub(crate) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+    ) -> Result<Admitted, (AuthRefusal, Option<Owner>)> {
+        let begun = Instant::now();
+        let token = match (token_in(uri), bearer(headers)) {
+            (false, Some(token)) => token,
+            (false, None) => return Err((AuthRefusal::NoToken, None)),
+            (true, Some(_)) => return Err((AuthRefusal::TwoTokens, None)),
+            (true, None) => return Err((AuthRefusal::TokenInUrl, None)),
+        };
+        let holder = self.tokens.holder(token, begun + self.settings.timeout).await;
+        let holder = holder.map_err(|refusal| (refusal, None))?;
+        let known = |refusal| (refusal, Some(holder.owner.clone()));
+        self.tokens.is_meant(&holder).map_err(known)?;
+        self.permits.admit(&holder).map_err(known)?;
+        let place = self.permits.place(&holder.owner).map_err(known)?;
+        let left = self.settings.timeout.saturating_sub(begun.elapsed());
+        Ok(Admitted { holder, left, _place: place })
     }
 
     /// Checks the signature of whoever must have signed, and counts the call.
@@ -102,7 +112,8 @@ impl Authenticator {
             Claim::Unprovable => return Err(AuthRefusal::NoPublicKey),
             Claim::Did(did) => {
                 let authority = self.settings.authority.as_deref();
-                Some(signature::prove(did, signed, cover, (&self.keys, admitted.deadline), authority).await?)
+                let keys = (&self.keys, Instant::now() + admitted.left);
+                Some(signature::prove(did, signed, cover, keys, authority).await?)
             }
         };
         self.permits.pace(&admitted.holder.owner)?;
@@ -147,6 +158,11 @@ fn token_in(uri: &Uri) -> bool {
     let query = uri.query().unwrap_or_default().as_bytes();
     let mut names = url::form_urlencoded::parse(query).map(|(name, _)| name.to_ascii_lowercase());
     names.any(|name| name == "token" || name == "access_token")
+}
+
+#[cfg(fuzzing)]
+pub(super) fn fuzz(headers: &HeaderMap, uri: &Uri) {
+    let _ = (bearer(headers).map(super::token::fuzz), token_in(uri));
 }
 
 #[cfg(test)]

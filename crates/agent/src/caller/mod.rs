@@ -18,6 +18,7 @@ pub use keys::CallerKeys;
 pub use permit::{PermitSettings, Rate, RateError};
 pub use refusal::AuthRefusal;
 pub(crate) use refusal::Challenge;
+pub use replay::MOST_REMEMBERED;
 pub(crate) use signature::{Cover, Proof, Signed};
 pub use token::{JwtMode, MOST_FRESH, TokenSettings};
 
@@ -174,4 +175,16 @@ fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     if values.next().is_some() { None } else { value.to_str().ok() }
+}
+
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(name: &str, value: &[u8], uri: &str) {
+    use axum::http::{HeaderName, HeaderValue};
+    let mut headers = HeaderMap::new();
+    if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value)) {
+        headers.append(name, value);
+    }
+    let uri = uri.parse().unwrap_or_default();
+    authenticate::fuzz(&headers, &uri);
+    let _ = crate::audit::RequestId::of(&headers);
 }

@@ -152,9 +152,12 @@ where
         let landed = timeout_at(patience.into(), flight.wait_for(Option::is_some)).await;
         let outcome = match landed {
             Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(Missing::Unavailable)),
-            // Late, or whoever asked is gone.
+            // Late, or whoever asked is gone. For somebody who is known that is Hydra's doing; a stranger may have
+            // waited for other strangers.
             _ => {
-                self.note_failure(true);
+                if stale.is_some() {
+                    self.note_failure(true);
+                }
                 Err(Missing::Unavailable)
             }
         };
@@ -209,22 +212,26 @@ where
             let flight = Flight { inner: &inner, key: &key };
             let lane =
                 if lock(&inner.known).contains(&key) { &inner.acquaintances } else { &inner.strangers };
-            let asked = timeout_at(deadline.into(), async {
-                let _turn = lane.acquire().await;
-                (Instant::now(), question.await)
-            });
-            let outcome = match asked.await {
-                Ok((asked, Ok(answer))) => {
-                    inner.remember(&key, &answer, asked);
-                    Ok(answer)
-                }
-                Ok((_, Err(error))) => {
-                    tracing::warn!(%error, "Hydra could not be asked about a caller");
-                    Err(Missing::Unavailable)
-                }
+            let outcome = match timeout_at(deadline.into(), lane.acquire()).await {
+                // The lane is full: that says nothing about Hydra.
                 Err(_) => Err(Missing::Unavailable),
+                Ok(_turn) => {
+                    let asked = Instant::now();
+                    let outcome = match timeout_at(deadline.into(), question).await {
+                        Ok(Ok(answer)) => {
+                            inner.remember(&key, &answer, asked);
+                            Ok(answer)
+                        }
+                        Ok(Err(error)) => {
+                            tracing::warn!(%error, "Hydra could not be asked about a caller");
+                            Err(Missing::Unavailable)
+                        }
+                        Err(_) => Err(Missing::Unavailable),
+                    };
+                    Self(Arc::clone(&inner)).note_failure(outcome.is_err());
+                    outcome
+                }
             };
-            Self(Arc::clone(&inner)).note_failure(outcome.is_err());
             drop(flight);
             let _ = land.send(Some(outcome));
         });

@@ -1,7 +1,7 @@
 //! Signed requests that have changed something, remembered so that each runs once.
 //!
 //! Nothing is forgotten before its signature has run out on every clock that was taken for right: a signature may be
-//! dated [`WINDOW_SECONDS`] ahead and counts [`WINDOW_SECONDS`] longer. Who has too many of them waits. The memory ends
+//! dated [`WINDOW_SECONDS`] ahead and counts to the end of that second [`WINDOW_SECONDS`] later. Who has too many of them waits. The memory ends
 //! with the process, so what was signed before its start is not run.
 
 use super::{AuthRefusal, Owner, signature::Proof};
@@ -13,10 +13,10 @@ use std::{
 };
 
 /// How long a request is remembered.
-const KEPT: Duration = Duration::from_secs(2 * WINDOW_SECONDS);
+const KEPT: Duration = Duration::from_secs(2 * WINDOW_SECONDS + 1);
 
-/// How many are remembered in all; each takes some 250 bytes.
-const MOST: usize = 300_000;
+/// How many are remembered in all, and the most that one caller's quota can be; each takes some 260 bytes.
+pub const MOST_REMEMBERED: usize = 500_000;
 
 /// How long a repeat waits for the first one, which may be on its way at this very moment.
 const WAIT: Duration = Duration::from_secs(1);
@@ -94,7 +94,7 @@ impl Replays {
             None => {}
         }
         let of_owner = state.of_owner.get(owner).copied().unwrap_or_default();
-        if of_owner >= self.quota || state.ends.len() >= MOST {
+        if of_owner >= self.quota || state.ends.len() >= MOST_REMEMBERED {
             return Err(AuthRefusal::TooManyRemembered);
         }
         state.seen.insert(proof.digest, Outcome::Running);

@@ -144,3 +144,72 @@ impl Proof {
         Self { digest: digest.into(), signed_at }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+    use bindu_identity::{DerivedKey, SigningKey};
+
+    const BODY: &[u8] = b"{}";
+
+    fn did() -> Did {
+        "did:bindu:a:b".parse().expect("a DID")
+    }
+
+    fn key() -> SigningKey {
+        SigningKey::from_seed(&[0; 32])
+    }
+
+    /// What becomes of a request with these headers where method and path must be covered.
+    fn change(headers: &HeaderMap) -> Result<Proof, AuthRefusal> {
+        let uri = Uri::from_static("/tasks/1:cancel");
+        let signed = Signed { method: &Method::POST, uri: &uri, headers, body: BODY };
+        let form = Form::of(&signed, Cover::Request, None)?;
+        form.verify(&did(), &DerivedKey::of(&key()).public_key()).map_err(AuthRefusal::BadSignature)
+    }
+
+    fn message(nonce: &str) -> HeaderMap {
+        let none = |_: &str| Vec::new();
+        let request = SignedRequest {
+            method: "POST",
+            path: "/tasks/1:cancel",
+            query: None,
+            authority: "agent",
+            header: &none,
+            body: BODY,
+        };
+        let now = bindu_http::epoch_seconds();
+        let signed = message_signature::sign(&DerivedKey::of(&key()), &did(), &request, now, nonce);
+        let pairs = [
+            ("host", "agent".to_owned()),
+            ("content-digest", signed.content_digest),
+            ("signature-input", signed.signature_input),
+            ("signature", signed.signature),
+        ];
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+            .collect()
+    }
+
+    #[test]
+    fn what_a_rest_call_changes_must_be_signed_with_method_path_and_nonce() {
+        let now = bindu_http::epoch_seconds();
+        let signature = request_signature::sign(&key(), &did(), "{}", now).to_string();
+        let mut bindu = HeaderMap::new();
+        for (name, value) in [
+            ("x-did", did().to_string()),
+            ("x-did-timestamp", now.to_string()),
+            ("x-did-signature", signature),
+        ] {
+            bindu.insert(name, HeaderValue::from_str(&value).expect("a value"));
+        }
+        let too_little = Err(AuthRefusal::BadSignature(Rejection::CoversTooLittle));
+        assert_eq!(change(&bindu), too_little, "Bindu's form covers neither");
+        assert_eq!(change(&message("")), too_little, "without a nonce");
+        assert!(change(&message("n1")).is_ok());
+        assert_ne!(change(&message("n1")), change(&message("n2")), "each is a request of its own");
+        assert_eq!(change(&HeaderMap::new()), Err(AuthRefusal::NoSignature));
+    }
+}

@@ -29,6 +29,11 @@ const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 /// Hydra's keys are fetched again for an unknown `kid`, or after a failure, not more often than this.
 const KEY_SET_AGE: Duration = Duration::from_secs(60);
+
+/// They are fetched again after this, too: a key that Hydra has withdrawn must not count for ever.
+const KEY_SET_LIFE: Duration = Duration::from_secs(600);
+
+/// The pause after a failure.
 const KEY_SET_RETRY: Duration = Duration::from_secs(2);
 
 /// What is done with JWTs.
@@ -63,7 +68,7 @@ pub(super) struct Tokens {
     hydra: Hydra,
     settings: Arc<TokenSettings>,
     opaque: Remembered<Digest, Arc<TokenHolder>>,
-    /// Apart, since only what Hydra has signed gets in there: garbage can't push out that one was revoked.
+    /// Apart, since only what Hydra has signed gets in there: garbage can't push out that a token was revoked.
     signed: Remembered<Digest, Arc<TokenHolder>>,
     key_set: RwLock<FetchedKeys>,
     key_set_turn: tokio::sync::Mutex<()>,
@@ -96,21 +101,33 @@ impl Tokens {
             Form::Jwt => token,
         };
         let digest: Digest = Sha256::digest(token).into();
-        let holder = match form {
-            Form::Opaque => match self.opaque.fresh(&digest) {
-                Some(known) => known.map_err(refusal)?,
-                None => {
-                    self.ask(&self.opaque, (digest, token), deadline, REFUSED_FOR).await.map_err(refusal)?
-                }
-            },
+        match form {
+            Form::Opaque => self.asked_holder(digest, token, deadline).await,
             Form::Jwt => match self.signed.fresh(&digest) {
-                Some(known) => known.map_err(refusal)?,
-                None => self.signed_holder(digest, token, deadline).await?,
+                Some(known) => known.map_err(refusal),
+                None => self.signed_holder(digest, token, deadline).await,
             },
-        };
+        }
+    }
+
+    /// Whether a token was granted for this agent, where that is asked.
+    pub(super) fn is_meant(&self, holder: &TokenHolder) -> Result<(), AuthRefusal> {
         match &self.settings.audience {
             Some(audience) if !holder.audiences.contains(audience) => Err(AuthRefusal::WrongAudience),
-            _ => Ok(holder),
+            _ => Ok(()),
+        }
+    }
+
+    /// A token's holder by Hydra's word alone.
+    async fn asked_holder(
+        &self,
+        digest: Digest,
+        token: &str,
+        deadline: Instant,
+    ) -> Result<Arc<TokenHolder>, AuthRefusal> {
+        match self.opaque.fresh(&digest) {
+            Some(known) => known.map_err(refusal),
+            None => self.ask(&self.opaque, (digest, token), deadline, REFUSED_FOR).await.map_err(refusal),
         }
     }
 
@@ -156,44 +173,54 @@ impl Tokens {
         let kid = bindu_hydra::key_id(token).map_err(|_| AuthRefusal::InactiveToken)?;
         let claims = match self.key_set_with(&kid, deadline).await {
             Ok(keys) => match keys.check(token) {
-                Ok(claims) => Some(claims),
-                Err(JwtProblem::UnknownKey) => return Err(AuthRefusal::InactiveToken),
+                Ok(claims) => claims,
+                // Hydra may have a new key already: introspection knows it, and looks at the signature, too.
+                Err(JwtProblem::UnknownKey) if self.settings.jwt == JwtMode::Introspect => {
+                    return self.asked_holder(digest, token, deadline).await;
+                }
+                Err(JwtProblem::UnknownKey) if self.key_set().has_failed => {
+                    return Err(AuthRefusal::Unavailable);
+                }
                 Err(problem) => {
                     tracing::debug!(%problem, "a JWT does not count");
                     return Err(AuthRefusal::InactiveToken);
                 }
             },
-            // Introspection looks at the signature, too.
-            Err(_) if self.settings.jwt == JwtMode::Introspect => None,
+            Err(_) if self.settings.jwt == JwtMode::Introspect => {
+                return self.asked_holder(digest, token, deadline).await;
+            }
             Err(error) => {
                 tracing::warn!(%error, "Hydra's keys could not be fetched");
                 return Err(AuthRefusal::Unavailable);
             }
         };
         let holder = |claims: Introspection| Arc::new(TokenHolder::of(claims, Instant::now()));
-        if let (JwtMode::Local, Some(claims)) = (self.settings.jwt, claims.clone()) {
+        if self.settings.jwt == JwtMode::Local {
             return Ok(holder(claims));
         }
         // What Hydra has signed and called off stays so until it ends by itself.
-        let lasts = claims.as_ref().and_then(|claims| claims.expires_in).unwrap_or(REFUSED_FOR);
-        match (self.ask(&self.signed, (digest, token), deadline, lasts).await, claims) {
-            (Err(Missing::Unavailable), Some(claims)) => {
+        let lasts = claims.expires_in.unwrap_or(REFUSED_FOR);
+        match self.ask(&self.signed, (digest, token), deadline, lasts).await {
+            Err(Missing::Unavailable) => {
                 let holder = holder(claims);
                 if self.is_sensitive(&holder) { Err(AuthRefusal::Unavailable) } else { Ok(holder) }
             }
-            (found, _) => found.map_err(refusal),
+            found => found.map_err(refusal),
         }
     }
 
     /// Hydra's keys, fetched again where this one is not among them and the last time is long enough ago.
     async fn key_set_with(&self, kid: &str, deadline: Instant) -> Result<Arc<KeySet>, HydraError> {
-        if let Some(keys) = self.key_set().keys.filter(|keys| keys.has(kid)) {
+        if let Some(keys) = self.key_set().fresh().filter(|keys| keys.has(kid)) {
             return Ok(keys);
         }
         let _turn = self.key_set_turn.lock().await;
         let state = self.key_set();
+        if let Some(keys) = state.fresh().filter(|keys| keys.has(kid)) {
+            return Ok(keys);
+        }
         match state.keys.clone() {
-            Some(keys) if keys.has(kid) || !state.is_due() => return Ok(keys),
+            Some(keys) if !state.is_due() => return Ok(keys),
             None if !state.is_due() => return Err(unavailable("its keys could not be fetched a moment ago")),
             _ => {}
         }
@@ -201,6 +228,7 @@ impl Tokens {
         let fetched = fetched.unwrap_or_else(|_| Err(unavailable("no answer in time")));
         let mut state = self.key_set.write().unwrap_or_else(PoisonError::into_inner);
         state.tried = Some(Instant::now());
+        state.has_failed = fetched.is_err();
         match (fetched, &state.keys) {
             (Ok(keys), _) => Ok(Arc::clone(state.keys.insert(Arc::new(keys)))),
             // Those that are known are better than none.
@@ -223,12 +251,17 @@ impl Tokens {
 #[derive(Clone, Default)]
 struct FetchedKeys {
     tried: Option<Instant>,
+    has_failed: bool,
     keys: Option<Arc<KeySet>>,
 }
 
 impl FetchedKeys {
+    fn fresh(&self) -> Option<Arc<KeySet>> {
+        self.keys.clone().filter(|keys| keys.age() < KEY_SET_LIFE)
+    }
+
     fn is_due(&self) -> bool {
-        let pause = if self.keys.is_some() { KEY_SET_AGE } else { KEY_SET_RETRY };
+        let pause = if self.has_failed { KEY_SET_RETRY } else { KEY_SET_AGE };
         self.tried.is_none_or(|at| at.elapsed() >= pause)
     }
 }
@@ -275,6 +308,11 @@ impl Form {
             _ => None,
         }
     }
+}
+
+#[cfg(fuzzing)]
+pub(super) fn fuzz(token: &str) {
+    let _ = Form::of(token);
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use tokio::{
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// The longest line that is read from the program, in bytes: the limit of a request's body.
+/// The longest line that is read from the program, in bytes: the usual limit of a request's body.
 const LONGEST_LINE: u64 = 2 * 1024 * 1024;
 
 /// How long a program may take to end by itself when its input ends.

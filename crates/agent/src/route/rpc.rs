@@ -23,7 +23,12 @@ use std::sync::Arc;
 /// Answers one JSON-RPC request.
 pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    match answer(&server, &head, body).await {
+    let answered = answer(&server, &head, body).await;
+    let is_let_in = !matches!(answered, Err(Failure::Refused(..) | Failure::Body(_)));
+    if server.authenticator.is_some() && is_let_in {
+        server.metrics.auth_decision("allowed", "none");
+    }
+    match answered {
         Ok(response) => response,
         Err(Failure::Refused(refusal, who)) => refuse(&server, &head, &refusal, who.as_ref()),
         Err(Failure::Body(status)) => status.into_response(),
@@ -43,14 +48,13 @@ async fn answer(server: &AgentServer, head: &Parts, body: Body) -> Result<Respon
         None => (Caller::Anonymous, None, body::read(body, server.body_limits).await.map_err(Failure::Body)?),
         Some(authenticator) => {
             let admitted = authenticator.admit(&head.headers, &head.uri).await;
-            let admitted = admitted.map_err(|refusal| Failure::Refused(refusal, None))?;
+            let admitted = admitted.map_err(|(refusal, who)| Failure::Refused(refusal, who))?;
             let body = body::read(body, server.body_limits).await.map_err(Failure::Body)?;
             let (method, uri, headers) = (&head.method, &head.uri, &head.headers);
             let signed = Signed { method, uri, headers, body: &body };
             let proved = authenticator.prove(&admitted, &signed, Cover::Body).await;
             let (caller, proof) =
                 proved.map_err(|refusal| Failure::Refused(refusal, Some(admitted.owner().clone())))?;
-            server.metrics.auth_decision("allowed", "none");
             (caller, proof, body)
         }
     };

@@ -5,7 +5,7 @@
 use super::{Artifact, Message, Task, TaskState, TaskStatus};
 use crate::{caller::Owner, clock};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, PoisonError},
 };
 
@@ -13,7 +13,10 @@ use std::{
 const MOST_TASKS: usize = 10_000;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 
-/// How many unfinished tasks one caller may have, where callers can be told apart.
+/// One caller's share of that, where callers can be told apart: what it is beyond pushes out its own ended tasks, never
+/// another's. Unfinished ones keep others' work waiting, so there may be fewer of those.
+const MOST_TASKS_OF_ONE: usize = MOST_TASKS / 2;
+const MOST_BYTES_OF_ONE: usize = MOST_BYTES / 4;
 const MOST_UNFINISHED: usize = MOST_TASKS / 10;
 
 /// A task's key: an id means something only together with its owner.
@@ -61,10 +64,19 @@ struct Inner {
     tasks: HashMap<TaskKey, Entry>,
     /// The tasks that messages went to, by their ids.
     messages: HashMap<TaskKey, String>,
-    /// How many tasks of each owner are worked on, or will be.
-    active: HashMap<Owner, usize>,
+    shares: HashMap<Owner, Share>,
     next: u64,
     bytes: usize,
+}
+
+/// What one owner has here.
+#[derive(Debug, Default)]
+struct Share {
+    /// The tasks' ids in order of their creation.
+    tasks: BTreeMap<u64, String>,
+    bytes: usize,
+    /// How many are worked on, or will be.
+    active: usize,
 }
 
 #[derive(Debug)]
@@ -90,19 +102,19 @@ impl Tasks {
         if let Some(state) = known.filter(|state| state.is_terminal()) {
             return Err(TaskError::Ended(state));
         }
-        let active = inner.active.get(&key.owner).copied().unwrap_or_default();
         let adds = known.is_none_or(|state| !state.is_active());
+        let active = inner.shares.get(&key.owner).map_or(0, |share| share.active);
         if adds && active >= MOST_UNFINISHED && !key.owner.is_everybody() {
             return Err(TaskError::TooMany);
         }
         let bytes = size_of_message(&message);
-        inner.make_room(usize::from(known.is_none()), bytes)?;
+        inner.make_room(&key.owner, usize::from(known.is_none()), bytes)?;
         // What is remembered of a message is forgotten with its task.
         if !key.owner.is_everybody() {
             let message_key = TaskKey { owner: key.owner.clone(), id: message.id.clone() };
             inner.messages.insert(message_key, key.id.clone());
         }
-        inner.bytes += bytes;
+        inner.add_bytes(&key.owner, bytes);
         // The room that was made may have been this task's, where it waited for its caller.
         if inner.tasks.contains_key(key) {
             let change = |entry: &mut Entry| {
@@ -125,7 +137,9 @@ impl Tasks {
         };
         let number = inner.next;
         inner.next += 1;
-        *inner.active.entry(key.owner.clone()).or_default() += 1;
+        let share = inner.shares.entry(key.owner.clone()).or_default();
+        share.tasks.insert(number, key.id.clone());
+        share.active += 1;
         inner.tasks.insert(key.clone(), Entry { task: task.clone(), number, bytes });
         Ok(Submitted { task, is_new: true })
     }
@@ -142,10 +156,9 @@ impl Tasks {
     #[must_use]
     pub fn list(&self, owner: &Owner) -> Vec<Task> {
         let inner = self.lock();
-        let mut entries: Vec<&Entry> =
-            inner.tasks.iter().filter(|(key, _)| key.owner == *owner).map(|(_, entry)| entry).collect();
-        entries.sort_by_key(|entry| entry.number);
-        entries.into_iter().map(|entry| entry.task.clone()).collect()
+        let ids = inner.shares.get(owner).into_iter().flat_map(|share| share.tasks.values());
+        let keys = ids.map(|id| TaskKey { owner: owner.clone(), id: id.clone() });
+        keys.filter_map(|key| inner.tasks.get(&key).map(|entry| entry.task.clone())).collect()
     }
 
     /// Cancels a task.
@@ -181,7 +194,7 @@ impl Tasks {
             return;
         }
         let bytes = size_of_message(&message) + artifact.as_ref().map_or(0, |artifact| size(&artifact.parts));
-        inner.bytes += bytes;
+        inner.add_bytes(&key.owner, bytes);
         inner.change(key, |entry| {
             entry.task.status = status(state);
             entry.task.history.push(message);
@@ -193,7 +206,7 @@ impl Tasks {
     /// How many tasks are being worked on, or will be.
     #[must_use]
     pub fn active(&self) -> usize {
-        self.lock().active.values().sum()
+        self.lock().shares.values().map(|share| share.active).sum()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -217,17 +230,9 @@ impl Inner {
         let entry = self.tasks.get_mut(key)?;
         let before = entry.task.status.state.is_active();
         let changed = change(entry);
-        match (before, entry.task.status.state.is_active()) {
-            (false, true) => *self.active.entry(key.owner.clone()).or_default() += 1,
-            (true, false) => {
-                if let Some(count) = self.active.get_mut(&key.owner) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.active.remove(&key.owner);
-                    }
-                }
-            }
-            _ => {}
+        let after = entry.task.status.state.is_active();
+        if let Some(share) = self.shares.get_mut(&key.owner) {
+            share.active = share.active + usize::from(after) - usize::from(before);
         }
         Some(changed)
     }
@@ -236,35 +241,61 @@ impl Inner {
     fn forget(&mut self, key: &TaskKey) {
         let Some(entry) = self.tasks.remove(key) else { return };
         self.bytes -= entry.bytes;
+        if let Some(share) = self.shares.get_mut(&key.owner) {
+            share.tasks.remove(&entry.number);
+            share.bytes -= entry.bytes;
+            if share.tasks.is_empty() {
+                self.shares.remove(&key.owner);
+            }
+        }
         for message in entry.task.history {
             self.messages.remove(&TaskKey { owner: key.owner.clone(), id: message.id });
         }
     }
 
-    /// Forgets the oldest tasks that nobody works on until so many more tasks of so many bytes fit.
-    fn make_room(&mut self, tasks: usize, bytes: usize) -> Result<(), TaskError> {
+    fn add_bytes(&mut self, owner: &Owner, bytes: usize) {
+        self.bytes += bytes;
+        self.shares.entry(owner.clone()).or_default().bytes += bytes;
+    }
+
+    /// Makes room for so many more tasks and bytes of an owner: in its share first, then in the whole.
+    fn make_room(&mut self, owner: &Owner, tasks: usize, bytes: usize) -> Result<(), TaskError> {
+        let fits_share = |inner: &Self| {
+            let used = inner.shares.get(owner).map_or((0, 0), |share| (share.tasks.len(), share.bytes));
+            used.0 + tasks <= MOST_TASKS_OF_ONE && used.1 + bytes <= MOST_BYTES_OF_ONE
+        };
+        if !owner.is_everybody() && !self.forget_until(fits_share, Some(owner)) {
+            return Err(TaskError::TooMany);
+        }
         let fits =
             |inner: &Self| inner.tasks.len() + tasks <= MOST_TASKS && inner.bytes + bytes <= MOST_BYTES;
+        if self.forget_until(fits, None) { Ok(()) } else { Err(TaskError::Full) }
+    }
+
+    /// Forgets the oldest tasks that nobody works on, of one owner or of all, until it fits; whether it does.
+    fn forget_until(&mut self, fits: impl Fn(&Self) -> bool, of: Option<&Owner>) -> bool {
         if fits(self) {
-            return Ok(());
+            return true;
         }
         let mut finished: Vec<((bool, u64), TaskKey)> = self
             .tasks
             .iter()
-            .filter(|(_, entry)| !entry.task.status.state.is_active())
+            .filter(|(key, entry)| {
+                !entry.task.status.state.is_active() && of.is_none_or(|owner| key.owner == *owner)
+            })
             // Those that wait for their caller go after those that have ended.
             .map(|(key, entry)| ((!entry.task.status.state.is_terminal(), entry.number), key.clone()))
             .collect();
         finished.sort_by_key(|(order, _)| *order);
         // A tenth at a time, so that a full store doesn't sort itself at each new task.
-        let least = MOST_TASKS / 10;
+        let least = finished.len().min(MOST_TASKS / 10) / 2;
         for (forgotten, (_, key)) in finished.into_iter().enumerate() {
             if fits(self) && forgotten >= least {
                 break;
             }
             self.forget(&key);
         }
-        if fits(self) { Ok(()) } else { Err(TaskError::Full) }
+        fits(self)
     }
 }
 
@@ -375,6 +406,29 @@ mod tests {
         tasks.cancel(&key("0", "0")).expect("cancelled");
         assert!(tasks.submit(&key("0", "more"), message("hi")).is_ok(), "one has ended");
         assert_eq!(tasks.active(), MOST_TASKS);
+    }
+
+    #[test]
+    fn a_caller_pushes_out_its_own_tasks_only() {
+        let tasks = Tasks::default();
+        tasks.submit(&key("bob", "1"), message("hi")).expect("submitted");
+        tasks.cancel(&key("bob", "1")).expect("cancelled");
+        let large = "x".repeat(MOST_BYTES_OF_ONE / 4);
+        for number in 0..20 {
+            let key = key("alice", &number.to_string());
+            tasks.submit(&key, message(&large)).expect("submitted");
+            tasks.cancel(&key).expect("cancelled");
+        }
+        assert!(tasks.read(&key("bob", "1")).is_ok() && tasks.list(&Owner::named("alice")).len() < 4);
+        for number in 0..3 {
+            tasks.submit(&key("alice", &format!("open {number}")), message(&large)).expect("submitted");
+        }
+        let more = tasks.submit(&key("alice", "more"), message(&large));
+        assert_eq!(more, Err(TaskError::TooMany), "a share of the bytes, too");
+        assert!(tasks.submit(&key("bob", "2"), message(&large)).is_ok());
+        let inner = tasks.lock();
+        let sum: usize = inner.shares.values().map(|share| share.bytes).sum();
+        assert_eq!(sum, inner.bytes);
     }
 
     #[test]

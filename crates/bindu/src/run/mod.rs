@@ -145,6 +145,12 @@ fn auth_settings(settings: &Settings, hydra: &HydraChoice, url: &str) -> AuthSet
     }
 }
 
+/// A core file would hold every secret of the process. Where the limit can't be set, the operator's own one stays.
+pub fn forbid_cores() {
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+}
+
 /// A switch that is thrown once, by SIGTERM or SIGINT.
 fn ends() -> Result<watch::Receiver<bool>, Refusal> {
     let failed = |error: std::io::Error| {

@@ -3,7 +3,7 @@
 use super::typed::Reader;
 use bindu_agent::{
     HttpLimits,
-    caller::{CallerKeys, JwtMode, MOST_FRESH, PermitSettings, TokenSettings},
+    caller::{CallerKeys, JwtMode, MOST_FRESH, MOST_REMEMBERED, PermitSettings, TokenSettings},
 };
 use bindu_identity::{Did, PublicKey};
 use serde_json::Value;
@@ -66,7 +66,7 @@ impl Reader {
                 concurrency: self.count("auth.concurrency"),
             },
             pinned_keys: self.pinned_keys(),
-            replay_quota: self.count("auth.replay_quota"),
+            replay_quota: self.count_up_to("auth.replay_quota", MOST_REMEMBERED),
         }
     }
 
@@ -172,8 +172,12 @@ impl Reader {
     }
 
     fn count(&mut self, key: &str) -> usize {
-        let parse = |text: &str| text.parse().ok().filter(|count| (1..=1_000_000).contains(count));
-        self.parsed(key, "a number from 1 to 1000000", parse).unwrap_or(1)
+        self.count_up_to(key, 1_000_000)
+    }
+
+    fn count_up_to(&mut self, key: &str, most: usize) -> usize {
+        let parse = |text: &str| text.parse().ok().filter(|count| (1..=most).contains(count));
+        self.parsed(key, &format!("a number from 1 to {most}"), parse).unwrap_or(1)
     }
 
     fn is_said_on(&self, key: &str) -> bool {

@@ -160,7 +160,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "auth.replay_quota",
         &["AUTH__REPLAY_QUOTA"],
-        "100000",
+        "50000",
         "how many signed requests of one caller are remembered, for ten minutes each",
     ),
     setting("http.max_body", &["BINDU_MAX_BODY"], "2MiB", "the longest request body"),

@@ -6,8 +6,10 @@ use bindu::{
     run::{Parts, log, outgoing},
     settings::Settings,
 };
+use bindu_hydra::HydraError;
 use bindu_identity::Did;
 use bindu_keeper::{HeldIdentity, TokenError};
+use bindu_store::Outage;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
 
@@ -37,16 +39,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
-    let allowed = arguments.allow_origin.map(|origin| json!([origin]).to_string());
-    let layers = arguments.settings.layers(vec![("call.allowed_origins", allowed)])?;
-    let settings = Settings::load(layers)?;
+    let mut settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
+    settings.call.allowed_origins.extend(arguments.allow_origin);
     log::start(&settings)?;
     let options = CallOptions { did: arguments.did, timeout: Some(Duration::from_secs(arguments.timeout)) };
     let reply = bindu::block_on(async move {
         let keeper = Arc::new(Parts::look(&settings)?.keeper);
         let identity = match settings.hydra {
             None => None,
-            Some(_) => Some(keeper.look_at_identity().await.ok_or_else(no_identity)?),
+            Some(_) => Some(keeper.look_at_identity().await.map_err(no_identity)?),
         };
         let identity = identity.map(|identity| Arc::new(HeldIdentity::new(identity)));
         let client = outgoing(&settings, &keeper, identity).client;
@@ -95,7 +96,15 @@ fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(),
     Ok(())
 }
 
-pub(super) fn no_identity() -> Refusal {
+fn no_identity(outage: Option<Outage>) -> Refusal {
+    if let Some(outage) = outage {
+        return Refusal::new(
+            ExitClass::Unavailable,
+            "the store does not give this agent's key, and the data directory has no copy of it",
+            "`bindu identity plan` with the same settings says what the store answers",
+        )
+        .because(outage);
+    }
     Refusal::new(
         ExitClass::Failed,
         "this agent has no key yet to sign with",
@@ -136,7 +145,10 @@ fn refusal(error: &CallError) -> Refusal {
             ExitClass::Failed,
             "believe nothing of it: somebody on the way, or another agent, has written it",
         ),
-        _ => (ExitClass::Failed, "the agent's own words are above"),
+        CallError::Unsigned { .. } | CallError::Ended { .. } | CallError::Rpc { .. } => {
+            (ExitClass::Failed, "the agent's own words are above")
+        }
+        _ => (ExitClass::Failed, "see above"),
     };
     Refusal::new(class, error.to_string(), hint).because_source(error)
 }
@@ -151,14 +163,20 @@ pub(super) fn token_refusal(error: &TokenError) -> Refusal {
             ExitClass::Failed,
             "start the agent once with these settings: it registers its client; `bindu hydra plan` says what it would do",
         ),
+        TokenError::StoreUnavailable(_) => (
+            ExitClass::Unavailable,
+            "see that the store answers: `bindu identity plan` with the same settings says what it says",
+        ),
+        TokenError::Hydra(HydraError::Refused { .. }) => (
+            ExitClass::Failed,
+            "our client in Hydra does not have these scopes or this audience: HYDRA__DEFAULT_AGENT_SCOPES and \
+             HYDRA__AUDIENCES are registered at a start of the agent",
+        ),
         TokenError::WrongSecret => (
             ExitClass::Denied,
             "`bindu hydra plan` says whose the client is; a start of the agent puts a lost secret back",
         ),
-        _ => (
-            ExitClass::Unavailable,
-            "see that Hydra answers at HYDRA__PUBLIC_URL, and that its scopes and audiences are the client's",
-        ),
+        _ => (ExitClass::Unavailable, "see that Hydra answers at HYDRA__PUBLIC_URL"),
     };
     Refusal::new(class, error.to_string(), hint).because_source(error)
 }

@@ -2,8 +2,8 @@
 
 use crate::{AUTHOR, Names, agent, bao, hydra, names, public_key};
 use bindu_identity::{SigningKey, request_signature};
-use bindu_testkit::{PythonBindu, http, server::run_script};
-use serde_json::Value;
+use bindu_testkit::{PythonBindu, caller::TestCaller, http, server::run_script};
+use serde_json::{Value, json};
 use std::path::Path;
 
 macro_rules! python {
@@ -194,4 +194,29 @@ async fn request_signatures_pass_each_others_verifier() {
     };
     let key = text("pub").parse().unwrap();
     assert!(request_signature::verify(headers, &did, &key, body, now).is_ok());
+}
+
+/// Python Bindu's own `sign_request`, with a live token, against our agent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_signed_by_python_bindu_gets_in() {
+    let (disk, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let guarded = crate::authentication::guarded(disk.path(), "Called By Python").await;
+    agent(keys.path()).start().await.kill();
+    let directory = keys.path().join(".bindu").display().to_string();
+    let did = "did:bindu:python:caller:1";
+    let body = http::call("tasks/list", &json!({"note": "ünïcödé 😀"})).to_string();
+    let path = keys.path().join("body");
+    std::fs::write(&path, &body).unwrap();
+    let arguments = [&*directory, did, &path.display().to_string()];
+    let signed: Value =
+        serde_json::from_str(&python!(run_script("sign_request.py", &arguments, ""))).unwrap();
+    TestCaller::register(hydra().await, did, &json!({"public_key": signed["pub"]})).await;
+    let token = TestCaller::token_of(hydra().await, did, &[("scope", "agent:read")]).await;
+    let mut request = http::client().post(&guarded.url).bearer_auth(token).body(body);
+    for name in ["X-DID", "X-DID-Timestamp", "X-DID-Signature"] {
+        request = request
+            .header(name, signed[name].as_str().map_or_else(|| signed[name].to_string(), str::to_owned));
+    }
+    let (status, answer) = http::answer(request).await;
+    assert_eq!((status, &answer["result"]), (200, &json!([])), "{answer}");
 }

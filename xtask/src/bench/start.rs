@@ -1,8 +1,8 @@
 //! `cargo xtask bench start`: spawn to the first 200 of `/health`, and memory after it, ours and Python Bindu's in turn,
 //! on the same servers, in one run.
 
+use super::{AUTHOR, median};
 use bindu_testkit::{AgentSetup, Hydra, OpenBao, PythonBindu, http, proxy::Proxy, server::resident_kib};
-use clap::Subcommand;
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -11,14 +11,6 @@ use std::{
 /// Rounds of each; the first of each warms the caches up and is left out.
 const ROUNDS: usize = 6;
 
-const AUTHOR: &str = "bench@example.com";
-
-#[derive(Subcommand)]
-pub(crate) enum Bench {
-    /// Spawn to ready, and memory after it, with and without Vault and Hydra
-    Start,
-}
-
 /// Times in milliseconds and memory in KiB, one of each a round.
 #[derive(Default)]
 struct Sample {
@@ -26,8 +18,7 @@ struct Sample {
     kib: Vec<f64>,
 }
 
-pub(crate) async fn run(bench: Bench) -> bool {
-    let Bench::Start = bench;
+pub(super) async fn run() -> bool {
     let binary = crate::release_binary();
     let (bao, hydra) = (OpenBao::start().await, Hydra::start().await);
     println!(
@@ -144,10 +135,4 @@ fn row(what: &str, unit: &str, ours: &[f64], theirs: &[f64]) {
     let ratio =
         if theirs.is_empty() { String::new() } else { format!("{:.0}x", median(theirs) / median(ours)) };
     println!("{what:34}{:>24}{:>26}{ratio:>9}", show(ours), show(theirs));
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -1,0 +1,30 @@
+//! `cargo xtask bench`: measured beside Python Bindu, in one run; a ratio, never an assertion.
+
+mod load;
+mod signed;
+mod start;
+
+use clap::Subcommand;
+
+const AUTHOR: &str = "bench@example.com";
+
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// Spawn to ready, and memory after it, with and without Vault and Hydra
+    Start,
+    /// Signed calls with live tokens, beside the bare rate of signature checks; memory after many callers
+    Signed(signed::Arguments),
+}
+
+pub(crate) async fn run(bench: Bench) -> bool {
+    match bench {
+        Bench::Start => start::run().await,
+        Bench::Signed(arguments) => signed::run(arguments).await,
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
