@@ -73,6 +73,7 @@ pub struct Metrics {
     hydra_seen: Gauge<f64, AtomicU64>,
     clock_skew: Family<ServerLabels, Gauge>,
     auth_decisions: Family<DecisionLabels, Counter>,
+    signed_requests: Gauge,
     degraded: Family<ReasonLabels, Gauge>,
     passes: Family<OutcomeLabels, Counter>,
     identity: Family<IdentityLabels, Gauge>,
@@ -96,6 +97,7 @@ impl Metrics {
             hydra_seen: Gauge::default(),
             clock_skew: Family::default(),
             auth_decisions: Family::default(),
+            signed_requests: Gauge::default(),
             degraded: Family::default(),
             passes: Family::default(),
             identity: Family::default(),
@@ -130,6 +132,11 @@ impl Metrics {
             "bindu_auth_decisions",
             "Callers let in or refused",
             metrics.auth_decisions.clone(),
+        );
+        registry.register(
+            "bindu_signed_requests_remembered",
+            "Signed requests that are kept from running twice",
+            metrics.signed_requests.clone(),
         );
         registry.register(
             "bindu_hydra_last_success_timestamp_seconds",
@@ -188,6 +195,10 @@ impl Metrics {
 
     pub(crate) fn auth_decision(&self, outcome: &'static str, reason: &'static str) {
         self.auth_decisions.get_or_create(&DecisionLabels { outcome, reason }).inc();
+    }
+
+    pub(crate) fn signed_requests(&self, remembered: usize) {
+        self.signed_requests.set(i64::try_from(remembered).unwrap_or(i64::MAX));
     }
 
     /// Everything as text, with the state as of now.

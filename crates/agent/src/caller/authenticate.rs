@@ -137,6 +137,11 @@ impl Authenticator {
         }
     }
 
+    /// How many signed requests are remembered.
+    pub(crate) fn remembered(&self) -> usize {
+        self.replays.remembered()
+    }
+
     /// Who gives out tokens for this agent.
     pub(crate) async fn issuer(&self) -> String {
         let deadline = Instant::now() + self.settings.timeout;

@@ -2,7 +2,8 @@
 //!
 //! Nothing is forgotten before its signature has run out on every clock that was taken for right: a signature may be
 //! dated [`WINDOW_SECONDS`] ahead and counts to the end of that second [`WINDOW_SECONDS`] later. Who has too many of them waits. The memory ends
-//! with the process, so what was signed before its start is not run.
+//! with the process, so what was signed before its start is not run. Nor is what is dated no later than something that
+//! was forgotten: on a clock that is not set back it has run out, too.
 
 use super::{AuthRefusal, Owner, signature::Proof};
 use bindu_identity::request_signature::WINDOW_SECONDS;
@@ -32,8 +33,17 @@ pub(crate) struct Replays {
 struct State {
     seen: HashMap<[u8; 32], Outcome>,
     /// In order of their ends.
-    ends: VecDeque<(Instant, [u8; 32], Owner)>,
+    ends: VecDeque<End>,
+    /// When the latest of those that are forgotten says it was signed.
+    forgotten: u64,
     of_owner: HashMap<Owner, usize>,
+}
+
+struct End {
+    at: Instant,
+    digest: [u8; 32],
+    signed_at: u64,
+    owner: Owner,
 }
 
 enum Outcome {
@@ -53,13 +63,18 @@ pub(crate) enum Turn<'a> {
 /// A request that runs. Dropped without [`Ticket::done`], it has changed nothing and may come again.
 pub(crate) struct Ticket<'a> {
     replays: &'a Replays,
-    digest: [u8; 32],
+    proof: Proof,
     is_done: bool,
 }
 
 impl Replays {
     pub(crate) fn new(quota: usize) -> Self {
         Self { state: Mutex::default(), quota, began: Instant::now() }
+    }
+
+    /// How many are remembered.
+    pub(crate) fn remembered(&self) -> usize {
+        self.lock().ends.len()
     }
 
     /// Whether a request runs, and what came of it where it has run already.
@@ -91,6 +106,7 @@ impl Replays {
         match state.seen.get(&proof.digest) {
             Some(Outcome::Running) => return Ok(None),
             Some(Outcome::Done(task)) => return Ok(Some(Turn::Repeat(task.to_string()))),
+            None if proof.signed_at <= state.forgotten => return Err(AuthRefusal::Replayed),
             None => {}
         }
         let of_owner = state.of_owner.get(owner).copied().unwrap_or_default();
@@ -98,7 +114,7 @@ impl Replays {
             return Err(AuthRefusal::TooManyRemembered);
         }
         state.seen.insert(proof.digest, Outcome::Running);
-        Ok(Some(Turn::First(Ticket { replays: self, digest: proof.digest, is_done: false })))
+        Ok(Some(Turn::First(Ticket { replays: self, proof: proof.clone(), is_done: false })))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -108,13 +124,14 @@ impl Replays {
 
 impl State {
     fn forget(&mut self, now: Instant) {
-        while self.ends.front().is_some_and(|(ends, ..)| *ends <= now) {
-            let Some((_, digest, owner)) = self.ends.pop_front() else { return };
-            self.seen.remove(&digest);
-            if let Some(count) = self.of_owner.get_mut(&owner) {
+        while self.ends.front().is_some_and(|end| end.at <= now) {
+            let Some(end) = self.ends.pop_front() else { return };
+            self.forgotten = self.forgotten.max(end.signed_at);
+            self.seen.remove(&end.digest);
+            if let Some(count) = self.of_owner.get_mut(&end.owner) {
                 *count -= 1;
                 if *count == 0 {
-                    self.of_owner.remove(&owner);
+                    self.of_owner.remove(&end.owner);
                 }
             }
         }
@@ -125,8 +142,9 @@ impl Ticket<'_> {
     /// Notes which task came of it.
     pub(crate) fn done(mut self, owner: &Owner, task_id: &str) {
         let state = &mut *self.replays.lock();
-        state.seen.insert(self.digest, Outcome::Done(task_id.into()));
-        state.ends.push_back((Instant::now() + KEPT, self.digest, owner.clone()));
+        let Proof { digest, signed_at } = self.proof;
+        state.seen.insert(digest, Outcome::Done(task_id.into()));
+        state.ends.push_back(End { at: Instant::now() + KEPT, digest, signed_at, owner: owner.clone() });
         *state.of_owner.entry(owner.clone()).or_default() += 1;
         self.is_done = true;
     }
@@ -135,7 +153,7 @@ impl Ticket<'_> {
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         if !self.is_done {
-            self.replays.lock().seen.remove(&self.digest);
+            self.replays.lock().seen.remove(&self.proof.digest);
         }
     }
 }
@@ -199,10 +217,26 @@ mod tests {
         let (mut state, now, owner) = (State::default(), Instant::now(), Owner::named("alice"));
         for number in 0..3 {
             state.seen.insert([number; 32], Outcome::Running);
-            state.ends.push_back((now + Duration::from_secs(u64::from(number)), [number; 32], owner.clone()));
+            let at = now + Duration::from_secs(u64::from(number));
+            let signed_at = 1000 + u64::from(number);
+            state.ends.push_back(End { at, digest: [number; 32], signed_at, owner: owner.clone() });
             *state.of_owner.entry(owner.clone()).or_default() += 1;
         }
         state.forget(now + Duration::from_secs(1));
         assert_eq!((state.seen.len(), state.ends.len(), state.of_owner.get(&owner)), (1, 1, Some(&1)));
+        assert_eq!(state.forgotten, 1001);
+    }
+
+    /// A clock that is set back makes old signatures count again: those that were forgotten may have run.
+    #[tokio::test]
+    async fn what_may_have_been_forgotten_is_not_run() {
+        let replays = Replays::new(2);
+        let now = bindu_http::epoch_seconds();
+        replays.lock().forgotten = now + 5;
+        let old = Proof { digest: [1; 32], signed_at: now + 5 };
+        let refused = replays.turn(&Owner::named("alice"), &old).await;
+        assert!(matches!(refused, Err(AuthRefusal::Replayed)));
+        let new = Proof { digest: [2; 32], signed_at: now + 6 };
+        assert!(replays.turn(&Owner::named("alice"), &new).await.is_ok());
     }
 }

@@ -88,6 +88,9 @@ pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(quer
 
 /// Prometheus.
 pub(crate) async fn metrics(State(server): State<Arc<AgentServer>>) -> Response {
+    if let Some(authenticator) = &server.authenticator {
+        server.metrics.signed_requests(authenticator.remembered());
+    }
     let text =
         server.metrics.render(&server.status.snapshot(), Some(&server.identity()), server.tasks.active());
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -3,7 +3,9 @@
 
 use crate::{AUTHOR, agent, bao, degraded, hydra, is_one, names, public_key, repeat};
 use bindu_testkit::{
-    AgentSetup, Hydra, Postgres, RaftOpenBao, http,
+    AgentSetup, Hydra, Postgres, RaftOpenBao,
+    caller::TestCaller,
+    http,
     proxy::{Fault, Proxy},
 };
 use std::path::Path;
@@ -81,7 +83,7 @@ async fn a_sealed_server() {
 /// secret.
 ///
 /// Promise: nothing is registered, rotated or repaired because of it; degraded `hydra_unavailable`; healthy when the
-/// database is back.
+/// database is back. A caller who is known goes on, a stranger gets 503, and nobody 401.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hydra_without_its_database() {
     let mut postgres = Postgres::start();
@@ -89,13 +91,21 @@ async fn a_hydra_without_its_database() {
     let names = names("Database Lost");
     let disk = tempfile::tempdir().unwrap();
     let setup = agent(disk.path()).named(AUTHOR, &names.name).vault(bao().await).set_all(hydra.environment());
-    let setup = setup.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let setup = setup.set("BINDU_RECONCILE_INTERVAL", "1s").set("HYDRA__CACHE_TTL", "1");
     let running = setup.start().await;
     http::healthy(&running.url).await;
     let key = public_key(&running.url, &names.did).await;
     let credentials = bao().await.record(&names.credentials_path()).await;
     let client = hydra.client(&names.did).await;
+    let known = TestCaller::new(&hydra, "did:bindu:known:database:1").await;
+    let stranger = TestCaller::new(&hydra, "did:bindu:stranger:database:1").await;
+    let list = http::call("tasks/list", &serde_json::json!({}));
+    assert_eq!(known.send(&running.url, &list).await.0, 200);
     postgres.stop();
+    // Hydra calls both tokens inactive now: the one is known, of the other nobody can say.
+    assert_eq!(stranger.send(&running.url, &list).await.0, 503);
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    assert_eq!(known.send(&running.url, &list).await.0, 200);
     degraded(&running.url, "hydra_unavailable").await;
     let second = tempfile::tempdir().unwrap();
     let other =
@@ -106,6 +116,7 @@ async fn a_hydra_without_its_database() {
     postgres.start_again();
     http::healthy(&running.url).await;
     http::healthy(&restarted.url).await;
+    assert_eq!(stranger.send(&running.url, &list).await.0, 200, "its token was good all the time");
     assert_eq!(bao().await.record(&names.credentials_path()).await, credentials, "nothing was written");
     assert_eq!(hydra.client(&names.did).await, client, "nothing was changed");
 }
