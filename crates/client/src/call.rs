@@ -199,23 +199,25 @@ impl<'a> Call<'a> {
     /// authentication can't tell the second message from another one's.
     async fn submit(&self, sent: &Value) -> Result<Value, CallError> {
         let task_id = sent.pointer("/message/taskId").cloned().unwrap_or_default();
-        for _ in 0..MOST_TRIES {
+        let mut may_have_arrived = false;
+        for last in (0..MOST_TRIES).map(|number| number + 1 == MOST_TRIES) {
+            if may_have_arrived {
+                sleep(POLL.1).await;
+                match self.rpc("tasks/get", &json!({"taskId": task_id})).await {
+                    // Not there: it has not arrived.
+                    Err(CallError::Rpc { code: TASK_NOT_FOUND, .. }) => {}
+                    Err(CallError::Unavailable { .. }) if !last && Instant::now() < self.deadline => continue,
+                    found => return found,
+                }
+            }
             match self.rpc("message/send", sent).await {
-                Err(lost @ CallError::Unavailable { .. }) => {
-                    if Instant::now() + POLL.1 > self.deadline {
-                        return Err(lost);
-                    }
-                    sleep(POLL.1).await;
-                    match self.rpc("tasks/get", &json!({"taskId": task_id})).await {
-                        // Not there: it has not arrived.
-                        Err(CallError::Rpc { code: TASK_NOT_FOUND, .. }) => {}
-                        found => return found,
-                    }
+                Err(CallError::Unavailable { .. }) if !last && Instant::now() + POLL.1 < self.deadline => {
+                    may_have_arrived = true;
                 }
                 answered => return answered,
             }
         }
-        Err(self.unavailable("the message's answer is lost again and again"))
+        Err(self.unavailable("its answers are lost again and again"))
     }
 
     /// One JSON-RPC call; again where it was refused for a reason that passes.

@@ -120,7 +120,8 @@ async fn in_hydra(hydra: &Hydra, did: &Did) -> Result<PublicKey, CallError> {
     }
 }
 
-/// The agents that were called before, by where they take calls, and the keys that they showed. In a file where one is given.
+/// The agents that were called before, by where they take calls, and the keys that they showed. In a file where one is
+/// given.
 #[derive(Debug, Default)]
 pub struct KnownAgents {
     file: Option<PathBuf>,

@@ -226,15 +226,15 @@ impl Keeper {
                     key.as_deref().and_then(|key| key.parse::<PublicKey>().ok()).map(|key| key.fingerprint());
                 fields
                     .set("taken_over", fingerprint.map_or(client::NO_KEY.to_owned(), |key| key.to_string()));
+                self.rewrite_credentials(hydra, work, fields).await?;
                 tracing::warn!(
                     target: "audit",
                     who = %self.agent.did,
                     what = "took over the client in Hydra",
                     why = "take_over",
                     named = key.as_deref().unwrap_or("no key"),
-                    "taking over the client, as was consented to"
+                    "took over the client, as was consented to"
                 );
-                self.rewrite_credentials(hydra, work, fields).await?;
             }
             Step::Repair => {
                 let Some(record) = &work.seen.record else { return Err(Reason::CredentialsMissing) };
@@ -242,31 +242,34 @@ impl Keeper {
                 if work.secret != Secret::Works {
                     patch.push(operation("/client_secret", record.client_secret.expose_secret()));
                 }
+                let named = self.client_in(&work.seen, work.identity);
+                let secret_differs = work.secret != Secret::Works;
+                self.patch(hydra, work, &patch).await?;
                 tracing::warn!(
                     target: "audit",
                     who = %self.agent.did,
                     what = "repaired the client in Hydra",
                     why = "its secret or its public key was not ours",
-                    secret = work.secret != Secret::Works,
-                    named = ?self.client_in(&work.seen, work.identity),
-                    "repairing the client in Hydra"
+                    secret = secret_differs,
+                    ?named,
+                    "repaired the client in Hydra"
                 );
-                self.patch(hydra, work, &patch).await?;
                 work.repairs += 1;
                 work.secret = Secret::Untested;
             }
             Step::Describe => {
-                if derived_key_drifted(&work.seen, work.identity) {
+                let drifted = derived_key_drifted(&work.seen, work.identity);
+                let patch = self.description(&work.seen, work.identity);
+                self.patch(hydra, work, &patch).await?;
+                if drifted {
                     tracing::warn!(
                         target: "audit",
                         who = %self.agent.did,
                         what = "repaired the client in Hydra",
                         why = "its derived_public_key was not ours",
-                        "putting our second key back into the client in Hydra"
+                        "put our second key back into the client in Hydra"
                     );
                 }
-                let patch = self.description(&work.seen, work.identity);
-                self.patch(hydra, work, &patch).await?;
             }
         }
         Ok(())

@@ -41,6 +41,9 @@ pub enum TokenError {
     /// The store could not be asked, and the data directory has no copy.
     #[error("the store does not give the credentials of {0}, and there is no copy of them")]
     StoreUnavailable(Did),
+    /// The store denies them, and the data directory has no copy.
+    #[error("the store denies us the credentials of {0}, and there is no copy of them")]
+    StoreDenied(Did),
     /// Hydra, well, does not accept the secret.
     #[error("Hydra does not accept the client's secret")]
     WrongSecret,
@@ -203,10 +206,13 @@ impl TokenSource {
         let did = &keeper.agent.did;
         let fields = match keeper.store.read(&keeper.credentials_record()).await {
             Answer::Present(record) => Some(record.fields),
-            Answer::Unavailable(_) | Answer::Denied => {
+            answer @ (Answer::Unavailable(_) | Answer::Denied) => {
                 let directory = keeper.directory.as_ref();
                 let copy = directory.and_then(|directory| directory.credentials(did).ok().flatten());
-                Some(copy.ok_or_else(|| TokenError::StoreUnavailable(did.clone()))?)
+                Some(copy.ok_or_else(|| match answer {
+                    Answer::Denied => TokenError::StoreDenied(did.clone()),
+                    _ => TokenError::StoreUnavailable(did.clone()),
+                })?)
             }
             _ => None,
         };

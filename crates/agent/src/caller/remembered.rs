@@ -228,7 +228,12 @@ where
                         }
                         Err(_) => Err(Missing::Unavailable),
                     };
-                    Self(Arc::clone(&inner)).note_failure(outcome.is_err());
+                    // One whose turn came just before its deadline has not given Hydra the time to answer.
+                    let is_late =
+                        outcome.is_err() && asked.elapsed() < PATIENCE && Instant::now() >= deadline;
+                    if !is_late {
+                        Self(Arc::clone(&inner)).note_failure(outcome.is_err());
+                    }
                     outcome
                 }
             };

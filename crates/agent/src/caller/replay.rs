@@ -1,9 +1,9 @@
 //! Signed requests that have changed something, remembered so that each runs once.
 //!
 //! Nothing is forgotten before its signature has run out on every clock that was taken for right: a signature may be
-//! dated [`WINDOW_SECONDS`] ahead and counts to the end of that second [`WINDOW_SECONDS`] later. Who has too many of them waits. The memory ends
-//! with the process, so what was signed before its start is not run. Nor is what is dated no later than something that
-//! was forgotten: on a clock that is not set back it has run out, too.
+//! dated [`WINDOW_SECONDS`] ahead and counts to the end of that second [`WINDOW_SECONDS`] later. Who has too many of
+//! them waits. The memory ends with the process, so what was signed before its start is not run. Nor is what is dated
+//! no later than something that was forgotten: on a clock that is not set back it has run out, too.
 
 use super::{AuthRefusal, Owner, signature::Proof};
 use bindu_identity::request_signature::WINDOW_SECONDS;

@@ -27,7 +27,10 @@ const PREFIX: &str = "ory_at_";
 /// How long a refused opaque token is not asked about again.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 
-/// Hydra's keys are fetched again for an unknown `kid`, or after a failure, not more often than this.
+/// How long who has old keys waits for new ones.
+const KEY_SET_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Hydra's keys are fetched again for an unknown `kid` not more often than this.
 const KEY_SET_AGE: Duration = Duration::from_secs(60);
 
 /// They are fetched again after this, too: a key that Hydra has withdrawn must not count for ever.
@@ -214,7 +217,15 @@ impl Tokens {
         if let Some(keys) = self.key_set().fresh().filter(|keys| keys.has(kid)) {
             return Ok(keys);
         }
-        let _turn = self.key_set_turn.lock().await;
+        let old = self.key_set().keys.filter(|keys| keys.has(kid));
+        let _turn = match (self.key_set_turn.try_lock(), &old) {
+            (Ok(turn), _) => turn,
+            // Somebody fetches them: until then the old ones count.
+            (Err(_), Some(old)) => return Ok(Arc::clone(old)),
+            (Err(_), None) => tokio::time::timeout_at(deadline.into(), self.key_set_turn.lock())
+                .await
+                .map_err(|_| unavailable("no answer in time"))?,
+        };
         let state = self.key_set();
         if let Some(keys) = state.fresh().filter(|keys| keys.has(kid)) {
             return Ok(keys);
@@ -224,7 +235,8 @@ impl Tokens {
             None if !state.is_due() => return Err(unavailable("its keys could not be fetched a moment ago")),
             _ => {}
         }
-        let fetched = tokio::time::timeout_at(deadline.into(), self.hydra.key_set()).await;
+        let patience = if old.is_some() { deadline.min(Instant::now() + KEY_SET_PATIENCE) } else { deadline };
+        let fetched = tokio::time::timeout_at(patience.into(), self.hydra.key_set()).await;
         let fetched = fetched.unwrap_or_else(|_| Err(unavailable("no answer in time")));
         let mut state = self.key_set.write().unwrap_or_else(PoisonError::into_inner);
         state.tried = Some(Instant::now());

@@ -159,6 +159,10 @@ fn not_sent(key: &TaskKey, error: TaskError) -> RpcError {
     match error {
         TaskError::Ended(state) => bindu::ended(&key.id, state),
         TaskError::NotFound => bindu::not_found(),
+        TaskError::TooLarge => RpcError::internal(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "The message is longer than what is kept for one caller",
+        ),
         TaskError::TooMany => RpcError::internal(
             StatusCode::TOO_MANY_REQUESTS,
             "Too many of your tasks are unfinished; please try again when some of them have ended",

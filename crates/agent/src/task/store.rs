@@ -41,6 +41,9 @@ pub enum TaskError {
     /// There are too many unfinished tasks.
     #[error("too many unfinished tasks")]
     Full,
+    /// It would never fit.
+    #[error("the message is longer than what is kept for one caller")]
+    TooLarge,
     /// The caller has too many unfinished tasks.
     #[error("too many unfinished tasks of this caller")]
     TooMany,
@@ -201,6 +204,8 @@ impl Tasks {
             entry.task.artifacts.extend(artifact);
             entry.bytes += bytes;
         });
+        // Results are as long as the handler likes: older ones give way to them.
+        let _ = inner.make_room(&key.owner, 0, 0);
     }
 
     /// How many tasks are being worked on, or will be.
@@ -260,6 +265,9 @@ impl Inner {
 
     /// Makes room for so many more tasks and bytes of an owner: in its share first, then in the whole.
     fn make_room(&mut self, owner: &Owner, tasks: usize, bytes: usize) -> Result<(), TaskError> {
+        if bytes > if owner.is_everybody() { MOST_BYTES } else { MOST_BYTES_OF_ONE } {
+            return Err(TaskError::TooLarge);
+        }
         let fits_share = |inner: &Self| {
             let used = inner.shares.get(owner).map_or((0, 0), |share| (share.tasks.len(), share.bytes));
             used.0 + tasks <= MOST_TASKS_OF_ONE && used.1 + bytes <= MOST_BYTES_OF_ONE
@@ -426,7 +434,16 @@ mod tests {
         let more = tasks.submit(&key("alice", "more"), message(&large));
         assert_eq!(more, Err(TaskError::TooMany), "a share of the bytes, too");
         assert!(tasks.submit(&key("bob", "2"), message(&large)).is_ok());
+        let huge = "x".repeat(MOST_BYTES_OF_ONE + 1);
+        assert_eq!(tasks.submit(&key("bob", "3"), message(&huge)), Err(TaskError::TooLarge));
+        assert!(tasks.read(&key("bob", "1")).is_ok(), "nothing was pushed out for it");
+        for number in 0..3 {
+            let key = key("alice", &format!("open {number}"));
+            tasks.begin(&key);
+            tasks.end(&key, TaskState::Completed, message(&large), None);
+        }
         let inner = tasks.lock();
+        assert!(inner.shares[&Owner::named("alice")].bytes <= MOST_BYTES_OF_ONE, "results count, too");
         let sum: usize = inner.shares.values().map(|share| share.bytes).sum();
         assert_eq!(sum, inner.bytes);
     }

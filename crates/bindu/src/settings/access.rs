@@ -215,7 +215,9 @@ fn bytes(text: &str) -> Option<usize> {
     (1024..=1024 * 1024 * 1024).contains(&bytes).then_some(bytes)
 }
 
-fn is_origin(text: &str) -> bool {
+/// Whether a text is an origin (RFC 6454): scheme, host and port, nothing behind.
+#[must_use]
+pub fn is_origin(text: &str) -> bool {
     text.parse::<url::Url>()
         .is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text)
 }

@@ -8,6 +8,6 @@ mod layers;
 pub mod registry;
 mod typed;
 
-pub use access::{AuthChoice, CallChoice};
+pub use access::{AuthChoice, CallChoice, is_origin};
 pub use layers::{Layers, Origin, Resolved, Value};
 pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings, VaultChoice};

@@ -26,7 +26,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value = "300")]
     timeout: u64,
     /// Send the call to this origin if the card says so, though the card is elsewhere
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     allow_origin: Option<String>,
     /// Take a reply that is not signed, or not wholly
     #[arg(long)]
@@ -36,6 +36,11 @@ pub(crate) struct Arguments {
     /// text or json
     #[arg(long, default_value = "text")]
     output: Output,
+}
+
+fn origin(text: &str) -> Result<String, String> {
+    let expected = "it must be an origin without a path, such as https://agent.example.com";
+    if bindu::settings::is_origin(text) { Ok(text.to_owned()) } else { Err(expected.to_owned()) }
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
@@ -166,6 +171,10 @@ pub(super) fn token_refusal(error: &TokenError) -> Refusal {
         TokenError::StoreUnavailable(_) => (
             ExitClass::Unavailable,
             "see that the store answers: `bindu identity plan` with the same settings says what it says",
+        ),
+        TokenError::StoreDenied(_) => (
+            ExitClass::Denied,
+            "give the token the policy of docs/VAULT.md: `bindu hydra plan` names the path",
         ),
         TokenError::Hydra(HydraError::Refused { .. }) => (
             ExitClass::Failed,

@@ -29,6 +29,10 @@ async fn the_list_of_dids_works_and_is_exact() {
     {
         let (status, answer) = TestCaller::new(hydra().await, other).await.send(&agent.url, &list()).await;
         assert_eq!((status, &answer["error"]), (403, &json!("DID not admitted")), "{other}");
+        assert!(
+            agent.log().contains(&format!("\"{other}\"")) || agent.log().contains(other),
+            "the log says who"
+        );
     }
 }
 

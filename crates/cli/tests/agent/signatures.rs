@@ -199,3 +199,35 @@ async fn an_echo_cannot_be_made_to_sign_for_its_caller() {
     let (status, answer) = http::answer(request).await;
     assert_eq!((status, &answer["details"]["reason"]), (403, &json!("invalid_signature")), "{answer}");
 }
+
+/// Whoever reaches Hydra's admin port could put in a second key of their own, and sign HTTP messages as us.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_second_key_is_put_back_and_told() {
+    let disk = tempfile::tempdir().unwrap();
+    let names = crate::names("Second Key");
+    let setup = agent(disk.path()).named(AUTHOR, &names.name).set_all(hydra().await.environment());
+    let agent = setup.set("BINDU_RECONCILE_INTERVAL", "1s").set("LOG_FORMAT", "json").start().await;
+    http::healthy(&agent.url).await;
+    let named =
+        async || hydra().await.client(&names.did).await.unwrap()["metadata"]["derived_public_key"].clone();
+    let ours = named().await;
+    let (_, document) = http::get(&format!("{}/.well-known/jwks.json", agent.url)).await;
+    assert_eq!(document["keys"][0]["kid"], json!(format!("{}#key-2", names.did)));
+    let other = SigningKey::generate().unwrap().public_key().to_string();
+    let patch = json!([{"op": "replace", "path": "/metadata/derived_public_key", "value": other}]);
+    hydra().await.patch(&names.did, &patch).await;
+    eventually("it is put back", async || (named().await == ours).then_some(())).await;
+    let audit = |what: &str| {
+        let log = agent.log();
+        let mut lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.any(|line| line["target"] == "audit" && line["who"] == json!(names.did) && line["what"] == what)
+    };
+    for what in [
+        "has its key",
+        "wrote the client's credentials",
+        "registered the client in Hydra",
+        "repaired the client in Hydra",
+    ] {
+        eventually(what, async || audit(what).then_some(())).await;
+    }
+}
