@@ -1,10 +1,16 @@
 //! Request bodies: as long as they may be and no longer, and not for ever.
 
 use axum::{
-    body::{Body, Bytes, HttpBody as _, to_bytes},
+    body::{Body, Bytes, HttpBody},
     http::StatusCode,
 };
-use std::time::Duration;
+use http_body_util::BodyExt as _;
+use hyper::body::{Frame, SizeHint};
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 use tokio::time::timeout;
 
 /// How much of a body is taken, and for how long it is waited for.
@@ -14,7 +20,11 @@ pub(crate) struct BodyLimits {
     pub(crate) patience: Duration,
 }
 
+/// No more is set aside for a body that only says it will be long.
+const FIRST_ROOM: usize = 16 * 1024;
+
 /// Reads a whole body. What is declared too long is not begun; of what turns out to be, no more than the limit is held.
+/// Each frame is copied and let go: a frame of one byte keeps a whole read buffer alive.
 ///
 /// # Errors
 /// 413, 408, or 400 where it breaks off.
@@ -23,23 +33,51 @@ pub(crate) async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, Status
     if body.size_hint().lower() > limit {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    match timeout(limits.patience, to_bytes(body, limits.bytes)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_too_long(&error) => Err(StatusCode::PAYLOAD_TOO_LARGE),
-        Ok(Err(_)) => Err(StatusCode::BAD_REQUEST),
-        Err(_) => Err(StatusCode::REQUEST_TIMEOUT),
+    timeout(limits.patience, collect(body, limits.bytes)).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
+}
+
+/// A body that holds something until it has gone out, or the connection is gone.
+pub(crate) fn holding(body: Body, held: impl Send + Unpin + 'static) -> Body {
+    Body::new(Holding { body, _held: held })
+}
+
+struct Holding<T> {
+    body: Body,
+    _held: T,
+}
+
+impl<T: Unpin> HttpBody for Holding<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
-fn is_too_long(error: &axum::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(found) = cause {
-        if found.is::<http_body_util::LengthLimitError>() {
-            return true;
+async fn collect(mut body: Body, most: usize) -> Result<Bytes, StatusCode> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(declared.min(FIRST_ROOM));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| StatusCode::BAD_REQUEST)?;
+        let Some(data) = frame.data_ref() else { continue };
+        if bytes.len() + data.len() > most {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
         }
-        cause = found.source();
+        bytes.extend_from_slice(data);
     }
-    false
+    Ok(bytes.into())
 }
 
 #[cfg(test)]

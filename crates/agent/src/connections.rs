@@ -22,6 +22,9 @@ const LONGEST_HEAD: usize = 64 * 1024;
 /// How long an answer may lie there without the caller taking any of it.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Files that connections leave to the rest of the agent.
+const RESERVED_FILES: usize = 128;
+
 /// A pause where the system has no sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -45,8 +48,9 @@ pub(crate) async fn serve(
     limits: ConnectionLimits,
     shutdown: impl Future<Output = ()>,
 ) {
-    raise_file_limit();
-    let places = Arc::new(Semaphore::new(limits.most));
+    // Some files are needed for ourselves: to ask Hydra and the store, to write a copy.
+    let files = raise_file_limit().saturating_sub(RESERVED_FILES).max(1);
+    let places = Arc::new(Semaphore::new(limits.most.min(files)));
     let graceful = GracefulShutdown::new();
     tokio::pin!(shutdown);
     loop {
@@ -104,9 +108,11 @@ fn spawn(
     });
 }
 
-/// Each connection is a file: takes as many as the operator allows.
-fn raise_file_limit() {
+/// Each connection is a file: takes as many as the operator allows. How many that is.
+fn raise_file_limit() -> usize {
     let limit = getrlimit(Resource::Nofile);
     // Where it can't be raised, the limit stays what it is, and accepting pauses there.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let current = getrlimit(Resource::Nofile).current;
+    current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
 }

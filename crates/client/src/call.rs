@@ -101,8 +101,24 @@ impl AgentClient {
     /// # Errors
     /// As [`AgentClient::call`].
     pub async fn call_with(&self, url: &str, text: &str, options: &CallOptions) -> Result<Reply, CallError> {
-        let settings = &self.0;
         let timeout = options.timeout.unwrap_or(CALL_TIMEOUT).min(LONGEST_TIMEOUT);
+        let called = tokio::time::timeout(timeout, self.call_within(url, text, options, timeout)).await;
+        called.unwrap_or_else(|_| {
+            Err(CallError::Unavailable {
+                url: url.to_owned(),
+                detail: "the call is not done in time".to_owned(),
+            })
+        })
+    }
+
+    async fn call_within(
+        &self,
+        url: &str,
+        text: &str,
+        options: &CallOptions,
+        timeout: Duration,
+    ) -> Result<Reply, CallError> {
+        let settings = &self.0;
         let deadline = Instant::now() + timeout;
         let base = card::address(url, settings.dangerous_allow_http)?;
         let http = HttpSettings::new(REQUEST_TIMEOUT.min(timeout));
@@ -118,6 +134,11 @@ impl AgentClient {
         let call = Call::new(settings, (&card, options.did.as_ref()), &http, deadline)?;
         call.ask(text, &trusted).await
     }
+}
+
+/// Another agent's words as they may be shown and logged: short, and without control characters.
+pub(crate) fn plain(text: &str) -> String {
+    text.chars().take(500).flat_map(char::escape_debug).collect()
 }
 
 /// A call under way.
@@ -289,6 +310,7 @@ impl<'a> Call<'a> {
         let reason = answer.pointer("/details/reason").and_then(Value::as_str).map(str::to_owned);
         let reason = reason.or_else(|| answer.pointer("/error/message")?.as_str().map(str::to_owned));
         let reason = reason.or_else(|| answer.get("error")?.as_str().map(str::to_owned)).unwrap_or_default();
+        let reason = plain(&reason);
         let status = reply.status;
         match status {
             401 if token.is_some() => Ok(Next::NewToken),
@@ -302,7 +324,7 @@ impl<'a> Call<'a> {
                 (Some(result), _) if status == 200 => Ok(Next::Result(result.clone())),
                 (_, Some(error)) if error.is_object() => Err(CallError::Rpc {
                     code: error.get("code").and_then(Value::as_i64).unwrap_or_default(),
-                    message: error.get("message").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                    message: plain(error.get("message").and_then(Value::as_str).unwrap_or_default()),
                 }),
                 _ => Err(self.unavailable(&format!("status {status}, and no JSON-RPC"))),
             },

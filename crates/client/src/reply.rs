@@ -70,7 +70,9 @@ impl Reply {
         match (self.state, self.signed) {
             (ReplyState::Completed, Some(_)) => Ok(self.text),
             (ReplyState::Completed, None) => Err(CallError::Unsigned { did: self.did }),
-            (state, _) => Err(CallError::Ended { state: state.label(), said: self.text }),
+            (state, _) => {
+                Err(CallError::Ended { state: state.label(), said: crate::call::plain(&self.text) })
+            }
         }
     }
 

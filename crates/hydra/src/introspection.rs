@@ -3,6 +3,7 @@
 //! With its database down Hydra calls every token inactive, so a `false` is believed only between two good answers of
 //! `/health/ready`. Those are shared: however many tokens turn out to be garbage, readiness is asked a few times a second.
 
+use crate::lifetime;
 use crate::{Hydra, HydraError};
 use bindu_http::{Reply, epoch_seconds};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -29,15 +30,21 @@ pub struct Introspection {
 }
 
 impl Hydra {
-    /// Asks whether a token is active; `None` is a refusal that can be believed.
+    /// Asks whether a token is active; `None` is a refusal that can be believed. `place` is let go as soon as Hydra has
+    /// answered for the first time: what comes after that is shared with others.
     ///
     /// # Errors
     /// Where it can't be found out.
-    pub async fn introspect(&self, token: &SecretString) -> Result<Option<Introspection>, HydraError> {
+    pub async fn introspect<Place>(
+        &self,
+        token: &SecretString,
+        place: Place,
+    ) -> Result<Option<Introspection>, HydraError> {
         let mut asked = Instant::now();
         if let Some(active) = self.introspect_once(token).await? {
             return Ok(Some(active));
         }
+        drop(place);
         let before = asked.checked_sub(READY_BEFORE).unwrap_or(asked);
         if !self.readiness.was_good_between(before, asked) {
             self.readiness.good_after(self, asked).await?;
@@ -83,7 +90,8 @@ pub(crate) fn read(reply: &Reply) -> Result<Option<Introspection>, HydraError> {
                 .collect(),
             expires_in: body.get("exp").and_then(Value::as_u64).map(|expires_at| {
                 let now = reply.date().unwrap_or_else(epoch_seconds);
-                Duration::from_secs(expires_at.saturating_sub(now))
+                // `Date` is rounded down: up to a second of that has passed.
+                lifetime(expires_at.saturating_sub(now).saturating_sub(1))
             }),
         })),
         _ => Err(HydraError::unavailable("an answer that is not Hydra's", reply)),

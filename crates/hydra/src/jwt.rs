@@ -4,7 +4,7 @@
 //! Read by hand with ring: what is taken is one form with one algorithm, which the token has no say in, and a JWT library
 //! would bring a second implementation of the cryptography. A signature says nothing about revocation.
 
-use crate::{Hydra, HydraError, Introspection};
+use crate::{Hydra, HydraError, Introspection, lifetime};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bindu_http::{Method, Reply, epoch_seconds};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
@@ -44,9 +44,13 @@ pub enum JwtProblem {
     /// The signature is not the key's.
     #[error("wrong signature")]
     WrongSignature,
-    /// Another issuer's, expired, not valid yet, or no access token.
+    /// Another issuer's, or no client's.
     #[error("claims that do not count")]
     WrongClaims,
+    /// Signed by Hydra for a client; but not of this time, by what we know of Hydra's clock, or without a word on its
+    /// scopes. Hydra itself can tell.
+    #[error("claims that only Hydra can judge")]
+    Doubtful,
 }
 
 /// The key that a JWT says it was signed with.
@@ -89,10 +93,10 @@ impl KeySet {
             .map_err(|_| JwtProblem::WrongSignature)?;
         let claims = json(claims).ok_or(JwtProblem::Malformed)?;
         let (instant, date) = self.clock;
-        self.accept(&claims, date + instant.elapsed().as_secs()).ok_or(JwtProblem::WrongClaims)
+        self.accept(&claims, date + instant.elapsed().as_secs())
     }
 
-    fn accept(&self, claims: &Value, now: u64) -> Option<Introspection> {
+    fn accept(&self, claims: &Value, now: u64) -> Result<Introspection, JwtProblem> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
         let texts = |name: &str| match claims.get(name) {
             Some(Value::String(text)) => text.split_whitespace().map(str::to_owned).collect(),
@@ -101,22 +105,28 @@ impl KeySet {
             }
             _ => Vec::new(),
         };
-        let expires_at = claims.get("exp").and_then(Value::as_u64)?;
-        let not_before = claims.get("nbf").and_then(Value::as_u64).unwrap_or_default();
-        // An ID token is signed with a key of the same set; it has no `client_id` and no `scp`.
-        let client_id = text("client_id").filter(|id| !id.is_empty())?;
-        let is_access_token = claims.get("scp").is_some_and(Value::is_array) && text("jti").is_some();
-        let is_good = text("iss") == Some(&self.issuer)
-            && expires_at > now
-            && not_before <= now + LEEWAY
-            && is_access_token;
-        is_good.then(|| Introspection {
-            client_id: client_id.to_owned(),
-            subject: text("sub").unwrap_or_default().to_owned(),
-            scopes: texts("scp"),
-            audiences: texts("aud"),
-            expires_in: Some(Duration::from_secs(expires_at - now)),
-        })
+        let number = |name: &str| claims.get(name).and_then(Value::as_u64);
+        // An ID token is signed with a key of the same set; it has no `client_id`.
+        let client_id = text("client_id").filter(|id| !id.is_empty() && text("jti").is_some());
+        let (Some(client_id), Some(expires_at), true) =
+            (client_id, number("exp"), text("iss") == Some(&self.issuer))
+        else {
+            return Err(JwtProblem::WrongClaims);
+        };
+        // Hydra writes one of the two, or both (`strategies.jwt.scope_claim`); neither for a token without scopes.
+        let scopes =
+            ["scp", "scope"].into_iter().find(|name| claims.get(*name).is_some_and(|value| !value.is_null()));
+        let is_of_this_time = expires_at > now && number("nbf").unwrap_or_default() <= now + LEEWAY;
+        match scopes {
+            Some(scopes) if is_of_this_time => Ok(Introspection {
+                client_id: client_id.to_owned(),
+                subject: text("sub").unwrap_or_default().to_owned(),
+                scopes: texts(scopes),
+                audiences: texts("aud"),
+                expires_in: Some(lifetime(expires_at - now - 1)),
+            }),
+            _ => Err(JwtProblem::Doubtful),
+        }
     }
 }
 
@@ -222,19 +232,23 @@ mod tests {
             set().accept(&claims, 1000)
         };
         let accepted = with("aud", json!(["x"])).expect("good");
-        assert_eq!((accepted.expires_in, accepted.scopes.len()), (Some(Duration::from_secs(1000)), 1));
-        for (name, value) in [
-            ("iss", json!("https://hydra/")),
-            ("exp", json!(1000)),
-            ("exp", json!("2000")),
-            ("exp", json!(null)),
-            ("nbf", json!(1006)),
-            ("client_id", json!("")),
-            ("client_id", json!(null)),
-            ("scp", json!(null)),
-            ("jti", json!(null)),
+        assert_eq!((accepted.expires_in, accepted.scopes.len()), (Some(Duration::from_secs(999)), 1));
+        for (name, value, problem) in [
+            ("iss", json!("https://hydra/"), JwtProblem::WrongClaims),
+            ("exp", json!(1000), JwtProblem::Doubtful),
+            ("exp", json!("2000"), JwtProblem::WrongClaims),
+            ("exp", json!(null), JwtProblem::WrongClaims),
+            ("nbf", json!(1006), JwtProblem::Doubtful),
+            ("client_id", json!(""), JwtProblem::WrongClaims),
+            ("client_id", json!(null), JwtProblem::WrongClaims),
+            ("scp", json!(null), JwtProblem::Doubtful),
+            ("jti", json!(null), JwtProblem::WrongClaims),
         ] {
-            assert!(with(name, value.clone()).is_none(), "{name} {value}");
+            assert_eq!(with(name, value.clone()), Err(problem), "{name} {value}");
         }
+        let mut text = good.clone();
+        text["scope"] = text["scp"].take();
+        text["scope"] = json!("agent:read agent:write");
+        assert_eq!(set().accept(&text, 1000).expect("good").scopes.len(), 2);
     }
 }

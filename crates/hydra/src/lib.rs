@@ -20,7 +20,7 @@ pub use token::{AccessToken, SecretProof};
 
 use bindu_http::{ClientError, HttpClient, HttpSettings, Method, Reply};
 use readiness::Readiness;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use url::Url;
 
 /// Where Hydra is.
@@ -91,6 +91,11 @@ impl Hydra {
             .body(body);
         Ok(self.client.send(operation, request).await?)
     }
+}
+
+/// So many seconds, as somebody else says them; more than a year is as good as one, and fits any clock.
+fn lifetime(seconds: u64) -> Duration {
+    Duration::from_secs(seconds.min(366 * 24 * 3600))
 }
 
 fn extend(base: &Url, segments: &[&str]) -> Url {

@@ -1,6 +1,6 @@
 //! Access tokens by the client credentials grant, and what they prove about a secret.
 
-use crate::{Hydra, HydraError};
+use crate::{Hydra, HydraError, lifetime};
 use bindu_identity::Did;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -63,7 +63,7 @@ impl Hydra {
         match (reply.status, body.get("access_token").and_then(Value::as_str)) {
             (200, Some(token)) => Ok(AccessToken {
                 token: SecretString::from(token),
-                expires_in: Duration::from_secs(body.get("expires_in").and_then(Value::as_u64).unwrap_or(0)),
+                expires_in: lifetime(body.get("expires_in").and_then(Value::as_u64).unwrap_or(0)),
             }),
             (200, None) => Err(HydraError::unavailable("an answer that is not Hydra's", &reply)),
             _ => Err(HydraError::of(&reply)),

@@ -59,6 +59,8 @@ struct Work<'a> {
     secret: Secret,
     fenced: bool,
     repairs: usize,
+    /// How often our second key was put back.
+    drifts: usize,
     describe: bool,
     compared: bool,
     /// The secret is right, and the client may get no token.
@@ -92,6 +94,7 @@ impl Keeper {
             secret: Secret::Untested,
             fenced: false,
             repairs: 0,
+            drifts: 0,
             describe: true,
             compared: false,
             refused: false,
@@ -125,6 +128,7 @@ impl Keeper {
             secret: Secret::Untested,
             fenced: false,
             repairs: 0,
+            drifts: 0,
             describe: occasion.describe,
             compared: occasion.compared,
             refused: false,
@@ -139,7 +143,7 @@ impl Keeper {
                     self.cache_credentials(&work.seen, true);
                     return Settled {
                         reason: work.refused.then_some(Reason::ClientRefused),
-                        repairs: work.repairs,
+                        repairs: work.repairs + work.drifts,
                         observation: work.seen,
                     };
                 }
@@ -259,8 +263,14 @@ impl Keeper {
             }
             Step::Describe => {
                 let drifted = derived_key_drifted(&work.seen, work.identity);
-                let patch = self.description(&work.seen, work.identity);
+                let patch = match work.describe {
+                    true => self.description(&work.seen, work.identity),
+                    // In the loop, keys only: who has changed a name or a scope since the start has meant it.
+                    false => vec![operation(&format!("/metadata/{DERIVED_KEY}"), derived_key(work.identity))],
+                };
                 self.patch(hydra, work, &patch).await?;
+                // Somebody who undoes it again and again is somebody to be told of.
+                work.drifts += usize::from(drifted);
                 if drifted {
                     tracing::warn!(
                         target: "audit",

@@ -29,7 +29,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 const MOST_KEPT: usize = 64;
 
 /// Why there is no token.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
     /// No Hydra is configured.
@@ -57,6 +57,8 @@ pub struct TokenSource {
     keeper: Arc<Keeper>,
     held: Mutex<HashMap<Option<String>, Held>>,
     credentials: Mutex<Option<CredentialRecord>>,
+    /// The last fetch that failed: when, for which audience, and why.
+    failed: Mutex<Option<(Instant, Option<String>, TokenError)>>,
     /// Held by whoever fetches, so that one fetches for all that wait.
     turn: tokio::sync::Mutex<()>,
 }
@@ -86,6 +88,7 @@ impl TokenSource {
             keeper,
             held: Mutex::default(),
             credentials: Mutex::default(),
+            failed: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
     }
@@ -99,12 +102,20 @@ impl TokenSource {
         if let Some(held) = self.held(&key).filter(|held| held.has_left(LEAST_LEFT)) {
             return Ok(held.token);
         }
+        let came = Instant::now();
         let _turn = self.turn.lock().await;
         let known = self.held(&key);
         if let Some(held) = known.as_ref().filter(|held| held.has_left(LEAST_LEFT)) {
             return Ok(held.token.clone());
         }
-        match self.fetch(&key).await {
+        // Who has waited for a fetch that failed has its answer.
+        let failed = lock(&self.failed).clone().filter(|(at, audience, _)| *at > came && *audience == key);
+        let fetched = match failed {
+            Some((_, _, error)) => Err(error),
+            None => self.fetch(&key).await,
+        };
+        *lock(&self.failed) = fetched.as_ref().err().map(|error| (Instant::now(), key, error.clone()));
+        match fetched {
             Ok(held) => Ok(held.token),
             // What is left of its life is better than nothing.
             Err(error) => known.filter(|held| held.has_left(0.0)).map(|held| held.token).ok_or(error),

@@ -175,7 +175,6 @@ async fn callers(hydra: &Hydra, group: &str, count: usize) -> Vec<Arc<TestCaller
 /// How many strict signature checks one thread does in a second of its processor time.
 fn checks_per_cpu_second() -> f64 {
     let key = SigningKey::from_seed(&[7; 32]);
-    let did = "did:bindu:bench:timed:1".parse().expect("a DID");
     let signed: Vec<_> = (0..2_000)
         .map(|number| {
             // The bytes that a request's check has to hash; signed as text, which the key does for any text but those.
@@ -185,7 +184,6 @@ fn checks_per_cpu_second() -> f64 {
             (text, signature)
         })
         .collect();
-    let _: &bindu_identity::Did = &did;
     let public = key.public_key();
     let (begun, before, mut checked) = (Instant::now(), thread_cpu_seconds(), 0usize);
     while begun.elapsed() < Duration::from_secs(3) {

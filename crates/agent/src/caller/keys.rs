@@ -3,7 +3,7 @@
 
 use super::{
     AuthRefusal,
-    remembered::{Answer, Lifetimes, Missing, Remembered},
+    remembered::{Answer, Lifetimes, Missing, Place, Remembered, Wish},
 };
 use bindu_hydra::{Hydra, HydraError, OAuthClient};
 use bindu_identity::{Did, PublicKey};
@@ -70,9 +70,10 @@ impl Keys {
         if let Some(pinned) = self.pinned.get(did) {
             return Ok(*pinned);
         }
-        let question = || {
+        let question = |place: Place| {
             let (hydra, did) = (self.hydra.clone(), did.clone());
             async move {
+                let _place = place.turn().await;
                 match hydra.client(&did).await {
                     Ok(Some(client)) => Ok(Answer::Known(CallerKeys::of(&client), None)),
                     Ok(None) | Err(HydraError::Unaddressable) => Ok(Answer::Refused(REFRESH)),
@@ -80,11 +81,12 @@ impl Keys {
                 }
             }
         };
-        self.remembered.get_younger_than(did, age, deadline, question).await.map_err(
-            |missing| match missing {
+        self.remembered
+            .get(Wish { key: did, age: Some(age), deadline, fallback: None }, question)
+            .await
+            .map_err(|missing| match missing {
                 Missing::Refused => AuthRefusal::NoPublicKey,
-                Missing::Unavailable => AuthRefusal::Unavailable,
-            },
-        )
+                Missing::Unavailable | Missing::Busy => AuthRefusal::Unavailable,
+            })
     }
 }

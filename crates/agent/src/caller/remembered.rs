@@ -10,11 +10,11 @@ use std::{
     future::Future,
     hash::Hash,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch},
     time::timeout_at,
 };
 
@@ -26,8 +26,14 @@ const MOST_REFUSED: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not z
 /// known already have a lane of their own.
 const LANES: (usize, usize) = (8, 64);
 
+/// How many questions are under way or wait for their turn; strangers beyond are told to come again.
+const MOST_FLIGHTS: usize = 1_024;
+
 /// How long somebody who is known waits for a Hydra that does not answer.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long after its deadline a question's own verdict is waited for.
+const VERDICT: Duration = Duration::from_millis(100);
 
 /// After Hydra has failed, who is known doesn't wait for it again for this long.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -50,6 +56,29 @@ pub(crate) enum Missing {
     Refused,
     /// Hydra could not be asked.
     Unavailable,
+    /// There was no place among those that ask: nobody knows anything about Hydra.
+    Busy,
+}
+
+/// What is wanted of a memory.
+pub(crate) struct Wish<'a, K, V> {
+    pub(crate) key: &'a K,
+    /// How old an answer may be; as its lifetime says where nothing is said here.
+    pub(crate) age: Option<Duration>,
+    /// How long the answer is waited for.
+    pub(crate) deadline: Instant,
+    /// What counts while Hydra can't be asked, where nothing is remembered.
+    pub(crate) fallback: Option<V>,
+}
+
+/// A place among those that ask Hydra at the same time. Whoever asks lets it go when Hydra has answered.
+pub(crate) struct Place(oneshot::Receiver<OwnedSemaphorePermit>);
+
+impl Place {
+    /// Waits for its turn.
+    pub(crate) async fn turn(self) -> Option<OwnedSemaphorePermit> {
+        self.0.await.ok()
+    }
 }
 
 /// How long answers count.
@@ -68,9 +97,9 @@ struct Inner<K: Hash + Eq, V> {
     lifetimes: Lifetimes,
     known: Mutex<LruCache<K, Entry<V>>>,
     refused: Mutex<LruCache<K, Instant>>,
-    flights: Mutex<HashMap<K, watch::Receiver<Option<Outcome<V>>>>>,
-    strangers: Semaphore,
-    acquaintances: Semaphore,
+    flights: Mutex<HashMap<K, Flight<V>>>,
+    strangers: Arc<Semaphore>,
+    acquaintances: Arc<Semaphore>,
     failed_at: Mutex<Option<Instant>>,
 }
 
@@ -102,8 +131,8 @@ where
             known: Mutex::new(LruCache::new(MOST_KNOWN)),
             refused: Mutex::new(LruCache::new(MOST_REFUSED)),
             flights: Mutex::default(),
-            strangers: Semaphore::new(LANES.0),
-            acquaintances: Semaphore::new(LANES.1),
+            strangers: Arc::new(Semaphore::new(LANES.0)),
+            acquaintances: Arc::new(Semaphore::new(LANES.1)),
             failed_at: Mutex::default(),
         }))
     }
@@ -113,58 +142,45 @@ where
         self.younger_than(key, self.0.lifetimes.fresh)
     }
 
-    /// The value of a key: remembered, or asked for until `deadline`.
+    /// The value of a key: remembered, or asked for.
     pub(crate) async fn get<F>(
         &self,
-        key: &K,
-        deadline: Instant,
-        ask: impl FnOnce() -> F,
+        wish: Wish<'_, K, V>,
+        ask: impl FnOnce(Place) -> F,
     ) -> Result<V, Missing>
     where
         F: Future<Output = Result<Answer<V>, HydraError>> + Send + 'static,
     {
-        self.get_younger_than(key, self.0.lifetimes.fresh, deadline, ask).await
-    }
-
-    /// The same, and what was asked longer than `age` ago is asked again.
-    pub(crate) async fn get_younger_than<F>(
-        &self,
-        key: &K,
-        age: Duration,
-        deadline: Instant,
-        ask: impl FnOnce() -> F,
-    ) -> Result<V, Missing>
-    where
-        F: Future<Output = Result<Answer<V>, HydraError>> + Send + 'static,
-    {
-        if let Some(fresh) = self.younger_than(key, age) {
+        let age = wish.age.unwrap_or(self.0.lifetimes.fresh);
+        if let Some(fresh) = self.younger_than(wish.key, age) {
             return fresh;
         }
-        let stale = self.stale(key);
+        let stale = self.stale(wish.key).or(wish.fallback);
         if let Some(value) = &stale
             && self.has_just_failed()
         {
             return Ok(value.clone());
         }
-        let mut flight = self.join(key, deadline, ask);
-        // The question goes on after that, for whoever comes next.
-        let patience = if stale.is_some() { deadline.min(Instant::now() + PATIENCE) } else { deadline };
-        let landed = timeout_at(patience.into(), flight.wait_for(Option::is_some)).await;
-        let outcome = match landed {
-            Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(Missing::Unavailable)),
-            // Late, or whoever asked is gone. For somebody who is known that is Hydra's doing; a stranger may have
-            // waited for other strangers.
-            _ => {
-                if stale.is_some() {
+        let mut flight = match self.join((wish.key, age), wish.deadline, ask) {
+            Ok(flight) => flight,
+            Err(answered) => return answered,
+        };
+        let outcome = match &stale {
+            None => flight.landed(wish.deadline).await,
+            // Who is known doesn't wait for a Hydra that has had its time. The question goes on, for whoever comes next.
+            Some(value) => match flight.landed_or_late(wish.deadline).await {
+                Some(outcome) => outcome,
+                None => {
                     self.note_failure(true);
+                    return Ok(value.clone());
                 }
-                Err(Missing::Unavailable)
-            }
+            },
         };
         match outcome {
             Ok(Answer::Known(value, _) | Answer::KnownOnce(value)) => Ok(value),
             Ok(Answer::Refused(_)) => Err(Missing::Refused),
-            Err(missing) => stale.ok_or(missing),
+            Err(Missing::Unavailable) => stale.ok_or(Missing::Unavailable),
+            Err(other) => Err(other),
         }
     }
 
@@ -189,34 +205,49 @@ where
         entry.counts(now, self.0.lifetimes.stale).then(|| entry.value.clone())
     }
 
-    /// The question that is under way, or a new one. It goes on when whoever asked it is gone.
+    /// The question that is under way, or a new one, which goes on when whoever asked it is gone; or what was remembered
+    /// just now.
     fn join<F>(
         &self,
-        key: &K,
+        (key, age): (&K, Duration),
         deadline: Instant,
-        ask: impl FnOnce() -> F,
-    ) -> watch::Receiver<Option<Outcome<V>>>
+        ask: impl FnOnce(Place) -> F,
+    ) -> Result<Flight<V>, Result<V, Missing>>
     where
         F: Future<Output = Result<Answer<V>, HydraError>> + Send + 'static,
     {
         let mut flights = lock(&self.0.flights);
         if let Some(flight) = flights.get(key) {
-            return flight.clone();
+            return Ok(flight.clone());
         }
-        let (land, flight) = watch::channel(None);
+        // The flight that the caller has just missed.
+        if let Some(fresh) = self.younger_than(key, age) {
+            return Err(fresh);
+        }
+        let is_known = lock(&self.0.known).contains(key);
+        if !is_known && flights.len() >= MOST_FLIGHTS {
+            return Err(Err(Missing::Busy));
+        }
+        let (land, landing) = watch::channel(None);
+        let flight = Flight { landing, begun: Arc::default() };
         flights.insert(key.clone(), flight.clone());
         drop(flights);
-        let (inner, key, question) = (Arc::clone(&self.0), key.clone(), ask());
+        let (give_place, place) = oneshot::channel();
+        let (inner, key, question, begun) =
+            (Arc::clone(&self.0), key.clone(), ask(Place(place)), Arc::clone(&flight.begun));
         tokio::spawn(async move {
             // Whatever becomes of the question, the next one is a new one.
-            let flight = Flight { inner: &inner, key: &key };
-            let lane =
-                if lock(&inner.known).contains(&key) { &inner.acquaintances } else { &inner.strangers };
-            let outcome = match timeout_at(deadline.into(), lane.acquire()).await {
-                // The lane is full: that says nothing about Hydra.
-                Err(_) => Err(Missing::Unavailable),
-                Ok(_turn) => {
-                    let asked = Instant::now();
+            let entry = FlightEntry { inner: &inner, key: &key };
+            let lane = if is_known { &inner.acquaintances } else { &inner.strangers };
+            let came = Instant::now();
+            let outcome = match timeout_at(deadline.into(), Arc::clone(lane).acquire_owned()).await {
+                // The lane is full: that says nothing about Hydra, so nobody is let in for it.
+                Err(_) => Err(Missing::Busy),
+                Ok(turn) => {
+                    let asked = *begun.get_or_init(Instant::now);
+                    let _ = turn.map(|turn| give_place.send(turn));
+                    // With little time left when its turn came, lateness is not Hydra's doing.
+                    let is_rushed = asked.duration_since(came) > deadline.saturating_duration_since(asked);
                     let outcome = match timeout_at(deadline.into(), question).await {
                         Ok(Ok(answer)) => {
                             inner.remember(&key, &answer, asked);
@@ -226,21 +257,19 @@ where
                             tracing::warn!(%error, "Hydra could not be asked about a caller");
                             Err(Missing::Unavailable)
                         }
+                        Err(_) if is_rushed => Err(Missing::Busy),
                         Err(_) => Err(Missing::Unavailable),
                     };
-                    // One whose turn came just before its deadline has not given Hydra the time to answer.
-                    let is_late =
-                        outcome.is_err() && asked.elapsed() < PATIENCE && Instant::now() >= deadline;
-                    if !is_late {
+                    if !matches!(outcome, Err(Missing::Busy)) {
                         Self(Arc::clone(&inner)).note_failure(outcome.is_err());
                     }
                     outcome
                 }
             };
-            drop(flight);
+            drop(entry);
             let _ = land.send(Some(outcome));
         });
-        flight
+        Ok(flight)
     }
 
     fn has_just_failed(&self) -> bool {
@@ -271,12 +300,59 @@ impl<K: Hash + Eq + Clone, V: Clone> Inner<K, V> {
     }
 }
 
-struct Flight<'a, K: Hash + Eq, V> {
+/// A question under way.
+#[derive(Clone)]
+struct Flight<V> {
+    landing: watch::Receiver<Option<Outcome<V>>>,
+    /// When its turn came.
+    begun: Arc<OnceLock<Instant>>,
+}
+
+impl<V: Clone> Flight<V> {
+    async fn landed(&mut self, until: Instant) -> Outcome<V> {
+        // The flight ends at its deadline by itself, and says why.
+        match timeout_at((until + VERDICT).into(), self.landing.wait_for(Option::is_some)).await {
+            Ok(Ok(outcome)) => outcome.clone().unwrap_or(Err(Missing::Unavailable)),
+            // Whoever asked is gone.
+            Ok(Err(_)) => Err(Missing::Unavailable),
+            Err(_) if self.begun.get().is_none() => Err(Missing::Busy),
+            Err(_) => Err(Missing::Unavailable),
+        }
+    }
+
+    /// `None` where Hydra has had its time, since the question's turn came.
+    async fn landed_or_late(&mut self, deadline: Instant) -> Option<Outcome<V>> {
+        loop {
+            let until = match self.begun.get() {
+                Some(begun) if begun.elapsed() >= PATIENCE => return None,
+                Some(begun) => *begun + PATIENCE,
+                None => Instant::now() + PATIENCE,
+            };
+            let until = until.min(deadline);
+            let landed = timeout_at(until.into(), self.landing.wait_for(Option::is_some)).await;
+            match landed.map(|landed| landed.map(|outcome| outcome.clone())) {
+                Ok(Ok(outcome)) => return outcome,
+                Ok(Err(_)) => return Some(Err(Missing::Unavailable)),
+                Err(_) if Instant::now() < deadline => {}
+                // Out of time before Hydra has had its own: the flight knows whose fault that is.
+                Err(_) => {
+                    return match self.landed(deadline).await {
+                        Err(Missing::Unavailable) => None,
+                        verdict => Some(verdict),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Takes a flight out of the list at its end.
+struct FlightEntry<'a, K: Hash + Eq, V> {
     inner: &'a Inner<K, V>,
     key: &'a K,
 }
 
-impl<K: Hash + Eq, V> Drop for Flight<'_, K, V> {
+impl<K: Hash + Eq, V> Drop for FlightEntry<'_, K, V> {
     fn drop(&mut self) {
         lock(&self.inner.flights).remove(self.key);
     }
@@ -298,12 +374,16 @@ mod tests {
         Err(HydraError::Unavailable { detail: "a test".to_owned(), retry_after: None })
     }
 
+    fn wish(key: &u32, deadline: Instant) -> Wish<'_, u32, u32> {
+        Wish { key, age: None, deadline, fallback: None }
+    }
+
     async fn get(
         memory: &Remembered<u32, u32>,
         answer: Result<Answer<u32>, HydraError>,
     ) -> Result<u32, Missing> {
         let soon = Instant::now() + Duration::from_secs(5);
-        memory.get(&1, soon, || async move { answer }).await
+        memory.get(wish(&1, soon), |_| async move { answer }).await
     }
 
     async fn until_old() {
@@ -350,12 +430,12 @@ mod tests {
                 let (memory, asked) = (Arc::clone(&memory), Arc::clone(&asked));
                 tokio::spawn(async move {
                     let soon = Instant::now() + Duration::from_secs(5);
-                    let question = || async move {
+                    let question = |_| async move {
                         asked.fetch_add(1, Ordering::Relaxed);
                         tokio::time::sleep(Duration::from_millis(50)).await;
                         Ok(Answer::Known(7, None))
                     };
-                    memory.get(&1, soon, question).await
+                    memory.get(wish(&1, soon), question).await
                 })
             })
             .collect();
@@ -365,6 +445,35 @@ mod tests {
         assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 
+    /// A full lane says nothing about Hydra: nobody gets in for it, and it is no outage for those who are known.
+    #[tokio::test]
+    async fn a_crowd_of_strangers_is_no_outage() {
+        let memory = Arc::new(Remembered::new(LIFETIMES));
+        assert_eq!(get(&memory, Ok(Answer::Known(7, None))).await, Ok(7));
+        let soon = Instant::now() + Duration::from_millis(400);
+        let crowd: Vec<_> = (2..100)
+            .map(|key| {
+                let memory = Arc::clone(&memory);
+                tokio::spawn(async move {
+                    let question = |place: Place| async move {
+                        let _place = place.turn().await;
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                        Ok(Answer::Refused(Duration::ZERO))
+                    };
+                    let wish = Wish { fallback: Some(8), ..wish(&key, soon) };
+                    memory.get(wish, question).await
+                })
+            })
+            .collect();
+        let mut busy = 0;
+        for stranger in crowd {
+            busy += usize::from(stranger.await.expect("no panic") == Err(Missing::Busy));
+        }
+        assert_eq!(busy, 98 - LANES.0, "those who were asked about are refused, the others met a crowd");
+        until_old().await;
+        assert_eq!(get(&memory, Ok(Answer::Known(9, None))).await, Ok(9));
+    }
+
     #[tokio::test]
     async fn who_asks_first_may_go_away() {
         let memory = Arc::new(Remembered::new(LIFETIMES));
@@ -372,11 +481,11 @@ mod tests {
             let memory = Arc::clone(&memory);
             tokio::spawn(async move {
                 let soon = Instant::now() + Duration::from_secs(5);
-                let question = || async {
+                let question = |_| async {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     Ok(Answer::Known(7, None))
                 };
-                memory.get(&1, soon, question).await
+                memory.get(wish(&1, soon), question).await
             })
         };
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -2,13 +2,13 @@
 //!
 //! Nothing is forgotten before its signature has run out on every clock that was taken for right: a signature may be
 //! dated [`WINDOW_SECONDS`] ahead and counts to the end of that second [`WINDOW_SECONDS`] later. Who has too many of
-//! them waits. The memory ends with the process, so what was signed before its start is not run. Nor is what is dated
-//! no later than something that was forgotten: on a clock that is not set back it has run out, too.
+//! them waits. The memory ends with the process, so what was signed before its start is not run. Nor is what was signed
+//! in a second of which something is forgotten: on a clock that is not set back it has run out, too.
 
 use super::{AuthRefusal, Owner, signature::Proof};
 use bindu_identity::request_signature::WINDOW_SECONDS;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
@@ -19,6 +19,12 @@ const KEPT: Duration = Duration::from_secs(2 * WINDOW_SECONDS + 1);
 /// How many are remembered in all, and the most that one caller's quota can be; each takes some 260 bytes.
 pub const MOST_REMEMBERED: usize = 500_000;
 
+/// How many seconds of the past are known in which something was signed that is forgotten: a day's at least.
+const MOST_FORGOTTEN: usize = 100_000;
+
+/// A clock that is set back by no more than this since the start was right at the start, as far as anybody knows.
+const LIKELY_STEP: Duration = Duration::from_secs(600);
+
 /// How long a repeat waits for the first one, which may be on its way at this very moment.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -27,6 +33,8 @@ pub(crate) struct Replays {
     state: Mutex<State>,
     quota: usize,
     began: Instant,
+    /// The start by the clock as it was then.
+    began_at: Duration,
 }
 
 #[derive(Default)]
@@ -34,8 +42,8 @@ struct State {
     seen: HashMap<[u8; 32], Outcome>,
     /// In order of their ends.
     ends: VecDeque<End>,
-    /// When the latest of those that are forgotten says it was signed.
-    forgotten: u64,
+    /// The seconds in which those were signed that are forgotten.
+    forgotten: BTreeSet<u64>,
     of_owner: HashMap<Owner, usize>,
 }
 
@@ -69,7 +77,7 @@ pub(crate) struct Ticket<'a> {
 
 impl Replays {
     pub(crate) fn new(quota: usize) -> Self {
-        Self { state: Mutex::default(), quota, began: Instant::now() }
+        Self { state: Mutex::default(), quota, began: Instant::now(), began_at: wall_clock() }
     }
 
     /// How many are remembered.
@@ -79,10 +87,7 @@ impl Replays {
 
     /// Whether a request runs, and what came of it where it has run already.
     pub(crate) async fn turn(&self, owner: &Owner, proof: &Proof) -> Result<Turn<'_>, AuthRefusal> {
-        // The start by today's clock: a clock that was put right since must not lock anybody out.
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let began = now.saturating_sub(self.began.elapsed()).as_secs();
-        if proof.signed_at <= began {
+        if proof.signed_at <= self.began_by(wall_clock().saturating_sub(self.began.elapsed())).as_secs() {
             return Err(AuthRefusal::BeforeStart);
         }
         let waiting = Instant::now();
@@ -98,6 +103,15 @@ impl Replays {
         }
     }
 
+    /// The start: by the clock as it was then, or as it is today, whichever is later. A clock that was hours ahead at the
+    /// start and was put right since must not lock everybody out for as long: then today's counts.
+    fn began_by(&self, today: Duration) -> Duration {
+        match self.began_at.checked_sub(today) {
+            Some(step) if step <= LIKELY_STEP => self.began_at,
+            _ => today,
+        }
+    }
+
     /// `None` while the first one runs.
     fn try_turn(&self, owner: &Owner, proof: &Proof) -> Result<Option<Turn<'_>>, AuthRefusal> {
         let state = &mut *self.lock();
@@ -106,7 +120,7 @@ impl Replays {
         match state.seen.get(&proof.digest) {
             Some(Outcome::Running) => return Ok(None),
             Some(Outcome::Done(task)) => return Ok(Some(Turn::Repeat(task.to_string()))),
-            None if proof.signed_at <= state.forgotten => return Err(AuthRefusal::Replayed),
+            None if state.forgotten.contains(&proof.signed_at) => return Err(AuthRefusal::Replayed),
             None => {}
         }
         let of_owner = state.of_owner.get(owner).copied().unwrap_or_default();
@@ -122,11 +136,18 @@ impl Replays {
     }
 }
 
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
 impl State {
     fn forget(&mut self, now: Instant) {
         while self.ends.front().is_some_and(|end| end.at <= now) {
             let Some(end) = self.ends.pop_front() else { return };
-            self.forgotten = self.forgotten.max(end.signed_at);
+            self.forgotten.insert(end.signed_at);
+            if self.forgotten.len() > MOST_FORGOTTEN {
+                self.forgotten.pop_first();
+            }
             self.seen.remove(&end.digest);
             if let Some(count) = self.of_owner.get_mut(&end.owner) {
                 *count -= 1;
@@ -224,7 +245,7 @@ mod tests {
         }
         state.forget(now + Duration::from_secs(1));
         assert_eq!((state.seen.len(), state.ends.len(), state.of_owner.get(&owner)), (1, 1, Some(&1)));
-        assert_eq!(state.forgotten, 1001);
+        assert_eq!(state.forgotten, BTreeSet::from([1000, 1001]));
     }
 
     /// A clock that is set back makes old signatures count again: those that were forgotten may have run.
@@ -232,11 +253,25 @@ mod tests {
     async fn what_may_have_been_forgotten_is_not_run() {
         let replays = Replays::new(2);
         let now = bindu_http::epoch_seconds();
-        replays.lock().forgotten = now + 5;
+        replays.lock().forgotten.insert(now + 5);
         let old = Proof { digest: [1; 32], signed_at: now + 5 };
         let refused = replays.turn(&Owner::named("alice"), &old).await;
         assert!(matches!(refused, Err(AuthRefusal::Replayed)));
         let new = Proof { digest: [2; 32], signed_at: now + 6 };
         assert!(replays.turn(&Owner::named("alice"), &new).await.is_ok());
+    }
+
+    #[test]
+    fn the_start_is_the_later_one_unless_the_clock_was_far_off() {
+        let replays = Replays::new(2);
+        let then = replays.began_at;
+        for (today, want) in [
+            (then, then),
+            (then + Duration::from_secs(9999), then + Duration::from_secs(9999)),
+            (then - Duration::from_secs(200), then),
+            (then - Duration::from_secs(3600), then - Duration::from_secs(3600)),
+        ] {
+            assert_eq!(replays.began_by(today), want);
+        }
     }
 }

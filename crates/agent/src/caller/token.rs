@@ -3,14 +3,16 @@
 
 use super::{
     AuthRefusal, TokenHolder,
-    remembered::{Answer, Lifetimes, Missing, Remembered},
+    remembered::{Answer, Lifetimes, Missing, Place, Remembered, Wish},
 };
 use bindu_hydra::{Hydra, HydraError, Introspection, JwtProblem, KeySet};
+use lru::LruCache;
 use secrecy::SecretString;
 use sha2::{Digest as _, Sha256};
 use std::{
     collections::BTreeSet,
-    sync::{Arc, PoisonError, RwLock},
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -26,6 +28,9 @@ const PREFIX: &str = "ory_at_";
 
 /// How long a refused opaque token is not asked about again.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
+
+/// How many JWTs are remembered that were called off; only Hydra's own get there.
+const MOST_CALLED_OFF: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not zero");
 
 /// How long who has old keys waits for new ones.
 const KEY_SET_PATIENCE: Duration = Duration::from_secs(2);
@@ -73,6 +78,8 @@ pub(super) struct Tokens {
     opaque: Remembered<Digest, Arc<TokenHolder>>,
     /// Apart, since only what Hydra has signed gets in there: garbage can't push out that a token was revoked.
     signed: Remembered<Digest, Arc<TokenHolder>>,
+    /// JWTs that Hydra has called off, until they end by themselves: their signature is good all the time.
+    called_off: Mutex<LruCache<Digest, Instant>>,
     key_set: RwLock<FetchedKeys>,
     key_set_turn: tokio::sync::Mutex<()>,
 }
@@ -86,6 +93,7 @@ impl Tokens {
             settings: Arc::new(settings),
             opaque: Remembered::new(lifetimes),
             signed: Remembered::new(lifetimes),
+            called_off: Mutex::new(LruCache::new(MOST_CALLED_OFF)),
             key_set: RwLock::default(),
             key_set_turn: tokio::sync::Mutex::default(),
         }
@@ -130,7 +138,7 @@ impl Tokens {
     ) -> Result<Arc<TokenHolder>, AuthRefusal> {
         match self.opaque.fresh(&digest) {
             Some(known) => known.map_err(refusal),
-            None => self.ask(&self.opaque, (digest, token), deadline, REFUSED_FOR).await.map_err(refusal),
+            None => self.ask(&self.opaque, (digest, token), deadline, None).await.map_err(refusal),
         }
     }
 
@@ -140,24 +148,26 @@ impl Tokens {
         memory: &Remembered<Digest, Arc<TokenHolder>>,
         (digest, token): (Digest, &str),
         deadline: Instant,
-        refused_for: Duration,
+        fallback: Option<Arc<TokenHolder>>,
     ) -> Result<Arc<TokenHolder>, Missing> {
-        let question = || {
+        let question = |place: Place| {
             let (hydra, settings) = (self.hydra.clone(), Arc::clone(&self.settings));
             let token = SecretString::from(token);
             async move {
+                let place = place.turn().await;
                 let asked = Instant::now();
-                Ok(match hydra.introspect(&token).await? {
-                    None => Answer::Refused(refused_for),
+                Ok(match hydra.introspect(&token, place).await? {
+                    None => Answer::Refused(REFUSED_FOR),
                     Some(active) => answer(active, asked, &settings),
                 })
             }
         };
+        let wish = |fallback| Wish { key: &digest, age: None, deadline, fallback };
         let asked = Instant::now();
-        let holder = memory.get(&digest, deadline, question).await?;
+        let holder = memory.get(wish(fallback), question).await?;
         // Somebody else's question may have been on its way before this call began; for these that is too old.
         if self.is_sensitive(&holder) && holder.asked < asked {
-            return memory.get(&digest, deadline, question).await;
+            return memory.get(wish(None), question).await;
         }
         Ok(holder)
     }
@@ -177,8 +187,10 @@ impl Tokens {
         let claims = match self.key_set_with(&kid, deadline).await {
             Ok(keys) => match keys.check(token) {
                 Ok(claims) => claims,
-                // Hydra may have a new key already: introspection knows it, and looks at the signature, too.
-                Err(JwtProblem::UnknownKey) if self.settings.jwt == JwtMode::Introspect => {
+                // Hydra may have a new key already, or another time: introspection knows, and looks at the signature, too.
+                Err(JwtProblem::UnknownKey | JwtProblem::Doubtful)
+                    if self.settings.jwt == JwtMode::Introspect =>
+                {
                     return self.asked_holder(digest, token, deadline).await;
                 }
                 Err(JwtProblem::UnknownKey) if self.key_set().has_failed => {
@@ -197,18 +209,22 @@ impl Tokens {
                 return Err(AuthRefusal::Unavailable);
             }
         };
-        let holder = |claims: Introspection| Arc::new(TokenHolder::of(claims, Instant::now()));
+        let ends = Instant::now() + claims.expires_in.unwrap_or(REFUSED_FOR);
+        let holder = Arc::new(TokenHolder::of(claims, Instant::now()));
         if self.settings.jwt == JwtMode::Local {
-            return Ok(holder(claims));
+            return Ok(holder);
         }
-        // What Hydra has signed and called off stays so until it ends by itself.
-        let lasts = claims.expires_in.unwrap_or(REFUSED_FOR);
-        match self.ask(&self.signed, (digest, token), deadline, lasts).await {
-            Err(Missing::Unavailable) => {
-                let holder = holder(claims);
-                if self.is_sensitive(&holder) { Err(AuthRefusal::Unavailable) } else { Ok(holder) }
+        let is_barred = lock(&self.called_off).get(&digest).is_some_and(|until| Instant::now() < *until);
+        // In an outage the signature is enough; not for what Hydra has called off, nor where each call must be asked for.
+        let fallback = (!is_barred && !self.is_sensitive(&holder)).then_some(holder);
+        match self.ask(&self.signed, (digest, token), deadline, fallback).await {
+            Ok(holder) => Ok(holder),
+            Err(Missing::Refused) => {
+                lock(&self.called_off).put(digest, ends);
+                Err(AuthRefusal::InactiveToken)
             }
-            found => found.map_err(refusal),
+            Err(Missing::Unavailable) if is_barred => Err(AuthRefusal::InactiveToken),
+            Err(_) => Err(AuthRefusal::Unavailable),
         }
     }
 
@@ -235,11 +251,14 @@ impl Tokens {
             None if !state.is_due() => return Err(unavailable("its keys could not be fetched a moment ago")),
             _ => {}
         }
-        let patience = if old.is_some() { deadline.min(Instant::now() + KEY_SET_PATIENCE) } else { deadline };
+        // Who can do without them doesn't wait for long.
+        let is_urgent = old.is_none() && self.settings.jwt == JwtMode::Local;
+        let patience = if is_urgent { deadline } else { deadline.min(Instant::now() + KEY_SET_PATIENCE) };
+        // Before the wait: a caller that goes away in the middle of it has asked all the same.
+        self.key_set.write().unwrap_or_else(PoisonError::into_inner).tried = Some(Instant::now());
         let fetched = tokio::time::timeout_at(patience.into(), self.hydra.key_set()).await;
         let fetched = fetched.unwrap_or_else(|_| Err(unavailable("no answer in time")));
         let mut state = self.key_set.write().unwrap_or_else(PoisonError::into_inner);
-        state.tried = Some(Instant::now());
         state.has_failed = fetched.is_err();
         match (fetched, &state.keys) {
             (Ok(keys), _) => Ok(Arc::clone(state.keys.insert(Arc::new(keys)))),
@@ -278,6 +297,10 @@ impl FetchedKeys {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn unavailable(detail: &str) -> HydraError {
     HydraError::Unavailable { detail: detail.to_owned(), retry_after: None }
 }
@@ -292,7 +315,7 @@ fn answer(active: Introspection, asked: Instant, settings: &TokenSettings) -> An
 fn refusal(missing: Missing) -> AuthRefusal {
     match missing {
         Missing::Refused => AuthRefusal::InactiveToken,
-        Missing::Unavailable => AuthRefusal::Unavailable,
+        Missing::Unavailable | Missing::Busy => AuthRefusal::Unavailable,
     }
 }
 

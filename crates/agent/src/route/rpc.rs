@@ -12,26 +12,27 @@ use crate::{
     task::{TaskError, TaskKey},
 };
 use axum::{
+    Json,
     body::Body,
     extract::{Request, State},
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Answers one JSON-RPC request.
 pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let answered = answer(&server, &head, body).await;
-    let is_let_in = !matches!(answered, Err(Failure::Refused(..) | Failure::Body(_)));
+    let is_let_in = !matches!(answered, Err(Failure::Refused(..) | Failure::Body(..)));
     if server.authenticator.is_some() && is_let_in {
         server.metrics.auth_decision("allowed", "none");
     }
     match answered {
         Ok(response) => response,
         Err(Failure::Refused(refusal, who)) => refuse(&server, &head, &refusal, who.as_ref()),
-        Err(Failure::Body(status)) => status.into_response(),
+        Err(Failure::Body(status, who)) => refuse_body(&server, &head, status, who.as_ref()),
         Err(Failure::Call(id, error)) => error.respond(&id),
     }
 }
@@ -39,23 +40,29 @@ pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Reques
 /// Why a request is not answered with a result.
 enum Failure {
     Refused(AuthRefusal, Option<Owner>),
-    Body(StatusCode),
+    Body(StatusCode, Option<Owner>),
     Call(Value, RpcError),
 }
 
 async fn answer(server: &AgentServer, head: &Parts, body: Body) -> Result<Response, Failure> {
-    let (caller, proof, body) = match &server.authenticator {
-        None => (Caller::Anonymous, None, body::read(body, server.body_limits).await.map_err(Failure::Body)?),
+    let unread = |who: Option<Owner>| move |status| Failure::Body(status, who);
+    // A caller's place is its own until its answer has gone out.
+    let (admitted, caller, proof, body) = match &server.authenticator {
+        None => {
+            let body = body::read(body, server.body_limits).await.map_err(unread(None))?;
+            (None, Caller::Anonymous, None, body)
+        }
         Some(authenticator) => {
             let admitted = authenticator.admit(&head.headers, &head.uri).await;
             let admitted = admitted.map_err(|(refusal, who)| Failure::Refused(refusal, who))?;
-            let body = body::read(body, server.body_limits).await.map_err(Failure::Body)?;
+            let who = Some(admitted.owner().clone());
+            let body = body::read(body, server.body_limits).await.map_err(unread(who))?;
             let (method, uri, headers) = (&head.method, &head.uri, &head.headers);
             let signed = Signed { method, uri, headers, body: &body };
             let proved = authenticator.prove(&admitted, &signed, Cover::Body).await;
             let (caller, proof) =
                 proved.map_err(|refusal| Failure::Refused(refusal, Some(admitted.owner().clone())))?;
-            (caller, proof, body)
+            (Some(admitted), caller, proof, body)
         }
     };
     let request = RpcRequest::parse(&body).map_err(|(id, error)| Failure::Call(id, error))?;
@@ -75,7 +82,11 @@ async fn answer(server: &AgentServer, head: &Parts, body: Body) -> Result<Respon
             })
         }
     }?;
-    Ok(result(&request.id, done))
+    let response = result(&request.id, done);
+    Ok(match admitted {
+        Some(admitted) => response.map(|body| body::holding(body, admitted)),
+        None => response,
+    })
 }
 
 enum NotDone {
@@ -173,6 +184,21 @@ fn not_sent(key: &TaskKey, error: TaskError) -> RpcError {
                 .retry_after(5)
         }
     }
+}
+
+/// A body that was not taken. What is known of the caller is in the audit log, as for any refusal.
+fn refuse_body(server: &AgentServer, head: &Parts, status: StatusCode, who: Option<&Owner>) -> Response {
+    let reason = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "payload_too_large",
+        StatusCode::REQUEST_TIMEOUT => "body_too_slow",
+        _ => "body_broken",
+    };
+    if server.authenticator.is_some() {
+        server.metrics.auth_decision("refused", reason);
+    }
+    Occasion::of(head).refused(reason, who);
+    let body = json!({"error": "The request body was not taken", "details": {"reason": reason}});
+    (status, Json(body)).into_response()
 }
 
 fn refuse(server: &AgentServer, head: &Parts, refusal: &AuthRefusal, who: Option<&Owner>) -> Response {

@@ -34,6 +34,22 @@ pub struct CallChoice {
     pub dangerous_allow_http: bool,
 }
 
+/// The methods of Python Bindu's dialect, those that are not served yet among them: their scopes may be set all the same.
+const METHODS: [&str; 12] = [
+    "message/send",
+    "message/stream",
+    "tasks/get",
+    "tasks/list",
+    "tasks/cancel",
+    "tasks/feedback",
+    "contexts/list",
+    "contexts/clear",
+    "tasks/pushNotificationConfig/set",
+    "tasks/pushNotificationConfig/get",
+    "tasks/pushNotificationConfig/list",
+    "tasks/pushNotificationConfig/delete",
+];
+
 /// Settings that keep somebody out: said while authentication is off, they would be believed and do nothing.
 const RESTRICTIONS: [&str; 4] = ["auth.allowed_dids", "auth.permissions", "auth.audience", "auth.rate_limit"];
 
@@ -110,11 +126,20 @@ impl Reader {
     }
 
     fn permissions(&mut self) -> Option<BTreeMap<String, Vec<String>>> {
-        self.parsed(
+        let permissions: Option<BTreeMap<String, Vec<String>>> = self.parsed(
             "auth.permissions",
             "an object of lists, such as {\"tasks/get\": [\"agent:read\"]}",
             |text| serde_json::from_str(text).ok(),
-        )
+        );
+        let unknown =
+            permissions.iter().flat_map(BTreeMap::keys).find(|name| !METHODS.contains(&name.as_str()));
+        if let Some(unknown) = unknown {
+            let near = super::registry::nearest(unknown, METHODS.into_iter());
+            let hint = near.map(|near| format!("; do you mean {near:?}?")).unwrap_or_default();
+            let problem = format!("there is no method {unknown:?}{hint}");
+            self.mistake("auth.permissions", &problem);
+        }
+        permissions
     }
 
     fn pinned_keys(&mut self) -> HashMap<Did, CallerKeys> {

@@ -73,7 +73,7 @@ fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(),
         AgentReplyState::Failed | AgentReplyState::Canceled => {
             let said = if reply.text.is_empty() { "nothing" } else { &reply.text };
             return failed(
-                format!("the task has ended as {}; the agent says: {said}", reply.state.label()),
+                format!("the task has ended as {}; the agent says: {said:?}", reply.state.label()),
                 "ask in another way, or look into the other agent's log",
             );
         }

@@ -1,6 +1,7 @@
 //! What HTTP lets anybody do to a server: long bodies, slow headers, connections that say nothing.
 
 use crate::{AUTHOR, agent, authentication::guarded, hydra};
+use bindu_testkit::server::resident_kib;
 use bindu_testkit::{
     caller::TestCaller,
     http::{self, call, eventually},
@@ -178,4 +179,25 @@ async fn each_refusal_is_one_line_of_the_audit_log_without_secrets() {
     }
     let body = caller.token.trim_start_matches("ory_at_");
     assert!(!agent.log().contains(body), "the token is in the log");
+}
+
+/// A frame of one byte keeps a whole read buffer alive, unless it is copied and let go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_comes_byte_by_byte_costs_its_bytes() {
+    let disk = tempfile::tempdir().unwrap();
+    let agent = guarded(disk.path(), "Drips").await;
+    let before = resident_kib(agent.pid()).unwrap();
+    let mut stream = connect(&agent.url).await;
+    stream.set_nodelay(true).unwrap();
+    let head = "POST /did/resolve HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 60000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..59_999 {
+        stream.write_all(b" ").await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let after = resident_kib(agent.pid()).unwrap();
+    assert!(after < before + 20 * 1024, "{before} KiB, then {after} KiB for 60 kB");
+    stream.write_all(b" ").await.unwrap();
+    let (answer, _) = until_closed(stream).await;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
