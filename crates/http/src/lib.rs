@@ -5,6 +5,7 @@
 
 use http::HeaderMap;
 use reqwest::redirect;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use std::{
     sync::{Arc, Once},
@@ -45,6 +46,8 @@ pub struct HttpSettings {
     pub timeout: Duration,
     /// Certificates (PEM) of the authorities to trust instead of the system's.
     pub authorities: Option<Vec<u8>>,
+    /// A certificate to show, with its chain and its key (PEM).
+    pub identity: Option<SecretString>,
     /// Trusts any certificate.
     pub dangerous_accept_any_certificate: bool,
     /// Who counts.
@@ -58,6 +61,7 @@ impl HttpSettings {
         Self {
             timeout,
             authorities: None,
+            identity: None,
             dangerous_accept_any_certificate: false,
             observer: Arc::new(NoObserver),
         }
@@ -120,6 +124,11 @@ impl HttpClient {
         } else if base.scheme() == "http" {
             // No TLS to this server: the system's authorities, a megabyte of them, stay unread.
             builder = builder.tls_certs_only([]);
+        }
+        if let Some(pem) = &settings.identity {
+            let identity =
+                reqwest::Identity::from_pem(pem.expose_secret().as_bytes()).map_err(ClientError)?;
+            builder = builder.identity(identity);
         }
         if settings.dangerous_accept_any_certificate {
             builder = builder.tls_danger_accept_invalid_certs(true);

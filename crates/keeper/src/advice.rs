@@ -127,8 +127,9 @@ impl Keeper {
             Row::UnavailableNone if outage.is_some_and(|outage| outage.reason == OutageReason::LoginRejected) => {
                 Refusal::new(
                     ExitClass::Denied,
-                    "Vault does not accept the token, and there is no key on disk",
-                    "give a token that is alive (VAULT__TOKEN or VAULT_TOKEN); see `vault token lookup`",
+                    "Vault does not accept the token or the login, and there is no key on disk",
+                    "give a token that is alive (VAULT__TOKEN or VAULT_TOKEN; see `vault token lookup`), or see why the \
+                     login is refused: docs/VAULT.md, \"Logging in\"",
                 )
                 .because(outage.map_or("", |outage| outage.detail.as_str()))
             }

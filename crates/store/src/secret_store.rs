@@ -37,6 +37,14 @@ pub trait SecretStore: Send + Sync {
         expected: Expected,
     ) -> Result<Version, WriteError>;
 
+    /// Keeps whatever the store needs to be used (a login, say) alive, for as long as it is polled.
+    async fn keep(&self) {
+        std::future::pending().await
+    }
+
+    /// Gives back what was lent to us, at the end.
+    async fn close(&self) {}
+
     /// Where a record lies, as a person would look for it: a path in Vault, a directory. No secret.
     fn locate(&self, name: &RecordName) -> String;
 

@@ -3,8 +3,8 @@
 
 use bindu_http::HttpSettings;
 use bindu_store::{
-    Answer, DataDirectory, Expected, FileStore, OutageReason, RecordName, SecretStore, VaultSettings,
-    VaultStore, WriteError,
+    Answer, DataDirectory, Expected, FileStore, OutageReason, RecordName, SecretStore, VaultLogin,
+    VaultSettings, VaultStore, WriteError,
 };
 use bindu_testkit::{
     OpenBao,
@@ -18,7 +18,7 @@ use std::{sync::Arc, time::Duration};
 fn vault_at(url: &str, token: &str, mount: &str) -> VaultStore {
     VaultStore::new(VaultSettings {
         url: url.parse().expect("a URL"),
-        token: SecretString::from(token),
+        login: VaultLogin::Token(SecretString::from(token)),
         mount: mount.to_owned(),
         prefix: "bindu".to_owned(),
         namespace: None,

@@ -196,12 +196,13 @@ fn directory_refusal(path: &Path, error: &DirectoryError) -> Refusal {
 fn vault_store(choice: &VaultChoice, metrics: &Metrics, status: Arc<Status>) -> Result<VaultStore, Refusal> {
     let settings = VaultSettings {
         url: choice.url.clone(),
-        token: choice.token.clone(),
+        login: choice.login.clone(),
         mount: choice.mount.clone(),
         prefix: choice.prefix.clone(),
         namespace: choice.namespace.clone(),
         http: HttpSettings {
             authorities: choice.authorities.clone(),
+            identity: choice.identity.clone(),
             dangerous_accept_any_certificate: choice.skip_verify,
             observer: Arc::new(Watched {
                 counts: metrics.store_observer(),
@@ -215,7 +216,7 @@ fn vault_store(choice: &VaultChoice, metrics: &Metrics, status: Arc<Status>) -> 
         Refusal::new(
             ExitClass::Usage,
             "the settings of Vault can't be used",
-            "check VAULT__URL and VAULT_CACERT",
+            "check VAULT__URL, VAULT_CACERT, VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
         )
         .because_of(&error)
     })

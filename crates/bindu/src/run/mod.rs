@@ -46,6 +46,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     let (held, work) = started.split();
     let identity = held.current();
     let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
+    let keeper_store = Arc::clone(&keeper.store);
     let server = AgentServer::new(ServerSettings {
         held: Arc::clone(&held),
         status: Arc::clone(&keeper.status),
@@ -78,9 +79,13 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         let mut asked_to_end = asked_to_end.clone();
         tokio::spawn(async move { keeper.reconcile(held, work, changed(&mut asked_to_end)).await })
     };
+    let store = Arc::clone(&keeper_store);
+    let kept = tokio::spawn(async move { store.keep().await });
     let tokens = outgoing.tokens.map(|tokens| tokio::spawn(async move { tokens.keep().await }));
     server.serve(listener, changed(&mut asked_to_end)).await;
     reconciler.abort();
+    kept.abort();
+    keeper_store.close().await;
     if let Some(tokens) = tokens {
         tokens.abort();
     }

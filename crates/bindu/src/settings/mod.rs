@@ -7,6 +7,7 @@ mod access;
 mod layers;
 pub mod registry;
 mod typed;
+mod vault;
 
 pub use access::{AuthChoice, CallChoice, is_origin};
 pub use layers::{Layers, Origin, Resolved, Value};

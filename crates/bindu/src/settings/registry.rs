@@ -101,11 +101,45 @@ pub const SETTINGS: &[Setting] = &[
         secret: true,
         about: "the token to work with",
     },
-    setting("vault.auth", &["VAULT__AUTH"], "token", "how to log in; this version knows token"),
+    setting(
+        "vault.auth",
+        &["VAULT__AUTH"],
+        "",
+        "how to log in: token, token_file, kubernetes, approle, jwt or cert; else token, or token_file where one is named",
+    ),
+    setting("vault.role", &["VAULT__ROLE"], "", "the role to log in with"),
+    setting(
+        "vault.auth_mount",
+        &["VAULT__AUTH_MOUNT"],
+        "",
+        "where the login method is mounted; else under its own name",
+    ),
+    setting("vault.token_file", &["VAULT__TOKEN_FILE"], "", "a file with the token, read at each use"),
+    setting(
+        "vault.jwt_file",
+        &["VAULT__JWT_FILE"],
+        "",
+        "a file with the JWT to log in with; with kubernetes else the service account's token",
+    ),
+    setting("vault.role_id_file", &["VAULT__ROLE_ID_FILE"], "", "a file with the AppRole's role id"),
+    setting("vault.secret_id_file", &["VAULT__SECRET_ID_FILE"], "", "a file with the AppRole's secret id"),
+    setting(
+        "vault.secret_id_wrapped",
+        &["VAULT__SECRET_ID_WRAPPED"],
+        "false",
+        "the secret id is wrapped: the file holds the wrapping token",
+    ),
     setting("vault.mount", &["VAULT__MOUNT"], "secret", "the KV version 2 mount"),
     setting("vault.prefix", &["VAULT__PREFIX"], "bindu", "the folder below the mount"),
     setting("vault.namespace", &["VAULT_NAMESPACE"], "", "the namespace"),
     setting("vault.tls.ca_cert", &["VAULT_CACERT"], "", "a file with the authorities to trust"),
+    setting(
+        "vault.tls.client_cert",
+        &["VAULT_CLIENT_CERT"],
+        "",
+        "a file with the client certificate to show, and its chain",
+    ),
+    setting("vault.tls.client_key", &["VAULT_CLIENT_KEY"], "", "a file with that certificate's key"),
     setting("vault.tls.skip_verify", &["VAULT_SKIP_VERIFY"], "false", "trust any certificate"),
     setting("auth.enabled", &["AUTH__ENABLED"], "false", "let in only callers with a token of Hydra's"),
     setting(
@@ -221,15 +255,8 @@ pub const SETTINGS: &[Setting] = &[
 
 /// Settings that change who gets in, or what is kept, and that this version does not serve: refused where they are
 /// set, since ignoring them would open a door or lose data.
-pub const NOT_YET: &[&str] = &[
-    "HYDRA__ALLOWED_DIDS",
-    "BINDU_PROBE_LISTEN",
-    "DATABASE_URL",
-    "VAULT_CAPATH",
-    "VAULT_CLIENT_CERT",
-    "VAULT_CLIENT_KEY",
-    "VAULT_TLS_SERVER_NAME",
-];
+pub const NOT_YET: &[&str] =
+    &["HYDRA__ALLOWED_DIDS", "BINDU_PROBE_LISTEN", "DATABASE_URL", "VAULT_CAPATH", "VAULT_TLS_SERVER_NAME"];
 
 /// Variables of ours that are no settings, or of Python Bindu's without effect here: no warning.
 pub const KNOWN_OTHERWISE: &[&str] =

@@ -8,6 +8,7 @@ use bindu_keeper::{
     ExitClass, Refusal,
     plan::{OnAbsent, OnUnavailable, Policy, RecreateKeys, TakeOver},
 };
+use bindu_store::VaultLogin;
 use secrecy::SecretString;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use url::Url;
@@ -88,8 +89,8 @@ pub enum HandlerChoice {
 pub struct VaultChoice {
     /// Its address.
     pub url: Url,
-    /// The token.
-    pub token: SecretString,
+    /// How to log in.
+    pub login: VaultLogin,
     /// The mount.
     pub mount: String,
     /// The folder below it.
@@ -98,6 +99,8 @@ pub struct VaultChoice {
     pub namespace: Option<String>,
     /// Authorities to trust, PEM.
     pub authorities: Option<Vec<u8>>,
+    /// The certificate to show, its chain and its key, PEM.
+    pub identity: Option<SecretString>,
     /// Trust any certificate.
     pub skip_verify: bool,
 }
@@ -277,41 +280,6 @@ impl Reader {
         }
     }
 
-    fn vault(&mut self) -> Option<VaultChoice> {
-        let enabled = self.flag("vault.enabled");
-        let skip_verify = self.flag("vault.tls.skip_verify");
-        let url = self.url("vault.url");
-        if !enabled {
-            return None;
-        }
-        if self.text("vault.auth") != "token" {
-            self.mistake("vault.auth", "this version logs in with `token` only");
-        }
-        let token = self.optional("vault.token").map(|token| token.trim().to_owned());
-        let token_is_good =
-            token.as_ref().is_some_and(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
-        match (&token, token_is_good) {
-            (None, _) => self.mistakes.push(
-                "Vault is enabled without a login: set VAULT__TOKEN or VAULT_TOKEN, or VAULT__ENABLED=false"
-                    .to_owned(),
-            ),
-            (Some(_), false) => self.mistake("vault.token", "it contains characters that no token has"),
-            (Some(_), true) => {}
-        }
-        let mount = self.path("vault.mount");
-        let prefix = self.path("vault.prefix");
-        let authorities = self.file("vault.tls.ca_cert");
-        Some(VaultChoice {
-            url: url?,
-            token: SecretString::from(token?),
-            mount,
-            prefix,
-            namespace: self.optional("vault.namespace"),
-            authorities,
-            skip_verify,
-        })
-    }
-
     fn hydra(&mut self) -> Option<HydraChoice> {
         let enabled = self.flag("auth.enabled");
         let admin_url = self.url("hydra.admin_url");
@@ -387,7 +355,7 @@ impl Reader {
         self.parsed(key, "`true` or `false`", boolean).unwrap_or_default()
     }
 
-    fn url(&mut self, key: &str) -> Option<Url> {
+    pub(super) fn url(&mut self, key: &str) -> Option<Url> {
         self.parsed(key, "a URL that begins with http:// or https://", |text| {
             let url: Url = text.parse().ok()?;
             (matches!(url.scheme(), "http" | "https") && url.host().is_some()).then_some(url)
@@ -423,7 +391,7 @@ impl Reader {
     }
 
     /// A path in Vault: segments of which none is empty or dots, since such a path would be redirected to a page.
-    fn path(&mut self, key: &str) -> String {
+    pub(super) fn path(&mut self, key: &str) -> String {
         self.parsed(key, "a path without empty segments", |text| {
             let path = text.trim_matches('/');
             let good =
@@ -433,7 +401,7 @@ impl Reader {
         .unwrap_or_default()
     }
 
-    fn file(&mut self, key: &str) -> Option<Vec<u8>> {
+    pub(super) fn file(&mut self, key: &str) -> Option<Vec<u8>> {
         let path = self.optional(key)?;
         match std::fs::read(&path) {
             Ok(content) => Some(content),

@@ -169,7 +169,9 @@ async fn a_slow_hydra_costs_a_warm_start_nothing() {
     let agent = setup.start().await;
     assert!(agent.start < Duration::from_secs(3), "it has waited for Hydra: {:?}", agent.start);
     http::healthy(&agent.url).await;
-    let seen = vault.take_seen();
+    let mut seen = vault.take_seen();
+    // How long the token lasts is asked a few seconds later, by whoever renews it.
+    seen.retain(|seen| !seen.path.ends_with("lookup-self"));
     assert!(seen.len() <= 3 && seen.iter().all(|seen| seen.method == "GET"), "{seen:?}");
     assert!(!agent.log().contains("\"degraded\""), "nothing was wrong:\n{}", agent.log());
 }

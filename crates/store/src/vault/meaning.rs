@@ -110,6 +110,39 @@ pub(super) fn of_token_lookup(reply: &Reply) -> Result<(), Outage> {
     }
 }
 
+/// What a login or a renewal has answered: its `auth`.
+pub(super) fn of_login(reply: &Reply) -> Result<Value, Outage> {
+    let body = reply.json().ok_or_else(|| not_the_store(reply))?;
+    match body.get("auth").filter(|auth| reply.status == 200 && auth.is_object()) {
+        Some(auth) => Ok(auth.clone()),
+        None => Err(rejected(reply, "the login was refused")),
+    }
+}
+
+/// A login that came to nothing. Every refusal is one that waiting may mend: a Kubernetes login is 403 as well while
+/// Kubernetes itself is down (FACTS §2.5).
+pub(super) fn rejected(reply: &Reply, what: &str) -> Outage {
+    let body = reply.json().unwrap_or_default();
+    if errors(&body).is_empty() {
+        return not_the_store(reply);
+    }
+    match reply.status {
+        400 | 403 => {
+            let words = errors(&body).first().map(|text| text.replace(['\n', '\t'], " ")).unwrap_or_default();
+            Outage::new(
+                OutageReason::LoginRejected,
+                format!("{what}: Vault answered {} {words:?}", reply.status),
+            )
+        }
+        _ => failure(reply, &body),
+    }
+}
+
+/// Whether an answer says that the token is none: unknown, expired, revoked, used up (FACTS §2.2).
+pub(super) fn refuses_token(reply: &Reply) -> bool {
+    reply.status == 403 && reply.json().is_some_and(|body| errors(&body) == ["permission denied"])
+}
+
 fn failure(reply: &Reply, body: &Value) -> Outage {
     let errors = errors(body);
     let says = |part: &str| errors.iter().any(|text| text.contains(part));

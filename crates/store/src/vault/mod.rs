@@ -1,15 +1,20 @@
 //! `VaultStore`: records in HashiCorp Vault's or OpenBao's KV v2.
 //!
 //! Owns which requests are sent and in what order; [`meaning`] says what an answer means. One read is one request. The
-//! first absence costs two more (is this mount KV v2 at all?), a denial one (is the token alive?).
+//! first absence costs two more (is this mount KV v2 at all?), a denial one (is the token alive?). [`login`] says whose
+//! token they bear.
 
+mod login;
 mod meaning;
+mod renew;
 
 use crate::{
     Answer, Expected, Fields, Malformed, Outage, OutageReason, Record, RecordName, SecretStore, Version,
     WriteError,
 };
 use bindu_http::{ClientError, HttpClient, HttpSettings, Method, NoReply, Reply};
+use login::Session;
+pub use login::VaultLogin;
 use meaning::{ReadMeaning, WriteMeaning};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -25,8 +30,8 @@ use url::Url;
 pub struct VaultSettings {
     /// The server's address, as `VAULT_ADDR` has it.
     pub url: Url,
-    /// The token to work with.
-    pub token: SecretString,
+    /// How a token is come by.
+    pub login: VaultLogin,
     /// The KV v2 mount.
     pub mount: String,
     /// The folder below the mount.
@@ -41,6 +46,7 @@ pub struct VaultSettings {
 pub struct VaultStore {
     client: HttpClient,
     settings: VaultSettings,
+    session: Session,
     /// Whether an answer or the mount's own description has shown it to be KV v2.
     mount_is_known: AtomicBool,
     mount_check: tokio::sync::Mutex<()>,
@@ -72,6 +78,7 @@ impl VaultStore {
         let client = HttpClient::new(&settings.url, &settings.http)?;
         Ok(Self {
             client,
+            session: Session::new(settings.login.clone()),
             settings,
             mount_is_known: AtomicBool::new(false),
             mount_check: tokio::sync::Mutex::new(()),
@@ -104,19 +111,40 @@ impl VaultStore {
         url
     }
 
+    /// Sends a request with our token; once more with a new one where it is refused and we can log in.
     async fn send(
         &self,
         operation: &'static str,
         method: Method,
         url: Url,
         body: Option<Vec<u8>>,
-    ) -> Result<Reply, NoReply> {
+    ) -> Result<Reply, Outage> {
+        let token = self.token().await?;
+        let reply =
+            self.exchange((operation, method.clone()), url.clone(), Some(&token), body.clone()).await?;
+        if !meaning::refuses_token(&reply) || !self.session.forget(&token) {
+            return Ok(reply);
+        }
+        let token = self.token().await?;
+        self.exchange((operation, method), url, Some(&token), body).await
+    }
+
+    /// Sends a request with this token, or without one.
+    async fn exchange(
+        &self,
+        (operation, method): (&'static str, Method),
+        url: Url,
+        token: Option<&SecretString>,
+        body: Option<Vec<u8>>,
+    ) -> Result<Reply, Outage> {
         let is_write = method != Method::GET;
-        let mut token = HeaderValue::from_str(self.settings.token.expose_secret())
-            .unwrap_or_else(|_| HeaderValue::from_static("unusable"));
-        token.set_sensitive(true);
-        let mut request =
-            self.client.request(method, url).header("X-Vault-Token", token).header("X-Vault-Request", "true");
+        let mut request = self.client.request(method, url).header("X-Vault-Request", "true");
+        if let Some(token) = token {
+            let mut token = HeaderValue::from_str(token.expose_secret())
+                .unwrap_or_else(|_| HeaderValue::from_static("unusable"));
+            token.set_sensitive(true);
+            request = request.header("X-Vault-Token", token);
+        }
         if let Some(namespace) = &self.settings.namespace {
             request = request.header("X-Vault-Namespace", namespace);
         }
@@ -128,7 +156,7 @@ impl VaultStore {
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body);
         }
-        let reply = self.client.send(operation, request).await?;
+        let reply = self.client.send(operation, request).await.map_err(|error| outage(error, operation))?;
         if let Some(index) = reply.headers.get("X-Vault-Index") {
             let mut known = self.index.lock().unwrap_or_else(PoisonError::into_inner);
             // A write is decided by the leader; a read may have been answered by a standby that lags behind it.
@@ -150,10 +178,7 @@ impl VaultStore {
         let mut segments = vec!["sys".to_owned(), "internal".into(), "ui".into(), "mounts".into()];
         segments.extend(path_segments(&self.settings.mount));
         let url = self.url(segments.iter().map(String::as_str));
-        let reply = self
-            .send("check_mount", Method::GET, url, None)
-            .await
-            .map_err(|error| outage(error, "the mount"))?;
+        let reply = self.send("check_mount", Method::GET, url, None).await?;
         meaning::of_mount(&reply, &self.settings.mount)?;
         self.mount_is_known.store(true, Ordering::Relaxed);
         Ok(())
@@ -162,10 +187,7 @@ impl VaultStore {
     /// Whether the token is alive: a 403 that names no policy, or a token that can't even look itself up, is no denial.
     async fn token_is_alive(&self) -> Result<(), Outage> {
         let url = self.url(["auth", "token", "lookup-self"]);
-        let reply = self
-            .send("lookup_token", Method::GET, url, None)
-            .await
-            .map_err(|error| outage(error, "the token"))?;
+        let reply = self.send("lookup_token", Method::GET, url, None).await?;
         meaning::of_token_lookup(&reply)
     }
 
@@ -174,8 +196,7 @@ impl VaultStore {
         if let Some(version) = version {
             url.query_pairs_mut().append_pair("version", &version.to_string());
         }
-        let reply = self.send(read_operation(name), Method::GET, url, None).await;
-        let reply = reply.map_err(|error| outage(error, name.kind()))?;
+        let reply = self.send(read_operation(name), Method::GET, url, None).await?;
         Ok(match meaning::of_read(&reply)? {
             ReadMeaning::Present { version, written_at, fields } => {
                 self.mount_is_known.store(true, Ordering::Relaxed);
@@ -212,7 +233,7 @@ impl VaultStore {
         let body = json!({"options": {"cas": cas}, "data": fields.expose()});
         let body = serde_json::to_vec(&body).expect("JSON serialises");
         let reply = self.send(write_operation(name), Method::POST, self.record_url(name), Some(body)).await;
-        let reply = reply.map_err(|error| WriteError::Unavailable(outage(error, name.kind())))?;
+        let reply = reply.map_err(WriteError::Unavailable)?;
         match meaning::of_write(&reply).map_err(WriteError::Unavailable)? {
             WriteMeaning::Written { version } => Ok(version),
             WriteMeaning::Conflict => Err(WriteError::Conflict),
@@ -242,6 +263,14 @@ impl SecretStore for VaultStore {
         expected: Expected,
     ) -> Result<Version, WriteError> {
         self.write_answer(name, fields, expected).await
+    }
+
+    async fn keep(&self) {
+        self.keep_token().await;
+    }
+
+    async fn close(&self) {
+        self.revoke_token().await;
     }
 
     fn locate(&self, name: &RecordName) -> String {
@@ -280,7 +309,7 @@ fn outage(error: NoReply, what: &str) -> Outage {
         NoReply::TimedOut => OutageReason::TimedOut,
         NoReply::Broken => OutageReason::NotTheStore,
     };
-    Outage::new(reason, format!("Vault was asked about {what}: {error}"))
+    Outage::new(reason, format!("Vault was asked to {what}: {error}"))
 }
 
 #[cfg(test)]
@@ -291,7 +320,7 @@ mod tests {
     fn store(url: &str) -> VaultStore {
         VaultStore::new(VaultSettings {
             url: url.parse().expect("a URL"),
-            token: SecretString::from("t"),
+            login: VaultLogin::Token(SecretString::from("t")),
             mount: "secret/".to_owned(),
             prefix: "/bindu".to_owned(),
             namespace: None,

@@ -1,0 +1,155 @@
+//! Logging in, renewing and revoking, over the wire.
+
+use super::{VaultStore, login::Next, login::Pauses, meaning};
+use crate::{Outage, OutageReason};
+use bindu_http::{Method, Reply};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How long after a start the token is looked after for the first time.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
+/// A token that is not revoked in this time ends by itself.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+impl VaultStore {
+    /// The token to use; a login's where there is none.
+    pub(super) async fn token(&self) -> Result<SecretString, Outage> {
+        if let Some(token) = self.session.token()? {
+            return Ok(token);
+        }
+        let _turn = self.session.turn.lock().await;
+        if let Some(token) = self.session.token()? {
+            return Ok(token);
+        }
+        if let Some(outage) = self.session.fresh_failure() {
+            return Err(outage);
+        }
+        let done = self.log_in().await;
+        if let Err(outage) = &done {
+            self.session.reject(outage);
+        }
+        done
+    }
+
+    async fn log_in(&self) -> Result<SecretString, Outage> {
+        if let Some(wrapping) = self.session.wrapping()? {
+            self.unwrap_secret_id(&wrapping).await?;
+        }
+        let request = self.session.request()?;
+        let request = request.ok_or_else(|| {
+            Outage::new(OutageReason::LoginRejected, "there is no way to log in with this token")
+        })?;
+        let url = self.url(request.path.iter().map(String::as_str));
+        let reply = self.exchange(("login", Method::POST), url, None, Some(bytes(&request.body))).await?;
+        let token = self.session.accept(&meaning::of_login(&reply)?)?;
+        tracing::info!(target: "audit", what = "logged in to Vault", "logged in");
+        Ok(token)
+    }
+
+    /// Takes the secret id out of its wrapping. That works once: whoever was faster has it, which is worth an alarm.
+    async fn unwrap_secret_id(&self, wrapping: &SecretString) -> Result<(), Outage> {
+        let url = self.url(["sys", "wrapping", "unwrap"]);
+        let reply =
+            self.exchange(("unwrap", Method::POST), url, Some(wrapping), Some(bytes(&json!({})))).await?;
+        let body = reply.json().filter(|_| reply.status == 200).unwrap_or_default();
+        match body.pointer("/data/secret_id").and_then(Value::as_str) {
+            Some(secret_id) => {
+                self.session.unwrapped(SecretString::from(secret_id));
+                Ok(())
+            }
+            None => Err(meaning::rejected(&reply, "the wrapped secret id can't be taken out")),
+        }
+    }
+
+    /// Keeps a token alive for ever.
+    pub(super) async fn keep_token(&self) {
+        let mut pauses = Pauses::new();
+        // A start has better questions to ask than how long a token lasts.
+        sleep(FIRST_LOOK).await;
+        loop {
+            let failed = match self.session.next() {
+                Next::Wait(pause) => {
+                    pauses = Pauses::new();
+                    sleep(pause.max(Duration::from_millis(100))).await;
+                    continue;
+                }
+                Next::LookUp => self.look_up().await.err(),
+                Next::Renew => self.renew().await.err(),
+                Next::LogIn => self.replace().await.err(),
+            };
+            match failed {
+                None => pauses = Pauses::new(),
+                Some(outage) => {
+                    tracing::warn!(%outage, "the token of Vault could not be kept alive");
+                    sleep(pauses.next()).await;
+                }
+            }
+        }
+    }
+
+    async fn look_up(&self) -> Result<(), Outage> {
+        let url = self.url(["auth", "token", "lookup-self"]);
+        let reply = self.send("lookup_token", Method::GET, url, None).await?;
+        meaning::of_token_lookup(&reply)?;
+        // Alive, and it may not look at itself: nothing is known of its life.
+        let data = reply.json().and_then(|body| body.get("data").cloned());
+        self.session.looked_up(&data.unwrap_or_else(|| json!({"expire_time": null})));
+        Ok(())
+    }
+
+    /// Renews the token; logs in anew where a renewal can't make it last longer.
+    async fn renew(&self) -> Result<(), Outage> {
+        let Some(token) = self.session.token()? else { return self.replace().await };
+        let url = self.url(["auth", "token", "renew-self"]);
+        let body = bytes(&json!({}));
+        let reply = self.exchange(("renew_token", Method::POST), url, Some(&token), Some(body)).await?;
+        if meaning::refuses_token(&reply) && self.session.forget(&token) {
+            return self.replace().await;
+        }
+        match meaning::of_login(&reply) {
+            Ok(auth) if self.session.renewed(&auth) => Ok(()),
+            Ok(_) if self.session.can_log_in() => self.replace().await,
+            Ok(_) => Err(Outage::new(
+                OutageReason::LoginRejected,
+                "the token has reached the end of its longest life",
+            )),
+            // Not renewable, though it said so.
+            Err(outage) if self.session.can_log_in() => self.replace().await.map_err(|_| outage),
+            Err(outage) => Err(outage),
+        }
+    }
+
+    /// Logs in anew, while the old token still serves whoever needs one.
+    async fn replace(&self) -> Result<(), Outage> {
+        let _turn = self.session.turn.lock().await;
+        let old = self.session.ours();
+        self.log_in().await?;
+        if let Some(old) = old {
+            self.revoke(&old).await;
+        }
+        Ok(())
+    }
+
+    /// Revokes the token that we made: nobody else should find it alive.
+    pub(super) async fn revoke_token(&self) {
+        if let Some(token) = self.session.ours() {
+            self.revoke(&token).await;
+        }
+    }
+
+    async fn revoke(&self, token: &SecretString) {
+        let url = self.url(["auth", "token", "revoke-self"]);
+        let request =
+            self.exchange(("revoke_token", Method::POST), url, Some(token), Some(bytes(&json!({}))));
+        if !matches!(timeout(FAREWELL, request).await, Ok(Ok(Reply { status: 204, .. }))) {
+            tracing::debug!("a token of ours was not revoked: it ends by itself");
+        }
+    }
+}
+
+fn bytes(body: &Value) -> Vec<u8> {
+    serde_json::to_vec(body).expect("JSON serialises")
+}
