@@ -27,6 +27,9 @@ enum Command {
     /// Show what a start would do about the OAuth client, or get a token
     #[command(subcommand)]
     Hydra(command::hydra::Command),
+    /// Print the policy that Vault needs, or check what a login may do
+    #[command(subcommand)]
+    Vault(command::vault::Command),
     /// Call another agent, and verify its reply
     Call(command::call::Arguments),
     /// Show the settings
@@ -58,6 +61,7 @@ fn run() -> ExitCode {
         Command::Run(arguments) => command::run::run(arguments),
         Command::Identity(command) => command::identity::run(command),
         Command::Hydra(command) => command::hydra::run(command),
+        Command::Vault(command) => command::vault::run(command),
         Command::Call(arguments) => command::call::run(arguments),
         Command::Config(command) => command::config::run(command),
         Command::Completions { shell } => {

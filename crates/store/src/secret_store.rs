@@ -1,6 +1,6 @@
 //! The contract of a secret store.
 
-use crate::{Answer, Fields, RecordName, Version, WriteError};
+use crate::{Answer, Fields, Outage, RecordName, Version, WriteError};
 
 /// What the writer believes to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,14 @@ pub trait SecretStore: Send + Sync {
         fields: &Fields,
         expected: Expected,
     ) -> Result<Version, WriteError>;
+
+    /// What we may do with a record, in the store's own words; `root` where there are no policies.
+    ///
+    /// # Errors
+    /// Where it can't be found out.
+    async fn capabilities(&self, _name: &RecordName) -> Result<Vec<String>, Outage> {
+        Ok(vec!["root".to_owned()])
+    }
 
     /// Keeps whatever the store needs to be used (a login, say) alive, for as long as it is polled.
     async fn keep(&self) {

@@ -1,8 +1,8 @@
 //! Who is calling: a typed value from the authentication layer, never a header that somebody could send.
 //!
-//! A request passes, in this order: [`token`] (whose token it is), [`permit`] (whether that client is let in, and has a
-//! place), and, once its body is read, [`signature`] (that the client is the DID which it claims to be). What changes
-//! something passes [`replay`] as well, once the call is known.
+//! A request passes, in this order: `token` (whose token it is), `permit` (whether that client is let in, and has a
+//! place), and, once its body is read, `signature` (that the client is the DID which it claims to be). What changes
+//! something passes `replay` as well, once the call is known.
 
 mod authenticate;
 mod keys;

@@ -48,6 +48,10 @@ pub struct Settings {
     pub handler: HandlerChoice,
     /// Vault, where it is on.
     pub vault: Option<VaultChoice>,
+    /// The KV mount, whether Vault is on or not.
+    pub vault_mount: String,
+    /// The folder below it.
+    pub vault_prefix: String,
     /// Hydra, where authentication is on.
     pub hydra: Option<HydraChoice>,
     /// Who may call, where authentication is on.
@@ -207,6 +211,8 @@ impl Reader {
             key_password: self.secret_file("key_password_file"),
             handler: self.handler(),
             vault,
+            vault_mount: self.path("vault.mount"),
+            vault_prefix: self.path("vault.prefix"),
             hydra,
             auth,
             open_on_purpose: self.is_said("auth.enabled") && !is_on(self, "auth.enabled"),

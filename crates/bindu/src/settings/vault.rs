@@ -17,8 +17,8 @@ impl Reader {
             return None;
         }
         let login = self.login();
-        let mount = self.path("vault.mount");
-        let prefix = self.path("vault.prefix");
+        // What is wrong with these two is told where they are read for everybody.
+        let (mount, prefix) = (self.text("vault.mount"), self.text("vault.prefix"));
         let authorities = self.file("vault.tls.ca_cert");
         let identity = self.identity();
         if matches!(login, Some(VaultLogin::Cert { .. })) && identity.is_none() {

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod hydra;
 pub(crate) mod identity;
 pub(crate) mod run;
+pub(crate) mod vault;
 
 use bindu::{Refusal, settings::Layers};
 use std::{io::Write as _, path::PathBuf};

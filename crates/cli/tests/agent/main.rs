@@ -14,6 +14,7 @@ mod restart;
 mod signatures;
 mod start;
 mod tokens;
+mod vault;
 
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -119,6 +119,16 @@ pub(super) fn of_login(reply: &Reply) -> Result<Value, Outage> {
     }
 }
 
+/// What `sys/capabilities-self` says of a path.
+pub(super) fn of_capabilities(reply: &Reply, path: &str) -> Result<Vec<String>, Outage> {
+    let body = reply.json().ok_or_else(|| not_the_store(reply))?;
+    let list = body.get("data").and_then(|data| data.get(path)).and_then(Value::as_array);
+    match list.filter(|_| reply.status == 200) {
+        Some(list) => Ok(list.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+        None => Err(failure(reply, &body)),
+    }
+}
+
 /// A login that came to nothing. Every refusal is one that waiting may mend: a Kubernetes login is 403 as well while
 /// Kubernetes itself is down (FACTS §2.5).
 pub(super) fn rejected(reply: &Reply, what: &str) -> Outage {

@@ -265,6 +265,14 @@ impl SecretStore for VaultStore {
         self.write_answer(name, fields, expected).await
     }
 
+    async fn capabilities(&self, name: &RecordName) -> Result<Vec<String>, Outage> {
+        let path = self.policy_path(name);
+        let body = serde_json::to_vec(&json!({"paths": [path]})).expect("JSON serialises");
+        let url = self.url(["sys", "capabilities-self"]);
+        let reply = self.send("capabilities", Method::POST, url, Some(body)).await?;
+        meaning::of_capabilities(&reply, &path)
+    }
+
     async fn keep(&self) {
         self.keep_token().await;
     }
