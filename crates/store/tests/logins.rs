@@ -317,3 +317,42 @@ async fn a_service_account_logs_in_when_kubernetes_answers() {
 
 /// Any certificate: the stand-in speaks plain http.
 const CA: &str = include_str!("ca.pem");
+
+/// Over TLS: the server's authority is the only one that counts, and the connection's own certificate is the login.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_logs_in() {
+    let bao = OpenBao::start_with_tls().await;
+    call(&bao, "POST", "sys/policies/acl/agent", json!({"policy": POLICY})).await;
+    call(&bao, "POST", "sys/auth/cert", json!({"type": "cert"})).await;
+    let pem = |name: &str| std::fs::read(bao.file(name)).unwrap();
+    let store = |authority: Option<Vec<u8>>, identity: Option<Vec<u8>>| {
+        let identity = identity.map(|identity| SecretString::from(String::from_utf8(identity).unwrap()));
+        VaultStore::new(VaultSettings {
+            url: bao.url.parse().unwrap(),
+            login: VaultLogin::Cert { mount: "cert".to_owned(), role: Some("agent".to_owned()) },
+            mount: "secret".to_owned(),
+            prefix: "bindu".to_owned(),
+            namespace: None,
+            http: HttpSettings {
+                authorities: authority,
+                identity,
+                ..HttpSettings::new(Duration::from_secs(2))
+            },
+        })
+        .unwrap()
+    };
+    let identity = || Some([pem("vault-cert.pem"), pem("vault-key.pem")].concat());
+    let known = store(Some(pem("vault-ca.pem")), identity());
+    assert!(rejected(&known).await, "nobody has said whose the certificate is");
+    let certificate = String::from_utf8(pem("vault-ca.pem")).unwrap();
+    let role = json!({"certificate": certificate, "token_policies": ["agent"]});
+    call(&bao, "POST", "auth/cert/certs/agent", role).await;
+    eventually("it logs in", async || works(&known).await.then_some(())).await;
+    assert!(rejected(&store(Some(pem("vault-ca.pem")), None)).await, "no certificate was shown");
+    let stranger = store(Some(CA.as_bytes().to_vec()), identity());
+    let answer = stranger.read(&record()).await;
+    assert!(
+        matches!(&answer, Answer::Unavailable(outage) if outage.reason == OutageReason::Unreachable),
+        "a server of another authority: {answer:?}"
+    );
+}

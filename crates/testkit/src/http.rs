@@ -9,10 +9,23 @@ use std::{
 /// A client. Installs the TLS provider that reqwest asks for, though nothing here speaks TLS.
 #[must_use]
 pub fn client() -> reqwest::Client {
+    client_with([])
+}
+
+/// A client that trusts this authority (PEM) and no other.
+///
+/// # Panics
+/// Where it is none.
+#[must_use]
+pub fn client_that_trusts(authority: &[u8]) -> reqwest::Client {
+    client_with([reqwest::Certificate::from_pem(authority).expect("a certificate")])
+}
+
+fn client_with(authorities: impl IntoIterator<Item = reqwest::Certificate>) -> reqwest::Client {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| _ = rustls::crypto::ring::default_provider().install_default());
     reqwest::Client::builder()
-        .tls_certs_only([])
+        .tls_certs_only(authorities)
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(20))
         .build()

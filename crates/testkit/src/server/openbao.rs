@@ -1,8 +1,9 @@
 //! OpenBao in its development mode.
 
-use super::process::{ServerProcess, until_ok};
+use super::process::{ServerProcess, until_ok_by};
 use crate::{http, install, ports};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use tempfile::TempDir;
 
 /// A running OpenBao with a KV v2 mount at `secret`.
@@ -11,28 +12,57 @@ pub struct OpenBao {
     pub url: String,
     /// Its root token.
     pub token: String,
+    client: reqwest::Client,
     _process: ServerProcess,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl OpenBao {
     /// Starts one.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts one that speaks TLS. Its authority, and a certificate that this authority has signed, are files.
+    pub async fn start_with_tls() -> Self {
+        Self::start_with(&["-dev-tls"]).await
+    }
+
+    /// A file of one that speaks TLS: `vault-ca.pem`, `vault-cert.pem`, `vault-key.pem`. The certificate is good for clients
+    /// as well.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    async fn start_with(more: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port = ports::free_pair();
         let token = format!("root-{:032x}", rand::random::<u128>());
-        let arguments = [
+        let is_tls = more.contains(&"-dev-tls");
+        let mut arguments = vec![
             "server".to_owned(),
             "-dev".to_owned(),
             "-dev-no-store-token".to_owned(),
             format!("-dev-root-token-id={token}"),
             format!("-dev-listen-address=127.0.0.1:{port}"),
         ];
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        if is_tls {
+            arguments.push(format!("-dev-tls-cert-dir={}", directory.path().display()));
+        }
         let log = directory.path().join("openbao.log");
         let process = ServerProcess::start(&install::openbao(), &arguments, &[], &log);
-        let url = format!("http://127.0.0.1:{port}");
-        until_ok(&format!("{url}/v1/sys/health"), &log).await;
-        let bao = Self { url, token, _process: process, _directory: directory };
+        let url = format!("http{}://127.0.0.1:{port}", if is_tls { "s" } else { "" });
+        let client = if is_tls {
+            let ca = directory.path().join("vault-ca.pem");
+            let ca = http::eventually("its authority is written", async || std::fs::read(&ca).ok()).await;
+            http::client_that_trusts(&ca)
+        } else {
+            http::client()
+        };
+        until_ok_by(&client, &format!("{url}/v1/sys/health"), &log).await;
+        let bao = Self { url, token, client, _process: process, directory };
         // The mount comes up a moment after the server.
         http::eventually("the mount is there", async || {
             let (status, _) = bao.call("GET", "secret/config", None).await;
@@ -51,7 +81,7 @@ impl OpenBao {
     pub async fn call_as(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> http::Answer {
         let method = method.parse().expect("a method");
         let request =
-            http::client().request(method, format!("{}/v1/{path}", self.url)).header("X-Vault-Token", token);
+            self.client.request(method, format!("{}/v1/{path}", self.url)).header("X-Vault-Token", token);
         let request = match body {
             Some(body) => request.body(body.to_string()),
             None => request,

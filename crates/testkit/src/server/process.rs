@@ -46,7 +46,11 @@ impl Drop for ServerProcess {
 
 /// Waits until something answers with 200.
 pub(crate) async fn until_ok(url: &str, log: &Path) {
-    let client = crate::http::client();
+    until_ok_by(&crate::http::client(), url, log).await;
+}
+
+/// The same, asked by this client.
+pub(crate) async fn until_ok_by(client: &reqwest::Client, url: &str, log: &Path) {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(60) {
         let request = client.get(url).timeout(Duration::from_secs(2));
