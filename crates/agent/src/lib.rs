@@ -14,6 +14,7 @@ mod dialect;
 pub mod handler;
 mod metrics;
 mod port;
+mod probe;
 mod route;
 mod server;
 pub mod task;
@@ -21,6 +22,7 @@ pub mod task;
 pub use card::CardProfile;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
+pub use probe::Probes;
 pub use server::{AgentServer, HttpLimits, Phase, ServerSettings};
 
 /// What the fuzz targets reach; no part of the interface.

@@ -214,11 +214,17 @@ impl Tokens {
         if self.settings.jwt == JwtMode::Local {
             return Ok(holder);
         }
+        let begun = Instant::now();
         let is_barred = lock(&self.called_off).get(&digest).is_some_and(|until| Instant::now() < *until);
         // In an outage the signature is enough; not for what Hydra has called off, nor where each call must be asked for.
         let fallback = (!is_barred && !self.is_sensitive(&holder)).then_some(holder);
         match self.ask(&self.signed, (digest, token), deadline, fallback).await {
-            Ok(holder) => Ok(holder),
+            Ok(holder) => {
+                if is_barred && holder.asked > begun {
+                    lock(&self.called_off).pop(&digest);
+                }
+                Ok(holder)
+            }
             Err(Missing::Refused) => {
                 lock(&self.called_off).put(digest, ends);
                 Err(AuthRefusal::InactiveToken)

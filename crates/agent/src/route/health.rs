@@ -93,6 +93,11 @@ pub(crate) async fn metrics(State(server): State<Arc<AgentServer>>) -> Response 
     }
     let text =
         server.metrics.render(&server.status.snapshot(), Some(&server.identity()), server.tasks.active());
+    exposition(text)
+}
+
+/// Metrics in the OpenMetrics text format.
+pub(crate) fn exposition(text: String) -> Response {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }

@@ -10,7 +10,7 @@ pub use outgoing::{Outgoing, outgoing};
 
 use crate::settings::{HandlerChoice, HydraChoice, Settings};
 use bindu_agent::{
-    AgentServer, CardProfile, PortError, ReservedPort, ServerSettings,
+    AgentServer, CardProfile, PortError, Probes, ReservedPort, ServerSettings,
     caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler},
 };
@@ -30,6 +30,8 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     let port = ReservedPort::reserve(&format!("{}:{}", bracketed(&settings.host), settings.port))
         .map_err(port_refusal)?;
     refuse_open_door(&settings, port.address())?;
+    let probe_port = settings.probe_listen.as_deref().map(ReservedPort::reserve).transpose();
+    let probe_port = probe_port.map_err(port_refusal)?;
     let url = settings.deployment_url.clone().map_or_else(
         || format!("http://{}", port.address()),
         // Without the slash that parsing puts behind a bare host.
@@ -38,10 +40,22 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     let Parts { keeper, hydra, metrics } = Parts::open(&settings, &url)?;
     let keeper = Arc::new(keeper);
     let mut asked_to_end = ends()?;
+    let probes = Probes::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
+    if let Some(port) = probe_port {
+        tokio::spawn(Arc::clone(&probes).serve(port.listen().map_err(port_refusal)?));
+    }
 
     let started = tokio::select! {
-        started = keeper.start() => started?,
-        () = changed(&mut asked_to_end) => return Ok(()),
+        started = keeper.start() => started.map(Some),
+        () = changed(&mut asked_to_end) => Ok(None),
+    };
+    let started = match started {
+        Ok(Some(started)) => started,
+        // A login of ours is not left behind.
+        ended => {
+            keeper.store.close().await;
+            return ended.map(|_| ());
+        }
     };
     let (held, work) = started.split();
     let identity = held.current();
@@ -67,6 +81,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         limits: settings.http.clone(),
     });
     let listener = port.listen().map_err(port_refusal)?;
+    probes.started(Arc::clone(&server));
     metrics.started(begun.elapsed());
     tracing::info!(
         did = %identity.did,

@@ -39,6 +39,12 @@ pub const SETTINGS: &[Setting] = &[
         "the address to listen on (file: `listen = \"host:port\"`)",
     ),
     setting("port", &["BINDU_PORT", "PORT"], "3773", "the port to listen on; 0 takes a free one"),
+    setting(
+        "probe_listen",
+        &["BINDU_PROBE_LISTEN"],
+        "",
+        "an address of its own for /livez, /readyz and /metrics, from the first moment: host:port",
+    ),
     setting("deployment.url", &["BINDU_DEPLOYMENT_URL"], "", "where it is called; else what it listens on"),
     setting(
         "take_over",
@@ -256,7 +262,7 @@ pub const SETTINGS: &[Setting] = &[
 /// Settings that change who gets in, or what is kept, and that this version does not serve: refused where they are
 /// set, since ignoring them would open a door or lose data.
 pub const NOT_YET: &[&str] =
-    &["HYDRA__ALLOWED_DIDS", "BINDU_PROBE_LISTEN", "DATABASE_URL", "VAULT_CAPATH", "VAULT_TLS_SERVER_NAME"];
+    &["HYDRA__ALLOWED_DIDS", "DATABASE_URL", "VAULT_CAPATH", "VAULT_TLS_SERVER_NAME"];
 
 /// Variables of ours that are no settings, or of Python Bindu's without effect here: no warning.
 pub const KNOWN_OTHERWISE: &[&str] =

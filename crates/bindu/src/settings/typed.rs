@@ -32,6 +32,8 @@ pub struct Settings {
     pub host: String,
     /// The port to listen on.
     pub port: u16,
+    /// Where probes are answered from the first moment, where somebody has said.
+    pub probe_listen: Option<String>,
     /// Where it is called, where somebody has said.
     pub deployment_url: Option<Url>,
     /// What the operator has said.
@@ -203,6 +205,14 @@ impl Reader {
             port: self
                 .parsed("port", "a number from 0 to 65535", |text| text.parse().ok())
                 .unwrap_or_default(),
+            probe_listen: self.parsed(
+                "probe_listen",
+                "an address and a port, such as 0.0.0.0:9090",
+                |text| {
+                    let (host, port) = text.rsplit_once(':')?;
+                    (!host.is_empty() && port.parse::<u16>().is_ok()).then(|| text.to_owned())
+                },
+            ),
             deployment_url: self.url("deployment.url"),
             policy: self.policy(),
             start_deadline: self.duration("start_deadline"),

@@ -56,7 +56,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
         };
         let identity = identity.map(|identity| Arc::new(HeldIdentity::new(identity)));
         let client = outgoing(&settings, &keeper, identity).client;
-        client.call_with(&arguments.url, &arguments.text, &options).await.map_err(|error| refusal(&error))
+        let called = client.call_with(&arguments.url, &arguments.text, &options).await;
+        keeper.store.close().await;
+        called.map_err(|error| refusal(&error))
     })?;
     tell(&reply, arguments.output, arguments.accept_unsigned)
 }

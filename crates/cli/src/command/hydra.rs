@@ -62,8 +62,10 @@ fn token(arguments: TokenArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
     let token = bindu::block_on(async move {
         let keeper = Arc::new(Parts::look(&settings)?.keeper);
-        let source = TokenSource::new(keeper);
-        source.token(arguments.audience.as_deref()).await.map_err(|error| super::call::token_refusal(&error))
+        let source = TokenSource::new(Arc::clone(&keeper));
+        let token = source.token(arguments.audience.as_deref()).await;
+        keeper.store.close().await;
+        token.map_err(|error| super::call::token_refusal(&error))
     })?;
     print(&format!("{}\n", token.expose_secret()));
     Ok(())
@@ -73,7 +75,9 @@ fn plan(arguments: Arguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
     bindu::block_on(async move {
         let parts = Parts::look(&settings)?;
-        let Some(look) = parts.keeper.look_at_client().await else {
+        let look = parts.keeper.look_at_client().await;
+        parts.keeper.store.close().await;
+        let Some(look) = look else {
             return Err(Refusal::new(
                 ExitClass::Failed,
                 "there is no key yet that a client could be registered with",

@@ -39,6 +39,7 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     bindu::block_on(async move {
         let parts = Parts::look(&settings)?;
         let (observation, plan) = parts.keeper.look().await;
+        parts.keeper.store.close().await;
         if is_plan {
             tell_plan(&parts.keeper, &observation, &plan, arguments.output);
             Ok(())

@@ -9,6 +9,7 @@ mod handlers;
 mod hygiene;
 mod interop;
 mod permits;
+mod probes;
 mod protocol;
 mod restart;
 mod signatures;

@@ -117,8 +117,14 @@ pub(super) struct Session {
     /// Held by whoever logs in, so that one does it for all that wait.
     pub(super) turn: tokio::sync::Mutex<()>,
     failure: Mutex<Option<Failure>>,
-    /// A secret id that was taken out of its wrapping.
-    unwrapped: Mutex<Option<SecretString>>,
+    /// A secret id that was taken out of its wrapping, and that wrapping's token.
+    unwrapped: Mutex<Option<Unwrapped>>,
+}
+
+#[derive(Clone)]
+struct Unwrapped {
+    wrapping: SecretString,
+    secret_id: SecretString,
 }
 
 #[derive(Clone)]
@@ -199,7 +205,7 @@ impl Session {
             }
             VaultLogin::AppRole { mount, role_id_file, secret_id_file, wrapped } => {
                 let secret_id = match lock(&self.unwrapped).clone() {
-                    Some(unwrapped) => unwrapped,
+                    Some(unwrapped) => unwrapped.secret_id,
                     None if *wrapped => {
                         return Err(Outage::new(
                             OutageReason::LoginRejected,
@@ -214,18 +220,24 @@ impl Session {
         })
     }
 
-    /// The token that a secret id is wrapped in, where it has not been taken out yet.
+    /// The token that a secret id is wrapped in, where it has not been taken out yet: the first one, or a fresh one that
+    /// somebody has put into the file since.
     pub(super) fn wrapping(&self) -> Result<Option<SecretString>, Outage> {
-        match &self.login {
-            VaultLogin::AppRole { secret_id_file, wrapped: true, .. } if lock(&self.unwrapped).is_none() => {
-                read_secret(secret_id_file).map(Some)
+        let VaultLogin::AppRole { secret_id_file, wrapped: true, .. } = &self.login else { return Ok(None) };
+        let known = lock(&self.unwrapped).clone();
+        match (read_secret(secret_id_file), known) {
+            (Ok(wrapping), Some(known)) if wrapping.expose_secret() == known.wrapping.expose_secret() => {
+                Ok(None)
             }
-            _ => Ok(None),
+            (Ok(wrapping), _) => Ok(Some(wrapping)),
+            // The wrapping may be gone: it has served.
+            (Err(_), Some(_)) => Ok(None),
+            (Err(outage), None) => Err(outage),
         }
     }
 
-    pub(super) fn unwrapped(&self, secret_id: SecretString) {
-        *lock(&self.unwrapped) = Some(secret_id);
+    pub(super) fn unwrapped(&self, wrapping: SecretString, secret_id: SecretString) {
+        *lock(&self.unwrapped) = Some(Unwrapped { wrapping, secret_id });
     }
 
     /// Takes what a login or a renewal has answered.
@@ -335,6 +347,8 @@ fn with_role(mut body: Value, name: &str, role: Option<&str>) -> Value {
 fn lease_in(auth: &Value) -> Option<Lease> {
     let seconds = auth.get("lease_duration").and_then(Value::as_u64).unwrap_or_default();
     let is_renewable = auth.get("renewable").and_then(Value::as_bool).unwrap_or_default();
+    // A renewal would cost one of few uses.
+    let is_renewable = is_renewable && auth.get("num_uses").and_then(Value::as_u64).unwrap_or_default() == 0;
     let lasts = if seconds == 0 { Duration::MAX } else { Duration::from_secs(seconds) };
     Some(Lease::of(lasts, is_renewable && seconds > 0))
 }

@@ -45,7 +45,7 @@ impl VaultStore {
         let url = self.url(request.path.iter().map(String::as_str));
         let reply = self.exchange(("login", Method::POST), url, None, Some(bytes(&request.body))).await?;
         let token = self.session.accept(&meaning::of_login(&reply)?)?;
-        tracing::info!(target: "audit", what = "logged in to Vault", "logged in");
+        tracing::info!("logged in to Vault");
         Ok(token)
     }
 
@@ -57,7 +57,7 @@ impl VaultStore {
         let body = reply.json().filter(|_| reply.status == 200).unwrap_or_default();
         match body.pointer("/data/secret_id").and_then(Value::as_str) {
             Some(secret_id) => {
-                self.session.unwrapped(SecretString::from(secret_id));
+                self.session.unwrapped(wrapping.clone(), SecretString::from(secret_id));
                 Ok(())
             }
             None => Err(meaning::rejected(&reply, "the wrapped secret id can't be taken out")),
@@ -125,6 +125,10 @@ impl VaultStore {
     /// Logs in anew, while the old token still serves whoever needs one.
     async fn replace(&self) -> Result<(), Outage> {
         let _turn = self.session.turn.lock().await;
+        // Somebody who needed one may have logged in just now.
+        if matches!(self.session.next(), Next::Wait(_)) {
+            return Ok(());
+        }
         let old = self.session.ours();
         self.log_in().await?;
         if let Some(old) = old {
