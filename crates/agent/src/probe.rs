@@ -22,7 +22,7 @@ use std::{
 use tokio::net::TcpListener;
 
 /// Kubelets and scrapers; each needs a connection for a moment.
-const LIMITS: ConnectionLimits = ConnectionLimits { most: 64, header_patience: Duration::from_secs(5) };
+const LIMITS: ConnectionLimits = ConnectionLimits { most: 512, header_patience: Duration::from_secs(2) };
 
 /// What probes are answered from.
 pub struct Probes {

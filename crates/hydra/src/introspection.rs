@@ -48,6 +48,7 @@ impl Hydra {
         let before = asked.checked_sub(READY_BEFORE).unwrap_or(asked);
         if !self.readiness.was_good_between(before, asked) {
             self.readiness.good_after(self, asked).await?;
+            let _place = self.readiness.place().await;
             asked = Instant::now();
             if let Some(active) = self.introspect_once(token).await? {
                 return Ok(Some(active));

@@ -54,12 +54,17 @@ pub(crate) struct Admitted {
     holder: Arc<TokenHolder>,
     /// How much of Hydra's time is left for this call; the wait for the body doesn't count.
     left: Duration,
-    _place: Place,
+    place: Place,
 }
 
 impl Admitted {
     pub(crate) fn owner(&self) -> &Owner {
         &self.holder.owner
+    }
+
+    /// Says how long the answer is, in bytes.
+    pub(crate) fn answers(&mut self, bytes: u64) -> Result<(), AuthRefusal> {
+        self.place.answers(bytes)
     }
 }
 
@@ -97,7 +102,7 @@ impl Authenticator {
         self.permits.admit(&holder).map_err(known)?;
         let place = self.permits.place(&holder.owner).map_err(known)?;
         let left = self.settings.timeout.saturating_sub(begun.elapsed());
-        Ok(Admitted { holder, left, _place: place })
+        Ok(Admitted { holder, left, place })
     }
 
     /// Checks the signature of whoever must have signed, and counts the call.

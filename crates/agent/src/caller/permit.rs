@@ -60,9 +60,15 @@ pub(crate) struct Permits {
     began: Instant,
 }
 
+/// An answer that is longer than this, in bytes, is a long one; and so many of one caller's may be on their way.
+const LONG_ANSWER: u64 = 1024 * 1024;
+const MOST_LONG_ANSWERS: usize = 4;
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Activity {
     running: usize,
+    /// How many long answers are on their way.
+    long: usize,
     /// When all calls so far would have come at an even pace (the theoretical arrival time of GCRA), since `began`.
     paced: Duration,
 }
@@ -71,6 +77,24 @@ struct Activity {
 pub(crate) struct Place {
     callers: Arc<Mutex<HashMap<Owner, Activity>>>,
     owner: Owner,
+    is_long: bool,
+}
+
+impl Place {
+    /// Says how long the answer is. Whoever reads long ones slowly makes us hold them.
+    pub(crate) fn answers(&mut self, bytes: u64) -> Result<(), AuthRefusal> {
+        if bytes <= LONG_ANSWER || self.is_long {
+            return Ok(());
+        }
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let activity = callers.entry(self.owner.clone()).or_default();
+        if activity.long >= MOST_LONG_ANSWERS {
+            return Err(AuthRefusal::TooManyAtOnce);
+        }
+        activity.long += 1;
+        self.is_long = true;
+        Ok(())
+    }
 }
 
 impl Permits {
@@ -98,7 +122,7 @@ impl Permits {
             return Err(AuthRefusal::TooManyAtOnce);
         }
         activity.running += 1;
-        Ok(Place { callers: Arc::clone(&self.callers), owner: owner.clone() })
+        Ok(Place { callers: Arc::clone(&self.callers), owner: owner.clone(), is_long: false })
     }
 
     /// Counts a call of a caller that has proved who it is.
@@ -138,6 +162,7 @@ impl Drop for Place {
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(activity) = callers.get_mut(&self.owner) {
             activity.running -= 1;
+            activity.long -= usize::from(self.is_long);
             if activity.running == 0 && activity.paced.is_zero() {
                 callers.remove(&self.owner);
             }
@@ -187,6 +212,23 @@ mod tests {
         assert!(permits.place(&bob).is_ok());
         drop(places);
         assert!(permits.place(&alice).is_ok());
+    }
+
+    #[test]
+    fn few_long_answers_are_on_their_way() {
+        let permits = permits(|settings| settings.concurrency = 100);
+        let alice = Owner::named("alice");
+        let mut places: Vec<_> = (0..=MOST_LONG_ANSWERS)
+            .map(|_| permits.place(&alice).unwrap_or_else(|_| panic!("a place")))
+            .collect();
+        let mut last = places.pop().expect("one more than may be long");
+        for place in &mut places {
+            assert_eq!(place.answers(LONG_ANSWER + 1), Ok(()));
+        }
+        assert_eq!(last.answers(LONG_ANSWER + 1), Err(AuthRefusal::TooManyAtOnce));
+        assert_eq!(last.answers(LONG_ANSWER), Ok(()), "a short one is none of them");
+        drop(places);
+        assert_eq!(last.answers(LONG_ANSWER + 1), Ok(()));
     }
 
     #[test]

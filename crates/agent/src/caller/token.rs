@@ -79,7 +79,7 @@ pub(super) struct Tokens {
     /// Apart, since only what Hydra has signed gets in there: garbage can't push out that a token was revoked.
     signed: Remembered<Digest, Arc<TokenHolder>>,
     /// JWTs that Hydra has called off, until they end by themselves: their signature is good all the time.
-    called_off: Mutex<LruCache<Digest, Instant>>,
+    called_off: Arc<Mutex<LruCache<Digest, Instant>>>,
     key_set: RwLock<FetchedKeys>,
     key_set_turn: tokio::sync::Mutex<()>,
 }
@@ -93,7 +93,7 @@ impl Tokens {
             settings: Arc::new(settings),
             opaque: Remembered::new(lifetimes),
             signed: Remembered::new(lifetimes),
-            called_off: Mutex::new(LruCache::new(MOST_CALLED_OFF)),
+            called_off: Arc::new(Mutex::new(LruCache::new(MOST_CALLED_OFF))),
             key_set: RwLock::default(),
             key_set_turn: tokio::sync::Mutex::default(),
         }
@@ -148,15 +148,24 @@ impl Tokens {
         memory: &Remembered<Digest, Arc<TokenHolder>>,
         (digest, token): (Digest, &str),
         deadline: Instant,
-        fallback: Option<Arc<TokenHolder>>,
+        signed: Option<Signed>,
     ) -> Result<Arc<TokenHolder>, Missing> {
+        let (fallback, ends) = signed.map_or((None, None), |signed| (signed.fallback, Some(signed.ends)));
         let question = |place: Place| {
             let (hydra, settings) = (self.hydra.clone(), Arc::clone(&self.settings));
+            let called_off = Arc::clone(&self.called_off);
             let token = SecretString::from(token);
             async move {
                 let place = place.turn().await;
                 let asked = Instant::now();
-                Ok(match hydra.introspect(&token, place).await? {
+                let active = hydra.introspect(&token, place).await?;
+                // Here, where nobody's going away undoes it.
+                match (&active, ends) {
+                    (None, Some(ends)) => _ = lock(&called_off).put(digest, ends),
+                    (Some(_), Some(_)) => _ = lock(&called_off).pop(&digest),
+                    _ => {}
+                }
+                Ok(match active {
                     None => Answer::Refused(REFUSED_FOR),
                     Some(active) => answer(active, asked, &settings),
                 })
@@ -214,23 +223,13 @@ impl Tokens {
         if self.settings.jwt == JwtMode::Local {
             return Ok(holder);
         }
-        let begun = Instant::now();
         let is_barred = lock(&self.called_off).get(&digest).is_some_and(|until| Instant::now() < *until);
         // In an outage the signature is enough; not for what Hydra has called off, nor where each call must be asked for.
         let fallback = (!is_barred && !self.is_sensitive(&holder)).then_some(holder);
-        match self.ask(&self.signed, (digest, token), deadline, fallback).await {
-            Ok(holder) => {
-                if is_barred && holder.asked > begun {
-                    lock(&self.called_off).pop(&digest);
-                }
-                Ok(holder)
-            }
-            Err(Missing::Refused) => {
-                lock(&self.called_off).put(digest, ends);
-                Err(AuthRefusal::InactiveToken)
-            }
+        match self.ask(&self.signed, (digest, token), deadline, Some(Signed { fallback, ends })).await {
+            Ok(holder) => Ok(holder),
             Err(Missing::Unavailable) if is_barred => Err(AuthRefusal::InactiveToken),
-            Err(_) => Err(AuthRefusal::Unavailable),
+            Err(missing) => Err(refusal(missing)),
         }
     }
 
@@ -261,7 +260,10 @@ impl Tokens {
         let is_urgent = old.is_none() && self.settings.jwt == JwtMode::Local;
         let patience = if is_urgent { deadline } else { deadline.min(Instant::now() + KEY_SET_PATIENCE) };
         // Before the wait: a caller that goes away in the middle of it has asked all the same.
-        self.key_set.write().unwrap_or_else(PoisonError::into_inner).tried = Some(Instant::now());
+        {
+            let mut state = self.key_set.write().unwrap_or_else(PoisonError::into_inner);
+            (state.tried, state.has_failed) = (Some(Instant::now()), true);
+        }
         let fetched = tokio::time::timeout_at(patience.into(), self.hydra.key_set()).await;
         let fetched = fetched.unwrap_or_else(|_| Err(unavailable("no answer in time")));
         let mut state = self.key_set.write().unwrap_or_else(PoisonError::into_inner);
@@ -282,6 +284,14 @@ impl Tokens {
     fn key_set(&self) -> FetchedKeys {
         self.key_set.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// What a JWT says of itself, to whoever asks Hydra about it.
+struct Signed {
+    /// Who counts in an outage.
+    fallback: Option<Arc<TokenHolder>>,
+    /// Until when it is to be remembered that it was called off.
+    ends: Instant,
 }
 
 /// Hydra's keys, and when they were asked for last.

@@ -13,7 +13,7 @@ use crate::{
 };
 use axum::{
     Json,
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{Request, State},
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
@@ -84,7 +84,12 @@ async fn answer(server: &AgentServer, head: &Parts, body: Body) -> Result<Respon
     }?;
     let response = result(&request.id, done);
     Ok(match admitted {
-        Some(admitted) => response.map(|body| body::holding(body, admitted)),
+        Some(mut admitted) => {
+            let bytes = response.body().size_hint().lower();
+            let owner = admitted.owner().clone();
+            admitted.answers(bytes).map_err(|refusal| Failure::Refused(refusal, Some(owner)))?;
+            response.map(|body| body::holding(body, admitted))
+        }
         None => response,
     })
 }

@@ -98,12 +98,12 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     let kept = tokio::spawn(async move { store.keep().await });
     let tokens = outgoing.tokens.map(|tokens| tokio::spawn(async move { tokens.keep().await }));
     server.serve(listener, changed(&mut asked_to_end)).await;
-    reconciler.abort();
-    kept.abort();
-    keeper_store.close().await;
-    if let Some(tokens) = tokens {
-        tokens.abort();
+    // Nobody may log in any more when the login is given back.
+    for task in [Some(reconciler), Some(kept), tokens].into_iter().flatten() {
+        task.abort();
+        let _ = task.await;
     }
+    keeper_store.close().await;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use std::sync::{
-    Mutex, PoisonError,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 use url::Url;
@@ -43,7 +43,12 @@ pub struct VaultSettings {
 }
 
 /// A [`SecretStore`] over KV v2.
-pub struct VaultStore {
+#[derive(Clone)]
+pub struct VaultStore(Arc<Inner>);
+
+/// What a store is made of, shared with a login that goes on when whoever waited for it is gone.
+#[doc(hidden)]
+pub struct Inner {
     client: HttpClient,
     settings: VaultSettings,
     session: Session,
@@ -52,6 +57,14 @@ pub struct VaultStore {
     mount_check: tokio::sync::Mutex<()>,
     /// A raft server's `X-Vault-Index`: sent back, so that a standby that lags behind says so instead of "absent".
     index: Mutex<Option<HeaderValue>>,
+}
+
+impl std::ops::Deref for VaultStore {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
 }
 
 /// The store's settings can't be used.
@@ -76,14 +89,14 @@ impl VaultStore {
             return Err(VaultStoreError::Url);
         }
         let client = HttpClient::new(&settings.url, &settings.http)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             client,
             session: Session::new(settings.login.clone()),
             settings,
             mount_is_known: AtomicBool::new(false),
             mount_check: tokio::sync::Mutex::new(()),
             index: Mutex::new(None),
-        })
+        })))
     }
 
     fn api_segments(&self, name: &RecordName) -> Vec<String> {
@@ -126,7 +139,12 @@ impl VaultStore {
             return Ok(reply);
         }
         let token = self.token().await?;
-        self.exchange((operation, method), url, Some(&token), body).await
+        let reply = self.exchange((operation, method), url, Some(&token), body).await?;
+        if meaning::refuses_token(&reply) {
+            // A token that was made just now: another one would fare no better, so the next one has to wait.
+            self.session.reject(&meaning::rejected(&reply, "a new token is refused"));
+        }
+        Ok(reply)
     }
 
     /// Sends a request with this token, or without one.

@@ -20,6 +20,14 @@ impl VaultStore {
         if let Some(token) = self.session.token()? {
             return Ok(token);
         }
+        // In a task of its own: a wrapped secret id can be taken out once, whoever has stopped waiting for it.
+        let store = self.clone();
+        let login = tokio::spawn(async move { store.token_by_login().await });
+        let ended = |_| Err(Outage::new(OutageReason::LoginRejected, "the login was broken off"));
+        login.await.unwrap_or_else(ended)
+    }
+
+    async fn token_by_login(&self) -> Result<SecretString, Outage> {
         let _turn = self.session.turn.lock().await;
         if let Some(token) = self.session.token()? {
             return Ok(token);

@@ -12,7 +12,7 @@ pub struct OpenBao {
     pub url: String,
     /// Its root token.
     pub token: String,
-    client: reqwest::Client,
+    authority: Option<Vec<u8>>,
     _process: ServerProcess,
     directory: TempDir,
 }
@@ -54,15 +54,14 @@ impl OpenBao {
         let log = directory.path().join("openbao.log");
         let process = ServerProcess::start(&install::openbao(), &arguments, &[], &log);
         let url = format!("http{}://127.0.0.1:{port}", if is_tls { "s" } else { "" });
-        let client = if is_tls {
-            let ca = directory.path().join("vault-ca.pem");
-            let ca = http::eventually("its authority is written", async || std::fs::read(&ca).ok()).await;
-            http::client_that_trusts(&ca)
+        let authority = if is_tls {
+            let file = directory.path().join("vault-ca.pem");
+            Some(http::eventually("its authority is written", async || std::fs::read(&file).ok()).await)
         } else {
-            http::client()
+            None
         };
-        until_ok_by(&client, &format!("{url}/v1/sys/health"), &log).await;
-        let bao = Self { url, token, client, _process: process, directory };
+        until_ok_by(&client(authority.as_deref()), &format!("{url}/v1/sys/health"), &log).await;
+        let bao = Self { url, token, authority, _process: process, directory };
         // The mount comes up a moment after the server.
         http::eventually("the mount is there", async || {
             let (status, _) = bao.call("GET", "secret/config", None).await;
@@ -80,8 +79,9 @@ impl OpenBao {
     /// Sends a request with a token.
     pub async fn call_as(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> http::Answer {
         let method = method.parse().expect("a method");
-        let request =
-            self.client.request(method, format!("{}/v1/{path}", self.url)).header("X-Vault-Token", token);
+        let request = client(self.authority.as_deref())
+            .request(method, format!("{}/v1/{path}", self.url))
+            .header("X-Vault-Token", token);
         let request = match body {
             Some(body) => request.body(body.to_string()),
             None => request,
@@ -114,4 +114,9 @@ impl OpenBao {
         assert_eq!(status, 200, "{body}");
         body["auth"]["client_token"].as_str().expect("a token").to_owned()
     }
+}
+
+/// A new one each time: tests share a server across their runtimes, and a connection ends with its runtime.
+fn client(authority: Option<&[u8]>) -> reqwest::Client {
+    authority.map_or_else(http::client, http::client_that_trusts)
 }
