@@ -1,7 +1,7 @@
 //! `bindu hydra plan` and `token`. Neither changes anything; where the plan depends on whether the secret works, it asks
 //! for a token.
 
-use super::{Output, SettingFlags, print};
+use super::{LookArguments, Output, SettingFlags, print};
 use bindu::{
     ExitClass, Refusal,
     run::{Parts, log},
@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     /// Print what was observed of the OAuth client, what a start would do first about it, and why
-    Plan(Arguments),
+    Plan(LookArguments),
     /// Print an access token of this agent's client, for curl: whoever has it can call as this agent where no signature
     /// is asked for
     Token(TokenArguments),
@@ -31,15 +31,6 @@ pub(crate) struct TokenArguments {
     audience: Option<String>,
     #[command(flatten)]
     settings: SettingFlags,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    settings: SettingFlags,
-    /// text or json
-    #[arg(long, default_value = "text")]
-    output: Output,
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Refusal> {
@@ -71,7 +62,7 @@ fn token(arguments: TokenArguments) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn plan(arguments: Arguments) -> Result<(), Refusal> {
+fn plan(arguments: LookArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
     bindu::block_on(async move {
         let parts = Parts::look(&settings)?;

@@ -1,6 +1,6 @@
 //! `bindu identity show` and `bindu identity plan`. Neither changes anything.
 
-use super::{Output, SettingFlags, print};
+use super::{LookArguments, Output, print};
 use bindu::{
     ExitClass, Refusal,
     run::{Parts, log},
@@ -15,18 +15,9 @@ use serde_json::{Value, json};
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
     /// Print the agent's DID, its key and where they are kept
-    Show(Arguments),
+    Show(LookArguments),
     /// Print what was observed and what a start would do about the keys, and why
-    Plan(Arguments),
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    settings: SettingFlags,
-    /// text or json
-    #[arg(long, default_value = "text")]
-    output: Output,
+    Plan(LookArguments),
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Refusal> {

@@ -44,6 +44,16 @@ impl SettingFlags {
     }
 }
 
+/// Arguments of commands that only look.
+#[derive(clap::Args)]
+pub(crate) struct LookArguments {
+    #[command(flatten)]
+    pub(crate) settings: SettingFlags,
+    /// text or json
+    #[arg(long, default_value = "text")]
+    pub(crate) output: Output,
+}
+
 /// How a result looks.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Output {

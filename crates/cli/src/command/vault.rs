@@ -1,6 +1,6 @@
 //! `bindu vault policy` and `check`. Neither changes anything.
 
-use super::{Output, SettingFlags, print};
+use super::{LookArguments, Output, SettingFlags, print};
 use bindu::{
     Did, ExitClass, Refusal,
     run::{Parts, log},
@@ -19,22 +19,13 @@ pub(crate) enum Command {
     /// Print the least policy: for the agent of these settings, or without a name one template for many agents
     Policy(PolicyArguments),
     /// Ask Vault what the login of these settings may do with this agent's records
-    Check(Arguments),
+    Check(LookArguments),
 }
 
 #[derive(clap::Args)]
 pub(crate) struct PolicyArguments {
     #[command(flatten)]
     settings: SettingFlags,
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    #[command(flatten)]
-    settings: SettingFlags,
-    /// text or json
-    #[arg(long, default_value = "text")]
-    output: Output,
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Refusal> {
@@ -79,7 +70,7 @@ fn policy(arguments: PolicyArguments) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check(arguments: Arguments) -> Result<(), Refusal> {
+fn check(arguments: LookArguments) -> Result<(), Refusal> {
     let settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
     log::start(&settings)?;
     if settings.vault.is_none() {
