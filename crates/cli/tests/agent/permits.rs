@@ -4,7 +4,7 @@ use crate::{AUTHOR, agent, hydra};
 use bindu_testkit::{
     AgentSetup,
     caller::{TestCaller, now},
-    http::{call, message},
+    http::{call, eventually, message},
 };
 use serde_json::{Value, json};
 use std::path::Path;
@@ -29,10 +29,13 @@ async fn the_list_of_dids_works_and_is_exact() {
     {
         let (status, answer) = TestCaller::new(hydra().await, other).await.send(&agent.url, &list()).await;
         assert_eq!((status, &answer["error"]), (403, &json!("DID not admitted")), "{other}");
-        assert!(
-            agent.log().contains(&format!("\"{other}\"")) || agent.log().contains(other),
-            "the log says who"
-        );
+        // What it has logged arrives a moment later.
+        let who = format!("who=\"{other}\"");
+        eventually("the log says who", async || {
+            let log = agent.log();
+            (log.contains(&who) || log.contains(&format!("\"who\":\"{other}\""))).then_some(())
+        })
+        .await;
     }
 }
 
