@@ -27,7 +27,7 @@ enum Command {
     /// Show what a start would do about the OAuth client, or get a token
     #[command(subcommand)]
     Hydra(command::hydra::Command),
-    /// Print the policy that Vault needs, or check what a login may do
+    /// Print the policy that Vault needs, set Vault up for this agent, or check what its login may do
     #[command(subcommand)]
     Vault(command::vault::Command),
     /// Call another agent, and verify its reply

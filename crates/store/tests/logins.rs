@@ -8,6 +8,7 @@ use bindu_store::{Answer, OutageReason, RecordName, SecretStore, VaultLogin, Vau
 use bindu_testkit::{
     OpenBao,
     http::eventually,
+    kubernetes::{ANY_AUTHORITY, Kubernetes},
     proxy::{Fault, Proxy},
 };
 use ed25519_dalek::Signer as _;
@@ -273,50 +274,22 @@ async fn a_jwt_logs_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_account_logs_in_when_kubernetes_answers() {
     let (bao, disk) = (bao_with("kubernetes").await, tempfile::tempdir().unwrap());
-    // A stand-in for the TokenReview API, which can be scripted to refuse.
-    let knows = Arc::new(AtomicBool::new(false));
-    let answers = Arc::clone(&knows);
-    let review = move |axum::Json(body): axum::Json<Value>| {
-        let answers = Arc::clone(&answers);
-        async move {
-            if !answers.load(Ordering::Relaxed) {
-                return Err(axum::http::StatusCode::INTERNAL_SERVER_ERROR);
-            }
-            let user = json!({"username": "system:serviceaccount:default:agent", "uid": "1", "groups": []});
-            let audiences = &body["spec"]["audiences"];
-            let status = json!({"authenticated": true, "user": user, "audiences": audiences});
-            Ok(axum::Json(
-                json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": body["spec"], "status": status}),
-            ))
-        }
-    };
-    let router =
-        axum::Router::new().route("/apis/authentication.k8s.io/v1/tokenreviews", axum::routing::post(review));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let host = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    let config = json!({"kubernetes_host": host, "disable_local_ca_jwt": true, "kubernetes_ca_cert": CA});
+    let kubernetes = Kubernetes::start().await;
+    kubernetes.set_up(false);
+    let config = json!({
+        "kubernetes_host": kubernetes.url, "disable_local_ca_jwt": true, "kubernetes_ca_cert": ANY_AUTHORITY,
+    });
     call(&bao, "POST", "auth/kubernetes/config", config).await;
     let role = json!({"bound_service_account_names": ["agent"], "bound_service_account_namespaces": ["default"], "token_policies": ["agent"]});
     call(&bao, "POST", "auth/kubernetes/role/agent", role).await;
-    let now = bindu_http::epoch_seconds();
-    let claims = json!({
-        "iss": "kubernetes/serviceaccount", "sub": "system:serviceaccount:default:agent", "aud": ["vault"],
-        "exp": now + 600, "iat": now, "nbf": now,
-        "kubernetes.io": {"namespace": "default", "serviceaccount": {"name": "agent", "uid": "1"}},
-    });
-    // Its signature is for Kubernetes to check; Vault wants to see one of its algorithms.
-    let token = jwt("RS256", &SigningKey::generate().unwrap(), &claims);
+    let token = kubernetes.token(("default", "agent"), "vault", 600);
     let jwt_file = file(disk.path(), "token", &token);
     let login = VaultLogin::Kubernetes { mount: "kubernetes".to_owned(), role: "agent".to_owned(), jwt_file };
     let store = store(&bao.url, login);
     assert!(rejected(&store).await, "Kubernetes itself is in trouble: that is no denial");
-    knows.store(true, Ordering::Relaxed);
+    kubernetes.set_up(true);
     eventually("it logs in", async || works(&store).await.then_some(())).await;
 }
-
-/// Any certificate: the stand-in speaks plain http.
-const CA: &str = include_str!("ca.pem");
 
 /// Over TLS: the server's authority is the only one that counts, and the connection's own certificate is the login.
 #[tokio::test(flavor = "multi_thread")]
@@ -349,7 +322,7 @@ async fn a_certificate_logs_in() {
     call(&bao, "POST", "auth/cert/certs/agent", role).await;
     eventually("it logs in", async || works(&known).await.then_some(())).await;
     assert!(rejected(&store(Some(pem("vault-ca.pem")), None)).await, "no certificate was shown");
-    let stranger = store(Some(CA.as_bytes().to_vec()), identity());
+    let stranger = store(Some(ANY_AUTHORITY.as_bytes().to_vec()), identity());
     let answer = stranger.read(&record()).await;
     assert!(
         matches!(&answer, Answer::Unavailable(outage) if outage.reason == OutageReason::Unreachable),

@@ -15,6 +15,7 @@ pub mod faults;
 pub mod http;
 pub mod install;
 pub mod kills;
+pub mod kubernetes;
 mod ports;
 pub mod proxy;
 pub mod server;

@@ -2,7 +2,7 @@
 
 use crate::settings::{HydraChoice, Settings, VaultChoice};
 use bindu_agent::Metrics;
-use bindu_http::{HttpSettings, RequestObserver};
+use bindu_http::{HttpSettings, NoObserver, RequestObserver};
 use bindu_hydra::{Hydra, HydraSettings};
 use bindu_identity::{AgentId, AgentName, Did};
 use bindu_keeper::{
@@ -59,7 +59,12 @@ impl Parts {
         };
         let (store, store_kind): (Arc<dyn SecretStore>, _) = match (&settings.vault, &directory) {
             (Some(vault), _) => {
-                (Arc::new(vault_store(vault, &metrics, Arc::clone(&status))?), StoreKind::Vault)
+                let observer = Watched {
+                    counts: metrics.store_observer(),
+                    status: Arc::clone(&status),
+                    skew: Status::store_skew,
+                };
+                (Arc::new(vault_store(vault, Arc::new(observer))?), StoreKind::Vault)
             }
             (None, Some(directory)) => {
                 let store = FileStore::new(
@@ -193,7 +198,22 @@ fn directory_refusal(path: &Path, error: &DirectoryError) -> Refusal {
     Refusal::new(class, message, hint).because_of(error)
 }
 
-fn vault_store(choice: &VaultChoice, metrics: &Metrics, status: Arc<Status>) -> Result<VaultStore, Refusal> {
+/// Vault, for an administrator's commands. The network is not touched.
+///
+/// # Errors
+/// Where there is no Vault in the settings, or they can't be used.
+pub fn administered_vault(settings: &Settings) -> Result<VaultStore, Refusal> {
+    let choice = settings.vault.as_ref().ok_or_else(|| {
+        Refusal::new(
+            ExitClass::Usage,
+            "there is no Vault in these settings",
+            "set VAULT_ADDR and VAULT_TOKEN",
+        )
+    })?;
+    vault_store(choice, Arc::new(NoObserver))
+}
+
+fn vault_store(choice: &VaultChoice, observer: Arc<dyn RequestObserver>) -> Result<VaultStore, Refusal> {
     let settings = VaultSettings {
         url: choice.url.clone(),
         login: choice.login.clone(),
@@ -204,11 +224,7 @@ fn vault_store(choice: &VaultChoice, metrics: &Metrics, status: Arc<Status>) -> 
             authorities: choice.authorities.clone(),
             identity: choice.identity.clone(),
             dangerous_accept_any_certificate: choice.skip_verify,
-            observer: Arc::new(Watched {
-                counts: metrics.store_observer(),
-                status,
-                skew: Status::store_skew,
-            }),
+            observer,
             ..HttpSettings::new(VAULT_TIMEOUT)
         },
     };

@@ -5,7 +5,7 @@ mod build;
 pub mod log;
 mod outgoing;
 
-pub use build::Parts;
+pub use build::{Parts, administered_vault};
 pub use outgoing::{Outgoing, outgoing};
 
 use crate::settings::{HandlerChoice, HydraChoice, Settings};

@@ -11,4 +11,4 @@ mod vault;
 
 pub use access::{AuthChoice, CallChoice, is_origin};
 pub use layers::{Layers, Origin, Resolved, Value};
-pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings, VaultChoice};
+pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings, VaultChoice, duration};

@@ -453,7 +453,9 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn duration(text: &str) -> Option<Duration> {
+/// A duration with its unit, such as `500ms`, `30s` or `1h30m`.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
     let signed: jiff::SignedDuration = text.parse().ok()?;
     Duration::try_from(signed).ok()
 }

@@ -11,7 +11,7 @@ use bindu::{Refusal, settings::Layers};
 use std::{io::Write as _, path::PathBuf};
 
 /// Flags of every command that reads the settings.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
 pub(crate) struct SettingFlags {
     /// The configuration file: TOML, or JSON in Python Bindu's shape [default: bindu.toml, where there is one]
     #[arg(long, value_name = "FILE")]

@@ -16,6 +16,7 @@ mod signatures;
 mod start;
 mod tokens;
 mod vault;
+mod vault_setup;
 
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -129,6 +129,31 @@ pub(super) fn of_capabilities(reply: &Reply, path: &str) -> Result<Vec<String>, 
     }
 }
 
+/// An answer to an administrator.
+pub(super) enum Administration {
+    /// What it says; nothing where there is nothing there, or nothing to say.
+    Done(Option<Value>),
+    PolicyDenies,
+    Refused(String),
+}
+
+pub(super) fn of_administration(reply: &Reply) -> Result<Administration, Outage> {
+    if reply.status == 204 {
+        return Ok(Administration::Done(None));
+    }
+    let body = reply.json().ok_or_else(|| not_the_store(reply))?;
+    match reply.status {
+        200 if body.get("data").is_some() => Ok(Administration::Done(body.get("data").cloned())),
+        404 if is_empty_errors(&body) => Ok(Administration::Done(None)),
+        403 if policy_denies(&body) => Ok(Administration::PolicyDenies),
+        400 => match errors(&body).first() {
+            Some(text) => Ok(Administration::Refused(text.replace(['\n', '\t'], " "))),
+            None => Err(not_the_store(reply)),
+        },
+        _ => Err(failure(reply, &body)),
+    }
+}
+
 /// A login that came to nothing. Every refusal is one that waiting may mend: a Kubernetes login is 403 as well while
 /// Kubernetes itself is down (FACTS §2.5).
 pub(super) fn rejected(reply: &Reply, what: &str) -> Outage {

@@ -7,6 +7,7 @@
 mod login;
 mod meaning;
 mod renew;
+pub mod setup;
 
 use crate::{
     Answer, Expected, Fields, Malformed, Outage, OutageReason, Record, RecordName, SecretStore, Version,

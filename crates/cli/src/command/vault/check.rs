@@ -1,76 +1,17 @@
-//! `bindu vault policy` and `check`. Neither changes anything.
+//! `bindu vault check`: what the agent's own login may do. Changes nothing.
 
-use super::{LookArguments, Output, SettingFlags, print};
+use super::NEEDED;
+use crate::command::{LookArguments, Output, print};
 use bindu::{
-    Did, ExitClass, Refusal,
+    ExitClass, Refusal,
     run::{Parts, log},
     settings::Settings,
 };
-use bindu_identity::{AgentId, AgentName};
 use bindu_store::{Answer, RecordName};
 use serde_json::json;
 use std::fmt::Write as _;
 
-/// What an agent needs on each of its records: the first write is a creation, every later one an update.
-const NEEDED: [&str; 3] = ["create", "read", "update"];
-
-#[derive(clap::Subcommand)]
-pub(crate) enum Command {
-    /// Print the least policy: for the agent of these settings, or without a name one template for many agents
-    Policy(PolicyArguments),
-    /// Ask Vault what the login of these settings may do with this agent's records
-    Check(LookArguments),
-}
-
-#[derive(clap::Args)]
-pub(crate) struct PolicyArguments {
-    #[command(flatten)]
-    settings: SettingFlags,
-}
-
-pub(crate) fn run(command: Command) -> Result<(), Refusal> {
-    match command {
-        Command::Policy(arguments) => policy(arguments),
-        Command::Check(arguments) => check(arguments),
-    }
-}
-
-fn policy(arguments: PolicyArguments) -> Result<(), Refusal> {
-    let settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
-    let (whose, id, did) = match (&settings.author, &settings.name, settings.id) {
-        (Some(author), Some(name), id) => {
-            let id = id.unwrap_or_else(|| AgentId::derive(author, name));
-            let did = Did::bindu(&AgentName { author: author.clone(), name: name.clone() }, id);
-            (did.to_string(), id.to_string(), did.to_string())
-        }
-        (None, None, None) => (
-            "many agents: each entity's metadata names its agent".to_owned(),
-            "{{identity.entity.metadata.bindu_agent_id}}".to_owned(),
-            "{{identity.entity.metadata.bindu_did}}".to_owned(),
-        ),
-        _ => {
-            return Err(Refusal::new(
-                ExitClass::Usage,
-                "author and name are both part of the DID, and the policy names it",
-                "set BINDU_AUTHOR and BINDU_NAME; or neither (and no BINDU_AGENT_ID) for a template",
-            ));
-        }
-    };
-    let (mount, prefix) = (&settings.vault_mount, &settings.vault_prefix);
-    let capabilities = NEEDED.map(|capability| format!("\"{capability}\"")).join(", ");
-    let rule = |about: &str, path: String| {
-        format!(
-            "\n# {about}\npath \"{mount}/data/{prefix}/{path}\" {{\n  capabilities = [{capabilities}]\n}}\n"
-        )
-    };
-    let keys = rule("its keys", format!("agents/{id}/did-keys"));
-    let credentials =
-        rule("its OAuth client's credentials; only with Hydra", format!("hydra/credentials/{did}"));
-    print(&format!("# The least that an agent needs. For {whose}\n{keys}{credentials}"));
-    Ok(())
-}
-
-fn check(arguments: LookArguments) -> Result<(), Refusal> {
+pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
     let settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
     log::start(&settings)?;
     if settings.vault.is_none() {

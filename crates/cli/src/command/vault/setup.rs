@@ -1,0 +1,239 @@
+//! `bindu vault setup`: what an administrator does in Vault for one agent. Without `--apply` it only looks.
+
+use super::policy::{self, Whose};
+use crate::command::{Output, SettingFlags, note, print};
+use bindu::{
+    ExitClass, Refusal,
+    run::{administered_vault, log},
+    settings::{Layers, Settings, duration},
+};
+use bindu_store::setup::{LoginSetup, Step, StepState, VaultSetup, VaultSetupError, WhoLogsIn};
+use serde_json::json;
+use std::{fmt::Write as _, fs, path::PathBuf};
+
+/// The policy that many agents share: its paths are filled in from each one's entity.
+const SHARED_POLICY: &str = "bindu-agents";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Do what the plan says
+    #[arg(long)]
+    apply: bool,
+    /// Let no writer overwrite the agent's records without saying which version (`cas_required`)
+    #[arg(long)]
+    protect: bool,
+    /// How the agent logs in: token, kubernetes, approle, jwt or cert [default: VAULT__AUTH, else token]
+    #[arg(long, value_name = "METHOD")]
+    auth: Option<String>,
+    /// Where that method is mounted, without `auth/` [default: VAULT__AUTH_MOUNT, else the method's name]
+    #[arg(long, value_name = "MOUNT")]
+    auth_mount: Option<String>,
+    /// The role to log in by [default: VAULT__ROLE, else bindu-AGENT_ID]
+    #[arg(long)]
+    role: Option<String>,
+    /// What the policy is called [default: bindu-agents, a template that many agents share; with token
+    /// bindu-AGENT_ID]
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
+    /// kubernetes: the agent's service account, one for each agent
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    service_account: Option<String>,
+    /// kubernetes, jwt: the audience that its tokens must have
+    #[arg(long)]
+    audience: Option<String>,
+    /// kubernetes: the API server, for a method without a configuration
+    #[arg(long, value_name = "URL", default_value = "https://kubernetes.default.svc")]
+    kubernetes_host: String,
+    /// kubernetes: the authority of that server's certificate, where Vault runs outside of the cluster
+    #[arg(long, value_name = "FILE")]
+    kubernetes_ca: Option<PathBuf>,
+    /// jwt: the subject of the agent's JWTs
+    #[arg(long)]
+    subject: Option<String>,
+    /// cert: the common name of the agent's certificate
+    #[arg(long, value_name = "NAME")]
+    common_name: Option<String>,
+    /// cert: the authority that signs it
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// How long a token of the agent's lasts; it renews them
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    token_ttl: String,
+    /// text or json: a list of {state, what, path, about}
+    #[arg(long, default_value = "text")]
+    output: Output,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
+    let layers = std::mem::take(&mut arguments.settings).layers(Vec::new())?;
+    let settings = Settings::load(as_administrator(layers.clone()))?;
+    log::start(&settings)?;
+    let wanted = wanted(&arguments, &layers, &settings)?;
+    let steps = bindu::block_on(async move {
+        let vault = administered_vault(&settings)?;
+        let steps = vault.plan_setup(&wanted).await.map_err(|error| refusal(&error))?;
+        let is_blocked = steps.iter().any(|step| step.state == StepState::Conflict);
+        if !arguments.apply || is_blocked {
+            return Ok(steps);
+        }
+        vault.apply_setup(&wanted, &steps).await.map_err(|error| refusal(&error))
+    })?;
+    tell(&steps, arguments.output);
+    let count = |state| steps.iter().filter(|step| step.state == state).count();
+    if count(StepState::Conflict) > 0 {
+        return Err(Refusal::new(
+            ExitClass::Failed,
+            "something in Vault stands in the way; nothing was changed",
+            "the lines that say `conflict` say what mends them",
+        ));
+    }
+    match (arguments.apply, count(StepState::Create) + count(StepState::Change)) {
+        (false, 0) => note("nothing is to be done\n"),
+        (true, 0) => note("done: `bindu vault check` with the agent's own settings tests its login\n"),
+        (false, _) => note("nothing was changed; with --apply it is done\n"),
+        (true, _) => {
+            return Err(Refusal::new(
+                ExitClass::Failed,
+                "Vault took every step and does not show them all",
+                "somebody else may be changing the same things: run it again",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The same layers, logging in with the administrator's own token: as the vault CLI has it.
+fn as_administrator(mut layers: Layers) -> Layers {
+    let values = layers.clone().resolve().values;
+    let has_token = values.get("vault.token").is_some_and(|value| !value.text.is_empty());
+    let kept = std::env::home_dir().map(|home| home.join(".vault-token")).filter(|file| file.is_file());
+    layers.flag("vault.enabled", "true");
+    match kept {
+        Some(file) if !has_token => {
+            layers.flag("vault.auth", "token_file");
+            layers.flag("vault.token_file", file.display().to_string());
+        }
+        _ => layers.flag("vault.auth", "token"),
+    }
+    layers
+}
+
+fn wanted(arguments: &Arguments, layers: &Layers, settings: &Settings) -> Result<VaultSetup, Refusal> {
+    let (agent, did) = policy::agent(settings).ok_or_else(|| {
+        usage("whose setup it is must be said", "set BINDU_NAME and BINDU_AUTHOR, or --name and --author")
+    })?;
+    let values = layers.clone().resolve().values;
+    let said = |flag: &Option<String>, key: &str| {
+        let set = values.get(key).map(|value| value.text.clone()).filter(|text| !text.is_empty());
+        flag.clone().or(set)
+    };
+    let method = said(&arguments.auth, "vault.auth").unwrap_or_else(|| "token".to_owned());
+    let who = who(arguments, &method)?;
+    // A token that was made by hand has no entity to fill a template from.
+    let (whose, policy_name) = match &who {
+        Some(_) => (Whose::Many, SHARED_POLICY.to_owned()),
+        None => (Whose::Agent(agent, did.clone()), format!("bindu-{agent}")),
+    };
+    let token_ttl = duration(&arguments.token_ttl).filter(|ttl| ttl.as_secs() > 0).ok_or_else(|| {
+        usage("--token-ttl must be a duration with its unit", "such as --token-ttl 30m, at least 1s")
+    })?;
+    let login = who.map(|who| LoginSetup {
+        mount: said(&arguments.auth_mount, "vault.auth_mount").unwrap_or(method).trim_matches('/').to_owned(),
+        role: said(&arguments.role, "vault.role").unwrap_or_else(|| format!("bindu-{agent}")),
+        audience: arguments.audience.clone(),
+        token_ttl,
+        who,
+    });
+    Ok(VaultSetup {
+        policy: policy::text(settings, &whose),
+        policy_name: arguments.policy.clone().unwrap_or(policy_name),
+        agent,
+        did,
+        login,
+        protect: arguments.protect,
+    })
+}
+
+fn who(arguments: &Arguments, method: &str) -> Result<Option<WhoLogsIn>, Refusal> {
+    let needs = |flag: &str| usage(&format!("`{method}` needs {flag}"), "see `bindu vault setup --help`");
+    let read = |path: &PathBuf| {
+        fs::read_to_string(path).map_err(|error| {
+            usage(&format!("{} can't be read", path.display()), "name a PEM file").because_of(&error)
+        })
+    };
+    Ok(match method {
+        "token" | "token_file" => None,
+        "approle" => Some(WhoLogsIn::AppRole),
+        "kubernetes" => {
+            let account = arguments.service_account.as_deref().and_then(|account| account.split_once('/'));
+            let is_part = |part: &str| !part.is_empty() && !part.contains(['/', '*']);
+            let (namespace, name) = account
+                .filter(|(namespace, name)| is_part(namespace) && is_part(name))
+                .ok_or_else(|| needs("--service-account NAMESPACE/NAME"))?;
+            Some(WhoLogsIn::ServiceAccount {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                kubernetes_host: arguments.kubernetes_host.clone(),
+                kubernetes_ca: arguments.kubernetes_ca.as_ref().map(read).transpose()?,
+            })
+        }
+        "jwt" => {
+            Some(WhoLogsIn::Subject(arguments.subject.clone().ok_or_else(|| needs("--subject SUBJECT"))?))
+        }
+        "cert" => {
+            let common_name = arguments.common_name.clone().ok_or_else(|| needs("--common-name NAME"))?;
+            let authority = arguments.client_ca.as_ref().ok_or_else(|| needs("--client-ca FILE"))?;
+            Some(WhoLogsIn::Certificate { common_name, authority: read(authority)? })
+        }
+        _ => {
+            let hint = "--auth is token, kubernetes, approle, jwt or cert";
+            return Err(usage(&format!("there is no way to log in called `{method}`"), hint));
+        }
+    })
+}
+
+fn tell(steps: &[Step], output: Output) {
+    match output {
+        Output::Text => {
+            let mut text = String::new();
+            for Step { state, what, path, about, .. } in steps {
+                let _ = writeln!(text, "{:9} {what:18} {path}\n{:29}{about}", state.word(), "");
+            }
+            print(&text);
+        }
+        Output::Json => {
+            let rows: Vec<_> = steps
+                .iter()
+                .map(|step| {
+                    json!({"state": step.state.word(), "what": step.what, "path": step.path, "about": step.about})
+                })
+                .collect();
+            print(&format!("{:#}\n", json!(rows)));
+        }
+    }
+}
+
+fn usage(message: &str, hint: &str) -> Refusal {
+    Refusal::new(ExitClass::Usage, message, hint)
+}
+
+fn refusal(error: &VaultSetupError) -> Refusal {
+    let (class, hint) = match error {
+        VaultSetupError::Denied { .. } => {
+            (ExitClass::Denied, "use an administrator's token: VAULT_TOKEN, or `vault login`")
+        }
+        VaultSetupError::Refused { path, .. } if path.ends_with("/config") => (
+            ExitClass::Failed,
+            "where Vault runs outside of the cluster, name the API server and its authority: --kubernetes-host, \
+             --kubernetes-ca",
+        ),
+        VaultSetupError::Unavailable(_) => (
+            ExitClass::Unavailable,
+            "see that Vault answers at VAULT_ADDR, and that VAULT_TOKEN is a living token",
+        ),
+        _ => (ExitClass::Failed, "what came before is done and stays; run it again when this is mended"),
+    };
+    Refusal::new(class, error.to_string(), hint).because_source(error)
+}
