@@ -3,17 +3,21 @@
 //!
 //! What an answer means is for the store and Hydra crates to say.
 
+mod tls;
+
 use http::HeaderMap;
 use reqwest::redirect;
-use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use std::{
-    sync::{Arc, Once},
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, Once, PoisonError},
     time::{Duration, SystemTime},
 };
 use url::Url;
 
 pub use reqwest::Method;
+pub use tls::TlsSettings;
 
 /// The longest answer that is read, in bytes: a Vault record is at most 1 MiB on its raft storage, a page of 250 Hydra
 /// clients about 250 kB.
@@ -44,12 +48,8 @@ impl RequestObserver for NoObserver {
 pub struct HttpSettings {
     /// How long a whole exchange may take.
     pub timeout: Duration,
-    /// Certificates (PEM) of the authorities to trust instead of the system's.
-    pub authorities: Option<Vec<u8>>,
-    /// A certificate to show, with its chain and its key (PEM).
-    pub identity: Option<SecretString>,
-    /// Trusts any certificate.
-    pub dangerous_accept_any_certificate: bool,
+    /// What TLS goes by.
+    pub tls: TlsSettings,
     /// Who counts.
     pub observer: Arc<dyn RequestObserver>,
 }
@@ -58,21 +58,24 @@ impl HttpSettings {
     /// The system's authorities, nobody counting.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self {
-            timeout,
-            authorities: None,
-            identity: None,
-            dangerous_accept_any_certificate: false,
-            observer: Arc::new(NoObserver),
-        }
+        Self { timeout, tls: TlsSettings::default(), observer: Arc::new(NoObserver) }
     }
 }
 
-/// A client for one server.
+/// A client for one server. Certificates that change in their files count from the next request on.
 #[derive(Clone)]
-pub struct HttpClient {
+pub struct HttpClient(Arc<Inner>);
+
+struct Inner {
+    base: Url,
+    settings: HttpSettings,
+    current: Mutex<Current>,
+}
+
+/// The client in use, and the certificates that it was made with.
+struct Current {
     client: reqwest::Client,
-    observer: Arc<dyn RequestObserver>,
+    stamps: Vec<tls::Stamp>,
 }
 
 /// A server's whole answer.
@@ -101,8 +104,37 @@ pub enum NoReply {
 
 /// The client can't be built from its settings.
 #[derive(Debug, thiserror::Error)]
-#[error("the TLS settings cannot be used")]
-pub struct ClientError(#[source] reqwest::Error);
+#[non_exhaustive]
+pub enum ClientError {
+    /// A file can't be read.
+    #[error("{} can't be read", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file without what belongs into it.
+    #[error("{} holds no certificate", path.display())]
+    NoCertificate {
+        /// The file or the directory.
+        path: PathBuf,
+    },
+    /// A file that is no PEM of certificates and keys.
+    #[error("{} is not usable as PEM", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The name that the server's certificate must have.
+    #[error("the server name must be a host name")]
+    ServerName,
+    /// All of them together.
+    #[error("the TLS settings cannot be used")]
+    Unusable(#[source] reqwest::Error),
+}
 
 impl HttpClient {
     /// A client for the server at `base`.
@@ -110,36 +142,44 @@ impl HttpClient {
     /// # Errors
     /// Where a certificate can't be read.
     pub fn new(base: &Url, settings: &HttpSettings) -> Result<Self, ClientError> {
-        install_crypto_provider();
-        let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(settings.timeout)
-            .tcp_nodelay(true)
-            .user_agent(concat!("bindu/", env!("CARGO_PKG_VERSION")));
-        if let Some(pem) = &settings.authorities {
-            let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(ClientError)?;
-            builder = builder.tls_certs_only(certificates);
-        } else if base.scheme() == "http" {
-            // No TLS to this server: the system's authorities, a megabyte of them, stay unread.
-            builder = builder.tls_certs_only([]);
+        if settings.tls.server_name.as_deref().is_some_and(|name| !tls::is_server_name(name)) {
+            return Err(ClientError::ServerName);
         }
-        if let Some(pem) = &settings.identity {
-            let identity =
-                reqwest::Identity::from_pem(pem.expose_secret().as_bytes()).map_err(ClientError)?;
-            builder = builder.identity(identity);
-        }
-        if settings.dangerous_accept_any_certificate {
-            builder = builder.tls_danger_accept_invalid_certs(true);
-        }
-        let client = builder.build().map_err(ClientError)?;
-        Ok(Self { client, observer: Arc::clone(&settings.observer) })
+        let stamps = settings.tls.stamps();
+        let client = client(base, settings)?;
+        let current = Mutex::new(Current { client, stamps });
+        Ok(Self(Arc::new(Inner { base: base.clone(), settings: settings.clone(), current })))
     }
 
     /// Begins a request.
     pub fn request(&self, method: Method, url: Url) -> reqwest::RequestBuilder {
-        self.client.request(method, url)
+        let (url, host) = self.0.settings.tls.rename(url);
+        let request = self.client().request(method, url);
+        match host {
+            Some(host) => request.header("Host", host),
+            None => request,
+        }
+    }
+
+    /// The client with the certificates that there are now. What can't be used leaves the old ones.
+    fn client(&self) -> reqwest::Client {
+        let Inner { base, settings, current } = &*self.0;
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamps = settings.tls.stamps();
+        if stamps != current.stamps {
+            match client(base, settings) {
+                Ok(client) => {
+                    tracing::info!("certificates have changed: the new ones count");
+                    current.client = client;
+                }
+                // Half of a pair, maybe: the other half changes the stamps again.
+                Err(error) => {
+                    tracing::warn!(%error, "certificates have changed and can't be used: the old ones count")
+                }
+            }
+            current.stamps = stamps;
+        }
+        current.client.clone()
     }
 
     /// Sends a request and reads the whole answer. `operation` is the label it is counted under.
@@ -163,9 +203,10 @@ impl HttpClient {
             Err(NoReply::TimedOut) => "timed_out",
             Err(NoReply::Broken) => "broken",
         };
-        self.observer.observe(operation, outcome);
+        let observer = &self.0.settings.observer;
+        observer.observe(operation, outcome);
         if let Some(seconds) = reply.as_ref().ok().and_then(|reply| skew(&reply.headers)) {
-            self.observer.skew(seconds);
+            observer.skew(seconds);
         }
         reply
     }
@@ -236,6 +277,18 @@ async fn exchange(request: reqwest::RequestBuilder) -> Result<Reply, NoReply> {
         body.extend_from_slice(&chunk);
     }
     Ok(Reply { status, headers, body })
+}
+
+fn client(base: &Url, settings: &HttpSettings) -> Result<reqwest::Client, ClientError> {
+    install_crypto_provider();
+    let builder = reqwest::Client::builder()
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(settings.timeout)
+        .tcp_nodelay(true)
+        .user_agent(concat!("bindu/", env!("CARGO_PKG_VERSION")));
+    settings.tls.apply(base, builder)?.build().map_err(ClientError::Unusable)
 }
 
 fn no_reply(error: reqwest::Error) -> NoReply {

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bindu_http::HttpSettings;
+use bindu_http::{HttpSettings, TlsSettings};
 use bindu_identity::{SigningKey, pem};
 use bindu_store::{Answer, OutageReason, RecordName, SecretStore, VaultLogin, VaultSettings, VaultStore};
 use bindu_testkit::{
@@ -297,9 +297,7 @@ async fn a_certificate_logs_in() {
     let bao = OpenBao::start_with_tls().await;
     call(&bao, "POST", "sys/policies/acl/agent", json!({"policy": POLICY})).await;
     call(&bao, "POST", "sys/auth/cert", json!({"type": "cert"})).await;
-    let pem = |name: &str| std::fs::read(bao.file(name)).unwrap();
-    let store = |authority: Option<Vec<u8>>, identity: Option<Vec<u8>>| {
-        let identity = identity.map(|identity| SecretString::from(String::from_utf8(identity).unwrap()));
+    let store = |authority: PathBuf, identity: Option<(PathBuf, PathBuf)>| {
         VaultStore::new(VaultSettings {
             url: bao.url.parse().unwrap(),
             login: VaultLogin::Cert { mount: "cert".to_owned(), role: Some("agent".to_owned()) },
@@ -307,22 +305,22 @@ async fn a_certificate_logs_in() {
             prefix: "bindu".to_owned(),
             namespace: None,
             http: HttpSettings {
-                authorities: authority,
-                identity,
+                tls: TlsSettings { authorities: Some(authority), identity, ..TlsSettings::default() },
                 ..HttpSettings::new(Duration::from_secs(2))
             },
         })
         .unwrap()
     };
-    let identity = || Some([pem("vault-cert.pem"), pem("vault-key.pem")].concat());
-    let known = store(Some(pem("vault-ca.pem")), identity());
+    let identity = || Some((bao.file("vault-cert.pem"), bao.file("vault-key.pem")));
+    let known = store(bao.file("vault-ca.pem"), identity());
     assert!(rejected(&known).await, "nobody has said whose the certificate is");
-    let certificate = String::from_utf8(pem("vault-ca.pem")).unwrap();
+    let certificate = std::fs::read_to_string(bao.file("vault-ca.pem")).unwrap();
     let role = json!({"certificate": certificate, "token_policies": ["agent"]});
     call(&bao, "POST", "auth/cert/certs/agent", role).await;
     eventually("it logs in", async || works(&known).await.then_some(())).await;
-    assert!(rejected(&store(Some(pem("vault-ca.pem")), None)).await, "no certificate was shown");
-    let stranger = store(Some(ANY_AUTHORITY.as_bytes().to_vec()), identity());
+    assert!(rejected(&store(bao.file("vault-ca.pem"), None)).await, "no certificate was shown");
+    let disk = tempfile::tempdir().unwrap();
+    let stranger = store(file(disk.path(), "ca.pem", ANY_AUTHORITY), identity());
     let answer = stranger.read(&record()).await;
     assert!(
         matches!(&answer, Answer::Unavailable(outage) if outage.reason == OutageReason::Unreachable),

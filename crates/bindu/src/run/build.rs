@@ -2,7 +2,7 @@
 
 use crate::settings::{HydraChoice, Settings, VaultChoice};
 use bindu_agent::Metrics;
-use bindu_http::{HttpSettings, NoObserver, RequestObserver};
+use bindu_http::{HttpSettings, NoObserver, RequestObserver, TlsSettings};
 use bindu_hydra::{Hydra, HydraSettings};
 use bindu_identity::{AgentId, AgentName, Did};
 use bindu_keeper::{
@@ -220,19 +220,13 @@ fn vault_store(choice: &VaultChoice, observer: Arc<dyn RequestObserver>) -> Resu
         mount: choice.mount.clone(),
         prefix: choice.prefix.clone(),
         namespace: choice.namespace.clone(),
-        http: HttpSettings {
-            authorities: choice.authorities.clone(),
-            identity: choice.identity.clone(),
-            dangerous_accept_any_certificate: choice.skip_verify,
-            observer,
-            ..HttpSettings::new(VAULT_TIMEOUT)
-        },
+        http: HttpSettings { tls: choice.tls.clone(), observer, ..HttpSettings::new(VAULT_TIMEOUT) },
     };
     VaultStore::new(settings).map_err(|error| {
         Refusal::new(
             ExitClass::Usage,
             "the settings of Vault can't be used",
-            "check VAULT__URL, VAULT_CACERT, VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
+            "check VAULT__URL, VAULT_CACERT, VAULT_CAPATH, VAULT_TLS_SERVER_NAME, VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
         )
         .because_of(&error)
     })
@@ -243,7 +237,10 @@ fn hydra(choice: &HydraChoice, metrics: &Metrics, status: Arc<Status>) -> Result
         admin_url: choice.admin_url.clone(),
         public_url: choice.public_url.clone(),
         http: HttpSettings {
-            dangerous_accept_any_certificate: !choice.verify_ssl,
+            tls: TlsSettings {
+                dangerous_accept_any_certificate: !choice.verify_ssl,
+                ..TlsSettings::default()
+            },
             observer: Arc::new(Watched {
                 counts: metrics.hydra_observer(),
                 status,

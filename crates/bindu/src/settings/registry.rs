@@ -140,6 +140,18 @@ pub const SETTINGS: &[Setting] = &[
     setting("vault.namespace", &["VAULT_NAMESPACE"], "", "the namespace"),
     setting("vault.tls.ca_cert", &["VAULT_CACERT"], "", "a file with the authorities to trust"),
     setting(
+        "vault.tls.ca_path",
+        &["VAULT_CAPATH"],
+        "",
+        "a directory of such files; the file counts where both are named",
+    ),
+    setting(
+        "vault.tls.server_name",
+        &["VAULT_TLS_SERVER_NAME"],
+        "",
+        "the name that Vault's certificate must have; else its address's",
+    ),
+    setting(
         "vault.tls.client_cert",
         &["VAULT_CLIENT_CERT"],
         "",
@@ -261,8 +273,7 @@ pub const SETTINGS: &[Setting] = &[
 
 /// Settings that change who gets in, or what is kept, and that this version does not serve: refused where they are
 /// set, since ignoring them would open a door or lose data.
-pub const NOT_YET: &[&str] =
-    &["HYDRA__ALLOWED_DIDS", "DATABASE_URL", "VAULT_CAPATH", "VAULT_TLS_SERVER_NAME"];
+pub const NOT_YET: &[&str] = &["HYDRA__ALLOWED_DIDS", "DATABASE_URL"];
 
 /// Variables of ours that are no settings, or of Python Bindu's without effect here: no warning.
 pub const KNOWN_OTHERWISE: &[&str] =

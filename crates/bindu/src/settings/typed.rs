@@ -3,6 +3,7 @@
 
 use super::{AuthChoice, CallChoice, Layers, Origin, Resolved, Value, registry};
 use bindu_agent::HttpLimits;
+use bindu_http::TlsSettings;
 use bindu_identity::{AgentId, Fingerprint};
 use bindu_keeper::{
     ExitClass, Refusal,
@@ -103,12 +104,8 @@ pub struct VaultChoice {
     pub prefix: String,
     /// The namespace.
     pub namespace: Option<String>,
-    /// Authorities to trust, PEM.
-    pub authorities: Option<Vec<u8>>,
-    /// The certificate to show, its chain and its key, PEM.
-    pub identity: Option<SecretString>,
-    /// Trust any certificate.
-    pub skip_verify: bool,
+    /// What TLS goes by.
+    pub tls: TlsSettings,
 }
 
 /// Hydra.

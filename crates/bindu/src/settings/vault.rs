@@ -1,6 +1,7 @@
 //! Settings of Vault: where it is, and how to log in.
 
 use super::{VaultChoice, typed::Reader};
+use bindu_http::TlsSettings;
 use bindu_store::VaultLogin;
 use secrecy::SecretString;
 use std::path::PathBuf;
@@ -19,9 +20,8 @@ impl Reader {
         let login = self.login();
         // What is wrong with these two is told where they are read for everybody.
         let (mount, prefix) = (self.text("vault.mount"), self.text("vault.prefix"));
-        let authorities = self.file("vault.tls.ca_cert");
-        let identity = self.identity();
-        if matches!(login, Some(VaultLogin::Cert { .. })) && identity.is_none() {
+        let tls = self.tls(skip_verify);
+        if matches!(login, Some(VaultLogin::Cert { .. })) && tls.identity.is_none() {
             self.mistakes
                 .push("`vault.auth` = \"cert\" needs VAULT_CLIENT_CERT and VAULT_CLIENT_KEY".to_owned());
         }
@@ -31,9 +31,7 @@ impl Reader {
             mount,
             prefix,
             namespace: self.optional("vault.namespace"),
-            authorities,
-            identity,
-            skip_verify,
+            tls,
         })
     }
 
@@ -106,23 +104,26 @@ impl Reader {
         value.map(PathBuf::from)
     }
 
-    fn identity(&mut self) -> Option<SecretString> {
-        let keys = ["vault.tls.client_cert", "vault.tls.client_key"];
-        match keys.map(|key| self.optional(key)) {
-            [None, None] => None,
-            [Some(_), Some(_)] => {
-                let [certificate, key] = keys.map(|key| self.file(key));
-                let pem = [certificate?, b"\n".to_vec(), key?].concat();
-                let text = String::from_utf8(pem).ok();
-                if text.is_none() {
-                    self.mistake(keys[0], "it is no PEM");
-                }
-                text.map(SecretString::from)
-            }
-            _ => {
-                self.mistakes.push("VAULT_CLIENT_CERT and VAULT_CLIENT_KEY go together".to_owned());
-                None
-            }
+    /// Paths only: the files are read again when they change. That they can be read is seen now, with all other mistakes.
+    fn tls(&mut self, skip_verify: bool) -> TlsSettings {
+        let [file, directory, certificate, key] =
+            ["vault.tls.ca_cert", "vault.tls.ca_path", "vault.tls.client_cert", "vault.tls.client_key"]
+                .map(|key| self.optional(key).map(PathBuf::from));
+        for key in ["vault.tls.ca_cert", "vault.tls.client_cert", "vault.tls.client_key"] {
+            let _ = self.file(key);
+        }
+        if directory.as_ref().is_some_and(|path| !path.is_dir()) {
+            self.mistake("vault.tls.ca_path", "it is no directory");
+        }
+        if certificate.is_some() != key.is_some() {
+            self.mistakes.push("VAULT_CLIENT_CERT and VAULT_CLIENT_KEY go together".to_owned());
+        }
+        TlsSettings {
+            // As the vault CLI has it: the file counts where both are named.
+            authorities: file.or(directory),
+            identity: certificate.zip(key),
+            server_name: self.optional("vault.tls.server_name"),
+            dangerous_accept_any_certificate: skip_verify,
         }
     }
 }
