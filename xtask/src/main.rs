@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask setup | test | soak | faults | fuzz | demo | readme | bench`.
+//! The project's own chores: `cargo xtask help` lists them.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -36,6 +36,8 @@ enum Chore {
     Demo,
     /// Write docs/faults.md from the tests' own descriptions
     Faults,
+    /// Write the table of docs/CONFIGURATION.md from the registry of settings
+    Settings,
     /// Run races and kills for longer than `test` does, and print a summary
     Soak {
         /// How many times as long
@@ -67,6 +69,13 @@ fn main() -> ExitCode {
         Chore::Faults => {
             std::fs::write(bindu_testkit::faults::path(), bindu_testkit::faults::page())
                 .expect("the page can be written");
+            true
+        }
+        Chore::Settings => {
+            let path = bindu_testkit::install::source_tree().join("docs/CONFIGURATION.md");
+            let text = std::fs::read_to_string(&path).expect("the page can be read");
+            let page = bindu::settings::page(&text).expect("the page has its marks");
+            std::fs::write(path, page).expect("the page can be written");
             true
         }
         Chore::Soak { repeat } => soak::run(repeat),

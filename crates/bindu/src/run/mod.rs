@@ -4,6 +4,7 @@
 mod build;
 pub mod log;
 mod outgoing;
+mod systemd;
 
 pub use build::{Parts, administered_vault};
 pub use outgoing::{Outgoing, outgoing};
@@ -45,6 +46,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         tokio::spawn(Arc::clone(&probes).serve(port.listen().map_err(port_refusal)?));
     }
 
+    systemd::starting();
     let started = tokio::select! {
         started = keeper.start() => started.map(Some),
         () = changed(&mut asked_to_end) => Ok(None),
@@ -90,6 +92,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
         "listening"
     );
+    systemd::ready(&identity.did.to_string());
     let reconciler = {
         let mut asked_to_end = asked_to_end.clone();
         tokio::spawn(async move { keeper.reconcile(held, work, changed(&mut asked_to_end)).await })
@@ -97,7 +100,11 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     let store = Arc::clone(&keeper_store);
     let kept = tokio::spawn(async move { store.keep().await });
     let tokens = outgoing.tokens.map(|tokens| tokio::spawn(async move { tokens.keep().await }));
-    server.serve(listener, changed(&mut asked_to_end)).await;
+    let end = async {
+        changed(&mut asked_to_end).await;
+        systemd::stopping();
+    };
+    server.serve(listener, end).await;
     // Nobody may log in any more when the login is given back.
     for task in [Some(reconciler), Some(kept), tokens].into_iter().flatten() {
         task.abort();

@@ -5,10 +5,12 @@
 
 mod access;
 mod layers;
+mod page;
 pub mod registry;
 mod typed;
 mod vault;
 
 pub use access::{AuthChoice, CallChoice, is_origin};
 pub use layers::{Layers, Origin, Resolved, Value};
+pub use page::page;
 pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings, VaultChoice, duration};

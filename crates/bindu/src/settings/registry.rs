@@ -9,9 +9,11 @@ pub struct Setting {
     pub variables: &'static [&'static str],
     /// What it is where nobody says, as text; empty for none.
     pub default: &'static str,
+    /// What counts where nobody says and `default` is empty, in words; empty where nothing does.
+    pub otherwise: &'static str,
     /// Never shown.
     pub secret: bool,
-    /// What it does.
+    /// What it does: for docs/CONFIGURATION.md, in Markdown. A page is named as `docs/PAGE.md#heading`.
     pub about: &'static str,
 }
 
@@ -21,61 +23,88 @@ const fn setting(
     default: &'static str,
     about: &'static str,
 ) -> Setting {
-    Setting { key, variables, default, secret: false, about }
+    Setting { key, variables, default, otherwise: "", secret: false, about }
+}
+
+const fn secret(
+    key: &'static str,
+    variables: &'static [&'static str],
+    default: &'static str,
+    about: &'static str,
+) -> Setting {
+    Setting { secret: true, ..setting(key, variables, default, about) }
+}
+
+impl Setting {
+    const fn otherwise(self, otherwise: &'static str) -> Self {
+        Self { otherwise, ..self }
+    }
 }
 
 /// All settings, in the order in which they are shown.
 pub const SETTINGS: &[Setting] = &[
     setting("name", &["BINDU_NAME"], "", "what the agent is called; part of its DID"),
-    setting("author", &["BINDU_AUTHOR"], "", "who is responsible for it; part of its DID"),
+    setting(
+        "author",
+        &["BINDU_AUTHOR"],
+        "",
+        "who is responsible for it, usually an e-mail address; part of its DID",
+    ),
     setting("id", &["BINDU_AGENT_ID"], "", "its UUID; else derived from author and name"),
     setting("description", &["BINDU_DESCRIPTION"], "", "what it does, for its card"),
-    setting("version", &["BINDU_VERSION"], "", "its version, for its card; else this program's"),
+    setting("version", &["BINDU_VERSION"], "", "its version, for its card and `/health`")
+        .otherwise("this program's"),
     setting("data_dir", &["BINDU_DATA_DIR", "DID__PKI_DIR"], ".bindu", "where it keeps its files"),
-    setting(
-        "host",
-        &["BINDU_HOST"],
-        "127.0.0.1",
-        "the address to listen on (file: `listen = \"host:port\"`)",
-    ),
-    setting("port", &["BINDU_PORT", "PORT"], "3773", "the port to listen on; 0 takes a free one"),
+    setting("host", &["BINDU_HOST"], "127.0.0.1", "the address to listen on"),
+    setting("port", &["BINDU_PORT", "PORT"], "3773", "the port to listen on, 0 to 65535; 0 takes a free one"),
     setting(
         "probe_listen",
         &["BINDU_PROBE_LISTEN"],
         "",
-        "an address of its own for /livez, /readyz and /metrics, from the first moment: host:port",
+        "`host:port` of their own for `/livez`, `/readyz` and `/metrics`, which answer there from the first moment of a start (docs/OPERATIONS.md#probes)",
     ),
-    setting("deployment.url", &["BINDU_DEPLOYMENT_URL"], "", "where it is called; else what it listens on"),
+    setting(
+        "deployment.url",
+        &["BINDU_DEPLOYMENT_URL"],
+        "",
+        "where it is called, for the card, did:web and Hydra",
+    )
+    .otherwise("what it listens on"),
     setting(
         "take_over",
         &["BINDU_TAKE_OVER"],
         "false",
-        "consent to replace the key of a Hydra client: true or a fingerprint",
+        "consent to replace the key of a Hydra client that is not provably ours: `true`, or the fingerprint of the key to replace (docs/HYDRA.md#taking-over)",
     ),
-    setting("on_absent", &["BINDU_ON_ABSENT"], "create", "where there is no key anywhere: create or refuse"),
+    setting(
+        "on_absent",
+        &["BINDU_ON_ABSENT"],
+        "create",
+        "where there is positively no key: `create` one, or `refuse` for deployments that have their identity",
+    ),
     setting(
         "on_unavailable",
         &["BINDU_ON_UNAVAILABLE"],
         "wait",
-        "where the store does not answer and there is no key: wait or generate",
+        "where the store does not answer and there is no key: `wait`, or `generate` a provisional key that yields to the store's",
     ),
     setting(
         "recreate_keys",
         &["BINDU_RECREATE_KEYS"],
         "false",
-        "rotate the key at a start: once by its fingerprint, or `true` (at most every ten minutes)",
+        "rotate the key at a start, where the store is sure of the current one: once, if the current key has this fingerprint, or with `true` (Python Bindu's switch) where the record was written more than ten minutes ago. The old key goes to the archive and into the record's `replaces`",
     ),
     setting(
         "start_deadline",
         &["BINDU_START_DEADLINE"],
         "60s",
-        "how long a start waits for an unavailable store",
+        "how long a start without a key waits for an unavailable store",
     ),
     setting(
         "reconcile_interval",
         &["BINDU_RECONCILE_INTERVAL"],
         "60s",
-        "how often all is compared again; at least 1s",
+        "how often all is compared again, give or take 10 %; at least `1s`",
     ),
     setting(
         "drain_deadline",
@@ -83,9 +112,19 @@ pub const SETTINGS: &[Setting] = &[
         "25s",
         "how long an end waits for requests and tasks",
     ),
-    setting("key_password_file", &["BINDU_KEY_PASSWORD_FILE"], "", "a file with the private key's password"),
-    setting("echo", &[], "", "answer with what was said: true"),
-    setting("command", &["BINDU_COMMAND"], "", "answer by this program: a list of words"),
+    setting(
+        "key_password_file",
+        &["BINDU_KEY_PASSWORD_FILE"],
+        "",
+        "a file with the private key's password (UTF-8; one line feed at its end is not part of it). A new key is encrypted with it",
+    ),
+    setting(
+        "echo",
+        &[],
+        "",
+        "`true`: answer with what was said. So does an agent for which no handler is named",
+    ),
+    setting("command", &["BINDU_COMMAND"], "", "answer by this program: a list of words (docs/HANDLERS.md)"),
     setting(
         "command_timeout",
         &["BINDU_COMMAND_TIMEOUT"],
@@ -96,39 +135,50 @@ pub const SETTINGS: &[Setting] = &[
         "command_workers",
         &["BINDU_COMMAND_WORKERS"],
         "1",
-        "how many of the program run at the same time",
+        "how many of the program run at the same time, 1 to 256",
     ),
-    setting("vault.enabled", &["VAULT__ENABLED"], "false", "keep the identity in Vault"),
+    setting("vault.enabled", &["VAULT__ENABLED"], "false", "keep the identity in Vault (docs/VAULT.md)"),
     setting("vault.url", &["VAULT__URL", "VAULT_ADDR"], "http://localhost:8200", "Vault's address"),
-    Setting {
-        key: "vault.token",
-        variables: &["VAULT__TOKEN", "VAULT_TOKEN"],
-        default: "",
-        secret: true,
-        about: "the token to work with",
-    },
+    secret("vault.token", &["VAULT__TOKEN", "VAULT_TOKEN"], "", "the token to work with"),
     setting(
         "vault.auth",
         &["VAULT__AUTH"],
         "",
-        "how to log in: token, token_file, kubernetes, approle, jwt or cert; else token, or token_file where one is named",
+        "how to log in (docs/VAULT.md#logging-in): `token`, `token_file`, `kubernetes`, `approle`, `jwt` or `cert`; else `token` where there is one, or `token_file` where one is named",
     ),
-    setting("vault.role", &["VAULT__ROLE"], "", "the role to log in with"),
+    setting(
+        "vault.role",
+        &["VAULT__ROLE"],
+        "",
+        "the role to log in with. Needed with `kubernetes`; with `jwt` and `cert` else the mount's default and any that fits",
+    ),
     setting(
         "vault.auth_mount",
         &["VAULT__AUTH_MOUNT"],
         "",
-        "where the login method is mounted; else under its own name",
-    ),
+        "where the login method is mounted, without `auth/`",
+    )
+    .otherwise("the method's name"),
     setting("vault.token_file", &["VAULT__TOKEN_FILE"], "", "a file with the token, read at each use"),
     setting(
         "vault.jwt_file",
         &["VAULT__JWT_FILE"],
         "",
-        "a file with the JWT to log in with; with kubernetes else the service account's token",
+        "a file with the JWT to log in with, read at each login. Needed with `jwt`",
+    )
+    .otherwise("with `kubernetes` the service account's token"),
+    setting(
+        "vault.role_id_file",
+        &["VAULT__ROLE_ID_FILE"],
+        "",
+        "a file with the AppRole's role id, read at each login. Needed with `approle`",
     ),
-    setting("vault.role_id_file", &["VAULT__ROLE_ID_FILE"], "", "a file with the AppRole's role id"),
-    setting("vault.secret_id_file", &["VAULT__SECRET_ID_FILE"], "", "a file with the AppRole's secret id"),
+    setting(
+        "vault.secret_id_file",
+        &["VAULT__SECRET_ID_FILE"],
+        "",
+        "a file with the AppRole's secret id, read at each login. Needed with `approle`",
+    ),
     setting(
         "vault.secret_id_wrapped",
         &["VAULT__SECRET_ID_WRAPPED"],
@@ -138,98 +188,134 @@ pub const SETTINGS: &[Setting] = &[
     setting("vault.mount", &["VAULT__MOUNT"], "secret", "the KV version 2 mount"),
     setting("vault.prefix", &["VAULT__PREFIX"], "bindu", "the folder below the mount"),
     setting("vault.namespace", &["VAULT_NAMESPACE"], "", "the namespace"),
-    setting("vault.tls.ca_cert", &["VAULT_CACERT"], "", "a file with the authorities to trust"),
+    setting(
+        "vault.tls.ca_cert",
+        &["VAULT_CACERT"],
+        "",
+        "a PEM file with the authorities to trust, instead of the system's. Certificates that change in their files count from the next request on",
+    )
+    .otherwise("the system's"),
     setting(
         "vault.tls.ca_path",
         &["VAULT_CAPATH"],
         "",
-        "a directory of such files; the file counts where both are named",
+        "a directory of such files, read as a whole but for names that begin with a dot; the file counts where both are named",
     ),
     setting(
         "vault.tls.server_name",
         &["VAULT_TLS_SERVER_NAME"],
         "",
-        "the name that Vault's certificate must have; else its address's",
-    ),
+        "the name that Vault's certificate must have, and that is asked for (SNI)",
+    ).otherwise("the address\'s"),
     setting(
         "vault.tls.client_cert",
         &["VAULT_CLIENT_CERT"],
         "",
-        "a file with the client certificate to show, and its chain",
+        "a PEM file with the client certificate to show, and its chain. Needed with `cert`, shown with any login",
     ),
-    setting("vault.tls.client_key", &["VAULT_CLIENT_KEY"], "", "a file with that certificate's key"),
-    setting("vault.tls.skip_verify", &["VAULT_SKIP_VERIFY"], "false", "trust any certificate"),
-    setting("auth.enabled", &["AUTH__ENABLED"], "false", "let in only callers with a token of Hydra's"),
+    setting(
+        "vault.tls.client_key",
+        &["VAULT_CLIENT_KEY"],
+        "",
+        "a PEM file with that certificate's key. The two go together",
+    ),
+    setting(
+        "vault.tls.skip_verify",
+        &["VAULT_SKIP_VERIFY"],
+        "false",
+        "trust any certificate. For development only",
+    ),
+    setting(
+        "auth.enabled",
+        &["AUTH__ENABLED"],
+        "false",
+        "let in only callers with a token of Hydra's, and register with it (docs/HYDRA.md). `false`, said outright, lets everybody in on any address",
+    ),
     setting(
         "auth.allowed_dids",
         &["AUTH__ALLOWED_DIDS"],
         "",
-        "let in only these client ids, exactly: a list",
+        "let in only these client ids, a list. Exact, without patterns; clients that are no DIDs are named the same way",
     ),
     setting(
         "auth.require_permissions",
         &["AUTH__REQUIRE_PERMISSIONS"],
         "false",
-        "ask for agent:read and agent:write, by what a method does",
+        "ask for the scope `agent:read` for what only reads (`tasks/get`, `tasks/list`), `agent:write` for the rest. Neither stands for the other",
     ),
     setting(
         "auth.permissions",
         &["AUTH__PERMISSIONS"],
         "",
-        "other scopes for some methods: {\"METHOD\": [\"SCOPE\"]}",
+        "other scopes for some methods, an object: `{\"tasks/list\": [\"agent:read\", \"agent:list\"]}`. All of them are needed; an empty list asks for none. A method that Python Bindu's dialect does not have is a mistake",
     ),
-    setting("auth.audience", &["AUTH__AUDIENCE"], "", "the audience that tokens must have been granted for"),
+    setting("auth.audience", &["AUTH__AUDIENCE"], "", "the audience that a token must have been granted for"),
     setting(
         "auth.jwt",
         &["AUTH__JWT"],
         "introspect",
-        "for tokens that are JWTs: introspect as well, or local (the signature alone)",
+        "for tokens that are JWTs. `introspect`: the signature and Hydra's word; the signature alone while Hydra can't be asked. `local`: the signature alone, always, so a revoked token lives until it expires",
     ),
     setting(
         "auth.stale_if_unavailable",
         &["AUTH__STALE_IF_UNAVAILABLE"],
         "5m",
-        "how long a known caller counts while Hydra can't be asked",
+        "how long a known token and a known key count while Hydra can't be asked, from Hydra's last answer; never past the token's own end",
     ),
     setting(
         "auth.pinned_keys",
         &["AUTH__PINNED_KEYS"],
         "",
-        "keys that count whatever Hydra says: {\"DID\": \"KEY\"}",
+        "keys that count whatever Hydra says, of callers and of agents that are called, an object: `{\"DID\": \"KEY\"}`, or `{\"DID\": {\"public_key\": \"KEY\", \"derived_public_key\": \"KEY\"}}` where the caller signs HTTP messages too. Base58",
     ),
     setting(
         "auth.rate_limit",
         &["AUTH__RATE_LIMIT"],
         "",
-        "how often one caller may call: 100/s, 600/m, 1000/h",
+        "how often one caller may call: `100/s`, `600/m`, `1000/h`. All of them may come at once",
     ),
     setting(
         "auth.concurrency",
         &["AUTH__CONCURRENCY"],
         "256",
-        "how many requests of one caller are worked on at a time",
+        "how many requests of one caller are worked on at a time, each until its answer has gone out, 1 to 1,000,000",
     ),
     setting(
         "auth.replay_quota",
         &["AUTH__REPLAY_QUOTA"],
         "50000",
-        "how many signed requests of one caller are remembered, for ten minutes each",
+        "how many signed requests of one caller are remembered, for ten minutes each, some 260 bytes each, 1 to 500,000 (which is all that is remembered of all callers) (docs/PROTOCOL.md#sent-twice)",
     ),
-    setting("http.max_body", &["BINDU_MAX_BODY"], "2MiB", "the longest request body"),
-    setting("http.header_timeout", &["BINDU_HEADER_TIMEOUT"], "15s", "how long a request's headers may take"),
-    setting("http.body_timeout", &["BINDU_BODY_TIMEOUT"], "30s", "how long a request's body may take"),
-    setting("http.max_connections", &["BINDU_MAX_CONNECTIONS"], "4096", "how many connections there may be"),
+    setting("http.max_body", &["BINDU_MAX_BODY"], "2MiB", "the longest request body, 1 KiB to 1 GiB"),
+    setting(
+        "http.header_timeout",
+        &["BINDU_HEADER_TIMEOUT"],
+        "15s",
+        "how long a request's headers may take, the wait for their first byte included; at least `100ms`",
+    ),
+    setting(
+        "http.body_timeout",
+        &["BINDU_BODY_TIMEOUT"],
+        "30s",
+        "how long a request's body may take; at least `100ms`",
+    ),
+    setting(
+        "http.max_connections",
+        &["BINDU_MAX_CONNECTIONS"],
+        "4096",
+        "how many connections there may be, 1 to 1,000,000, and never more than the limit of open files less 128; more wait to be accepted",
+    ),
     setting(
         "http.cors_origins",
         &["BINDU_CORS_ORIGINS"],
         "[]",
-        "origins of web pages that may call: a list such as [\"https://app.example.com\"]",
+        "origins of web pages that may call, a list: `[\"https://app.example.com\"]`. No path, no pattern",
     ),
     setting(
         "call.allowed_origins",
         &["BINDU_CALL_ALLOWED_ORIGINS"],
         "[]",
-        "origins that the card of another agent may send our calls to, beside its own: a list",
+        "origins that the card of another agent may send our calls to, beside its own, a list (docs/HYDRA.md#calling-others)",
     ),
     setting(
         "call.dangerous_allow_http",
@@ -237,21 +323,41 @@ pub const SETTINGS: &[Setting] = &[
         "false",
         "call agents beyond this machine over plain http: tokens can be read on the way",
     ),
-    setting("hydra.admin_url", &["HYDRA__ADMIN_URL"], "", "Hydra's admin address"),
-    setting("hydra.public_url", &["HYDRA__PUBLIC_URL"], "", "Hydra's public address"),
-    setting("hydra.timeout", &["HYDRA__TIMEOUT"], "10s", "bounds all of Hydra's work for one call"),
-    setting("hydra.verify_ssl", &["HYDRA__VERIFY_SSL"], "true", "check Hydra's certificate"),
+    setting(
+        "hydra.admin_url",
+        &["HYDRA__ADMIN_URL"],
+        "",
+        "Hydra's admin address. Needed where authentication is on",
+    ),
+    setting(
+        "hydra.public_url",
+        &["HYDRA__PUBLIC_URL"],
+        "",
+        "Hydra's public address. Needed where authentication is on",
+    ),
+    setting(
+        "hydra.timeout",
+        &["HYDRA__TIMEOUT"],
+        "10s",
+        "bounds all of Hydra's work for one call, and each request to it",
+    ),
+    setting(
+        "hydra.verify_ssl",
+        &["HYDRA__VERIFY_SSL"],
+        "true",
+        "check Hydra's certificate, by the system's authorities",
+    ),
     setting(
         "hydra.cache_ttl",
         &["HYDRA__CACHE_TTL"],
         "30s",
-        "how long Hydra's word on a token counts; at most 30s",
+        "how long Hydra's word on a token counts. More than `30s` (Python Bindu's default is 300) counts as `30s`, with a warning",
     ),
     setting(
         "hydra.sensitive_scopes",
         &["HYDRA__SENSITIVE_SCOPES"],
         "[\"admin\", \"agent:execute\", \"payment:capture\", \"key:rotate\"]",
-        "tokens with one of these scopes are asked about at each call",
+        "tokens with one of these scopes are asked about at each call, a list",
     ),
     setting(
         "hydra.auto_register_agents",
@@ -263,12 +369,17 @@ pub const SETTINGS: &[Setting] = &[
         "hydra.default_agent_scopes",
         &["HYDRA__DEFAULT_AGENT_SCOPES"],
         "[\"openid\", \"offline\", \"agent:read\", \"agent:write\"]",
-        "the scopes to register",
+        "the scopes to register, a list",
     ),
-    setting("hydra.audiences", &["HYDRA__AUDIENCES"], "[]", "the audiences to register"),
-    setting("storage.type", &["STORAGE_TYPE"], "memory", "where tasks are kept; this version knows memory"),
-    setting("log.level", &["RUST_LOG", "LOG_LEVEL"], "info", "what is logged"),
-    setting("log.format", &["LOG_FORMAT"], "", "text or json; else text on a terminal"),
+    setting(
+        "hydra.audiences",
+        &["HYDRA__AUDIENCES"],
+        "[]",
+        "the audiences to register, a list. A call to another agent asks for the one that is the URL it goes to, or the DID that was asked for",
+    ),
+    setting("storage.type", &["STORAGE_TYPE"], "memory", "where tasks are kept; this version knows `memory`"),
+    setting("log.level", &["RUST_LOG", "LOG_LEVEL"], "info", "what is logged (docs/OPERATIONS.md#logs)"),
+    setting("log.format", &["LOG_FORMAT"], "", "`text` or `json`").otherwise("text on a terminal, else json"),
 ];
 
 /// Settings that change who gets in, or what is kept, and that this version does not serve: refused where they are

@@ -14,6 +14,7 @@ mod protocol;
 mod restart;
 mod signatures;
 mod start;
+mod systemd;
 mod tokens;
 mod vault;
 mod vault_setup;
