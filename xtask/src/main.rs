@@ -9,6 +9,7 @@
 mod bench;
 mod demo;
 mod fuzz;
+mod guide;
 mod readme;
 mod soak;
 mod test;
@@ -52,6 +53,11 @@ enum Chore {
     },
     /// Run the README's quick start word for word
     Readme,
+    /// Run the command blocks of the guides, from the top of each page to its end
+    Guides {
+        /// Pages; all where none is named
+        pages: Vec<PathBuf>,
+    },
     /// Measure, beside Python Bindu, in one run
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -81,6 +87,7 @@ fn main() -> ExitCode {
         Chore::Soak { repeat } => soak::run(repeat),
         Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Readme => on_runtime(readme::run()),
+        Chore::Guides { pages } => guide::run(&pages),
         Chore::Bench(bench) => on_runtime(bench::run(bench)),
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }

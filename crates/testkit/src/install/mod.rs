@@ -3,6 +3,7 @@
 //! The cache is `BINDU_DEV_CACHE`, else `bindu-dev` in the user's cache directory. Each thing is made in a temporary
 //! directory and moved to its place as a whole, under a lock, so that two test runs at once install it once.
 
+mod cluster;
 mod debian;
 mod fuzz;
 mod hydra;
@@ -10,6 +11,7 @@ mod openbao;
 mod postgres;
 mod python;
 
+pub use cluster::cluster_tools;
 pub use debian::{libfaketime, strace};
 pub use fuzz::cargo_fuzz;
 pub use hydra::hydra;
@@ -27,6 +29,7 @@ use std::{
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
     let _ = (openbao(), cargo_deny(), cargo_fuzz(), hydra(), strace(), libfaketime(), postgres());
+    let _ = cluster_tools();
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }
