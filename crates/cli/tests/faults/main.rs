@@ -5,6 +5,7 @@
 #[path = "../shared/mod.rs"]
 mod shared;
 
+mod backups;
 mod canary;
 mod client;
 mod clock;
@@ -15,6 +16,7 @@ mod outages;
 mod python;
 mod races;
 mod rotation;
+mod tokens;
 
 use shared::*;
 

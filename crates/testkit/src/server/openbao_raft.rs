@@ -78,6 +78,36 @@ impl RaftOpenBao {
         .await;
     }
 
+    /// A backup of everything, as `bao operator raft snapshot save` makes it.
+    ///
+    /// # Panics
+    /// Where it gives none.
+    pub async fn snapshot(&self) -> Vec<u8> {
+        let answer = self.snapshot_request(reqwest::Method::GET).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        answer.bytes().await.expect("the whole snapshot").to_vec()
+    }
+
+    /// Goes back to a backup, and waits until it works.
+    ///
+    /// # Panics
+    /// Where it does not take it.
+    pub async fn restore(&self, snapshot: &[u8]) {
+        let request = self.snapshot_request(reqwest::Method::POST).body(snapshot.to_vec());
+        let status = request.send().await.expect("an answer").status();
+        assert!(status.is_success(), "{status}");
+        http::eventually("it works again", async || {
+            let (status, _) = self.call("GET", "secret/config", None).await;
+            (status == 200).then_some(())
+        })
+        .await;
+    }
+
+    fn snapshot_request(&self, method: reqwest::Method) -> reqwest::RequestBuilder {
+        let url = format!("{}/v1/sys/storage/raft/snapshot", self.urls.first().expect("one node at least"));
+        http::client().request(method, url).header("X-Vault-Token", &self.token)
+    }
+
     /// Sends a request to the leader with the root token.
     pub async fn call(&self, method: &str, path: &str, body: Option<Value>) -> http::Answer {
         send(&self.token, method, self.urls.first().expect("one node at least"), path, body).await
