@@ -10,6 +10,7 @@ use crate::{
     observe::{ClientObservation, FoundKey, KeyObservation, Patience},
     plan::{
         TakeOver,
+        client::Store,
         keys::{self, Local, Step},
     },
     start::Started,
@@ -67,6 +68,8 @@ struct Memory {
     compared: bool,
     /// Whether name, scopes and URL have been compared since the start.
     described: bool,
+    /// The start's consent to take the client over, until Hydra and the store have both been heard once.
+    consent: TakeOver,
 }
 
 impl Keeper {
@@ -85,6 +88,7 @@ impl Keeper {
             unread: false,
             compared: false,
             described: false,
+            consent: self.policy.take_over.clone(),
         };
         let mut retry = FIRST_RETRY;
         let mut wish: Option<Duration> = None;
@@ -92,7 +96,7 @@ impl Keeper {
             // What the start has seen needs no second look, except at a Hydra that it did not wait for.
             Some(client) if memory.sure => {
                 let client = self.hear_hydra_out(client).await;
-                self.reconcile_client(&held, client, &mut memory, self.policy.take_over.clone()).await
+                self.reconcile_client(&held, client, &mut memory).await
             }
             Some(_) => true,
             None => self.hydra.is_some() || !memory.sure,
@@ -210,7 +214,7 @@ impl Keeper {
             Some(_) => {
                 let client = self.hear_hydra_out(client).await;
                 let sure = std::mem::replace(&mut memory.sure, keys.sure);
-                let pending = self.reconcile_client(held, client, memory, TakeOver::No).await;
+                let pending = self.reconcile_client(held, client, memory).await;
                 memory.sure = sure;
                 pending
             }
@@ -224,7 +228,6 @@ impl Keeper {
         held: &HeldIdentity,
         client: ClientObservation,
         memory: &mut Memory,
-        take_over: TakeOver,
     ) -> bool {
         memory.unread = self.is_unread(&client, &held.current());
         if memory.unread {
@@ -234,6 +237,10 @@ impl Keeper {
         memory.repairs.retain(|repair| now.duration_since(*repair) < REPAIR_WINDOW);
         let contested = memory.repairs.len() >= MOST_REPAIRS;
         let sure = memory.sure && !contested;
+        let store_is_heard =
+            matches!(client.store, Store::Present { .. } | Store::Absent | Store::Deleted { .. });
+        let is_heard = sure && store_is_heard && matches!(client.hydra, Some(Ok(_)));
+        let take_over = if is_heard { std::mem::take(&mut memory.consent) } else { memory.consent.clone() };
         let occasion = Occasion { take_over, describe: !memory.described, compared: memory.compared };
         let Settled { reason, repairs, .. } =
             self.settle_client(&held.current(), sure, client, &occasion).await;

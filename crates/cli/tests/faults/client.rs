@@ -1,7 +1,10 @@
 //! The OAuth client: what others do to it, and what is put back.
 
-use crate::{Names, bao, degraded, full, hydra, is_one, names, public_key};
-use bindu_testkit::{AgentProcess, http};
+use crate::{Names, bao, degraded, full, hydra, is_one, names, new_record, public_key};
+use bindu_testkit::{
+    AgentProcess, http,
+    proxy::{Fault, Proxy},
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -114,7 +117,7 @@ async fn a_rotated_secret_is_taken() {
 async fn local_credentials_are_adopted() {
     let names = names("Adopted");
     let disk = tempfile::tempdir().unwrap();
-    let (record, key) = crate::new_record(&names);
+    let (record, key) = new_record(&names);
     let directory = disk.path().join(".bindu");
     std::fs::create_dir(&directory).unwrap();
     for (file, field) in [("private.pem", "private_key"), ("public.pem", "public_key")] {
@@ -168,4 +171,41 @@ async fn what_others_register_is_printed() {
     let (code, stdout, stderr) = plan.output();
     assert_eq!(code, 0, "{stderr}");
     assert!(stdout.contains("nothing to do"), "{stdout}");
+}
+
+/// A start that consents to take the client over, with a key on disk, at a Hydra that is away at first or answers after
+/// Vault; later the client becomes somebody else's again.
+///
+/// Promise: the consent waits for Hydra's first answer, and is spent by it: the second time nothing is taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn consent_waits_for_hydra_and_is_spent() {
+    for (round, fault) in [Fault::Drop, Fault::Delay(Duration::from_millis(700))].into_iter().enumerate() {
+        let names = names(&format!("Consent {round}"));
+        let disk = tempfile::tempdir().unwrap();
+        let setup = full(disk.path(), &names).await.set("BINDU_RECONCILE_INTERVAL", "1s");
+        let agent = setup.start().await;
+        http::healthy(&agent.url).await;
+        let key = public_key(&agent.url, &names.did).await;
+        agent.kill();
+        let steal = async || {
+            let stranger = new_record(&names).1;
+            patch(&names, "/client_secret", json!("a secret that nobody of ours has")).await;
+            patch(&names, "/metadata/public_key", json!(stranger)).await;
+            stranger
+        };
+        steal().await;
+        let proxy = Proxy::start(&hydra().await.admin_url).await;
+        proxy.script(move |_, _| fault.clone());
+        let agent = setup.clone().set("HYDRA__ADMIN_URL", &proxy.url).argument("--take-over").start().await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        proxy.script(|_, _| Fault::None);
+        http::healthy(&agent.url).await;
+        let client = hydra().await.client(&names.did).await.expect("a client");
+        assert_eq!(client["metadata"]["public_key"], key.as_str(), "round {round}");
+        let stranger = steal().await;
+        degraded(&agent.url, "client_of_another_key").await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let client = hydra().await.client(&names.did).await.expect("a client");
+        assert_eq!(client["metadata"]["public_key"], stranger.as_str(), "the consent was for once");
+    }
 }
