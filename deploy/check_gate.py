@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+"""Sends the gate before Hydra's admin port what agents send, and what they must not, and looks at what comes through.
+
+    python3 deploy/check_gate.py [NGINX]
+
+Needs nginx with PCRE (1.19.5 or later), on the path or named, and openssl; no Hydra, no network but loopback. Behind the
+gate stands a server that writes down each request line as it arrives.
+"""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+GATE = Path(__file__).resolve().parent / "kubernetes/cluster/hydra-admin-gate"
+REFUSED = b"refused_by_the_gate"
+
+DID = "did:bindu:alice_at_example_com:echo_agent:5c908f70-ec50-7e33-bf7d-2735c15d5c13"
+ENCODED = DID.replace(":", "%3A")
+
+# What agents ask for (crates/hydra/src: introspection.rs, readiness.rs, admin.rs), in all spellings of a DID.
+READS = [
+    ("GET", "/health/ready"),
+    ("POST", "/admin/oauth2/introspect"),
+    ("GET", f"/admin/clients/{DID}"),
+    ("GET", f"/admin/clients/{ENCODED}"),
+    ("GET", f"/admin/clients/{ENCODED.lower()}"),
+    # Python Bindu has made names like these.
+    ("GET", "/admin/clients/did:bindu:a%20b%3F%C3%BC%25:x:1"),
+    ("GET", "/admin/clients/did:web:agents.example%3A3773"),
+    ("GET", "/admin/clients/did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK"),
+    # An id that nobody has; Hydra says so.
+    ("GET", f"/admin/clients/{DID};x"),
+]
+# With the variant `registering`.
+WRITES = [("POST", "/admin/clients"), ("PATCH", f"/admin/clients/{DID}"), ("PATCH", f"/admin/clients/{ENCODED}")]
+
+NEVER = [
+    # Other methods, and lists.
+    *((method, "/admin/clients") for method in ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"]),
+    *((method, f"/admin/clients/{DID}") for method in ["PUT", "DELETE", "POST", "OPTIONS", "FOO"]),
+    ("GET", "/admin/clients/"),
+    ("GET", "/admin/clients?page_size=1"),
+    ("GET", f"/admin/clients/{DID}?x=1"),
+    ("GET", f"/admin/clients/{DID}/"),
+    # Below a client, by each spelling of a slash.
+    ("PUT", f"/admin/clients/{DID}/lifespans"),
+    *(("GET", f"/admin/clients/{DID}{rest}") for rest in ["/lifespans", "%2Flifespans", "%2flifespans", "%5Clifespans", "%00"]),
+    # Services, and what only looks like a DID.
+    ("GET", "/admin/clients/my-service"),
+    ("PATCH", "/admin/clients/my-service"),
+    ("GET", "/admin/clients/did"),
+    ("GET", "/admin/clients/did:"),
+    ("GET", "/admin/clients/DID:bindu:x"),
+    # Paths that are something else once they are decoded or tidied up.
+    ("GET", f"/admin/keys/../clients/{DID}"),
+    ("GET", f"/admin/keys/x/../../clients/{DID}"),
+    ("GET", f"/admin/clients/{DID}/../x"),
+    ("GET", f"/admin/clients/{DID}/%2e%2e/keys"),
+    ("GET", f"/admin/clients/{DID}%2F..%2F..%2Fkeys"),
+    ("GET", "/admin/clients/..%2Fkeys"),
+    ("GET", f"//admin/clients/{DID}"),
+    ("GET", f"/admin//clients/{DID}"),
+    ("GET", f"/./admin/clients/{DID}"),
+    ("GET", f"/ADMIN/clients/{DID}"),
+    ("GET", "/HEALTH/READY"),
+    ("GET", "http://x/admin/keys"),
+    ("GET", f"http://x/admin/clients/{DID}/lifespans"),
+    # The rest of the port: keys that sign tokens above all.
+    ("GET", "/admin/keys"),
+    ("GET", "/admin/keys/hydra.jwt.access-token"),
+    ("POST", "/admin/keys/hydra.jwt.access-token"),
+    ("GET", "/admin/oauth2/introspect"),
+    ("POST", "/admin/oauth2/introspect/"),
+    ("POST", "/admin/oauth2/introspect?x"),
+    ("POST", "/oauth2/introspect"),
+    ("DELETE", f"/admin/oauth2/tokens?client_id={DID}"),
+    ("POST", "/admin/trust/grants/jwt-bearer/issuers"),
+    ("GET", "/admin/oauth2/auth/sessions/consent"),
+    ("POST", "/admin/clients/"),
+    ("POST", "/admin/clients?x"),
+    ("POST", "/admin/client%73"),
+    ("GET", "/health/alive"),
+    ("GET", "/health/ready?x"),
+    ("GET", "/health/ready/"),
+    ("GET", "/version"),
+    ("GET", "/metrics/prometheus"),
+    ("GET", "/"),
+]
+
+
+class Upstream:
+    """Stands for Hydra: notes the head of each request, and answers all of them."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.heads = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            connection, _ = self.socket.accept()
+            threading.Thread(target=self.answer, args=(connection,), daemon=True).start()
+
+    def answer(self, connection):
+        data = b""
+        while True:
+            while b"\r\n\r\n" not in data:
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                data += piece
+            head, _, data = data.partition(b"\r\n\r\n")
+            lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+            missing = int(lengths[0]) - len(data) if lengths else 0
+            while missing > 0:
+                piece = connection.recv(missing)
+                data, missing = data + piece, missing - len(piece)
+            data = data[int(lengths[0]) if lengths else 0 :]
+            self.heads.append(head)
+            body = b'{"status":"ok"}'
+            connection.sendall(
+                b"HTTP/1.1 200 OK\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Type: application/json\r\n"
+                b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+            )
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+class Gate:
+    def __init__(self, nginx, upstream, directory, variant, tls):
+        self.port, self.probes, self.tls = free_port(), free_port(), tls
+        etc = directory / "etc"
+        etc.mkdir(parents=True)
+        (directory / "tmp").mkdir()
+        for source in [GATE / "base", GATE / variant, *([GATE / "tls"] if tls else [])]:
+            for file in source.glob("*.conf"):
+                shutil.copy(file, etc)
+        self.log = directory / "told.log"
+        replaced = {
+            "/etc/hydra-admin-gate-tls": f"{directory}/tls",
+            "/tmp/": f"{directory}/tmp/",
+            "/etc/hydra-admin-gate": str(etc),
+            "/dev/stdout": str(self.log),
+            "listen 8080": f"listen 127.0.0.1:{self.port}",
+            "listen 8081": f"listen 127.0.0.1:{self.probes}",
+            "hydra-admin:4445": f"127.0.0.1:{upstream.port}",
+        }
+        for file in etc.iterdir():
+            text = file.read_text()
+            # The temporary directory may lie below /tmp: what was put in must not be replaced again.
+            for index, old in enumerate(replaced):
+                text = text.replace(old, f"\0{index}\0")
+            for index, new in enumerate(replaced.values()):
+                text = text.replace(f"\0{index}\0", new)
+            file.write_text(text)
+        if tls:
+            (directory / "tls").mkdir()
+            command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost"
+            command += f" -addext subjectAltName=DNS:localhost -keyout {directory}/tls/tls.key -out {directory}/tls/tls.crt"
+            subprocess.run(command.split(), check=True, capture_output=True)
+        # Not as root, whose worker nginx would run as another user still, and who reads everything.
+        if os.getuid() == 0:
+            for path in [directory, *directory.rglob("*")]:
+                os.chown(path, 65532, 65532)
+        identity = {"user": 65532, "group": 65532, "extra_groups": []} if os.getuid() == 0 else {}
+        command = [nginx, "-e", "stderr", "-c", str(etc / "nginx.conf"), "-g", "daemon off;"]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **identity)
+        for _ in range(100):
+            if self.process.poll() is not None:
+                raise SystemExit(f"nginx does not start: {self.process.stderr.read()}")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.05)
+        raise SystemExit("nginx does not listen")
+
+    def ask(self, method, target, body=b"", headers="", port=None):
+        """The whole answer. By hand, since a library would tidy the path up."""
+        connection = socket.create_connection(("127.0.0.1", port or self.port), 5)
+        if self.tls and port is None:
+            context = ssl.create_default_context()
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = context.wrap_socket(connection, server_hostname="localhost")
+        head = f"{method} {target} HTTP/1.1\r\nHost: gate\r\nContent-Type: application/json\r\n"
+        head += f"Content-Length: {len(body)}\r\nConnection: close\r\n{headers}\r\n"
+        connection.sendall(head.encode() + body)
+        answer = b""
+        try:
+            while piece := connection.recv(65536):
+                answer += piece
+        except ConnectionResetError:
+            pass
+        return answer
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def check(nginx, variant, tls):
+    upstream = Upstream()
+    directory = Path(tempfile.mkdtemp(prefix="gate-"))
+    directory.chmod(0o755)
+    gate = Gate(nginx, upstream, directory, variant, tls)
+    wrong = []
+    passes = READS + (WRITES if variant == "registering" else [])
+    stops = NEVER + ([] if variant == "registering" else WRITES)
+    try:
+        for method, target in passes:
+            upstream.heads.clear()
+            answer = gate.ask(method, target, b"{}" if method != "GET" else b"", "X-Mine: 1\r\nAuthorization: Bearer x\r\n")
+            if b"200 OK" not in answer or len(upstream.heads) != 1:
+                wrong.append(f"{method} {target} does not come through: {answer[:60]}")
+                continue
+            head = upstream.heads[0]
+            if not head.startswith(f"{method} {target} HTTP/1.1\r\n".encode()):
+                wrong.append(f"{method} {target} comes through as {head.splitlines()[0]}")
+            if b"X-Mine" in head or b"Authorization" in head or (method != "GET" and b"Content-Type: application/json" not in head):
+                wrong.append(f"{method} {target}: headers {head}")
+            if b"Date: Thu, 01 Jan 1970" not in answer:
+                wrong.append(f"{method} {target}: the clock is not Hydra's")
+        upstream.heads.clear()
+        for method, target in stops:
+            answer = gate.ask(method, target, b"{}" if method != "GET" else b"")
+            if upstream.heads:
+                wrong.append(f"{method} {target} comes through as {upstream.heads.pop().splitlines()[0]}")
+            elif REFUSED not in answer and b" 400 " not in answer and b" 405 " not in answer:
+                wrong.append(f"{method} {target}: {answer[:60]}")
+        # A second request hidden in the body of a first one.
+        hidden = b"0\r\n\r\nGET /admin/keys HTTP/1.1\r\nHost: x\r\n\r\n"
+        gate.ask("POST", "/admin/oauth2/introspect", hidden, "Transfer-Encoding: chunked\r\n")
+        if any(b"/admin/keys" in head for head in upstream.heads):
+            wrong.append("a request hidden in a body comes through")
+        upstream.heads.clear()
+        if b" 413 " not in gate.ask("POST", "/admin/oauth2/introspect", b"x" * 70_000) or upstream.heads:
+            wrong.append("a body of 70 kB comes through")
+        gate.ask("GET", "/admin/keys?token=a-secret")
+        gate.tls, tls_was = False, gate.tls
+        if b"200 OK" not in gate.ask("GET", "/livez", port=gate.probes):
+            wrong.append("its own probe does not answer")
+        gate.tls = tls_was
+    finally:
+        gate.end()
+    told = gate.log.read_text()
+    if "a-secret" in told:
+        wrong.append("a query is in the log")
+    if '"path":"/admin/keys"' not in told or (variant == "registering" and '"status":200' not in told):
+        wrong.append("the log lacks refusals or writes")
+    if "introspect\",\"status\":200" in told:
+        wrong.append("the log has what is neither")
+    shutil.rmtree(directory)
+    count = len(passes) + len(stops)
+    name = variant + (" with TLS" if tls else "")
+    print(f"{name}: {count} requests, {len(passes)} come through" + "".join(f"\n  {line}" for line in wrong))
+    return not wrong
+
+
+def main():
+    nginx = sys.argv[1] if len(sys.argv) > 1 else shutil.which("nginx") or "/usr/sbin/nginx"
+    results = [check(nginx, *case) for case in [("registering", False), ("read-only", False), ("registering", True)]]
+    print(f"{results.count(True)} passed, {results.count(False)} failed")
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
