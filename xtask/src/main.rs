@@ -8,8 +8,10 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod fuzz;
 mod guide;
+mod manifests;
 mod readme;
 mod soak;
 mod test;
@@ -53,6 +55,10 @@ enum Chore {
     },
     /// Run the README's quick start word for word
     Readme,
+    /// Check everything in deploy/ with the real kubectl, helm, hadolint and nginx
+    Manifests,
+    /// Make a release: the static program in an archive, checksums, the list of what is built in
+    Dist,
     /// Run the command blocks of the guides, from the top of each page to its end
     Guides {
         /// Pages; all where none is named
@@ -87,6 +93,8 @@ fn main() -> ExitCode {
         Chore::Soak { repeat } => soak::run(repeat),
         Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Readme => on_runtime(readme::run()),
+        Chore::Manifests => manifests::run(),
+        Chore::Dist => dist::run(),
         Chore::Guides { pages } => guide::run(&pages),
         Chore::Bench(bench) => on_runtime(bench::run(bench)),
     };

@@ -13,7 +13,7 @@ pub(crate) fn run() -> bool {
     let stand_in = bindu_testkit::install::source_tree().join("testing/deny/cargo");
     let stand_in = stand_in.to_str().expect("a source tree with a path in UTF-8");
     let deny_environment = [("CARGO", stand_in), ("REAL_CARGO", env!("CARGO"))];
-    let steps: [Step<'_>; 9] = [
+    let steps: [Step<'_>; 12] = [
         ("formatting", cargo, &["fmt", "--all", "--check"], &[]),
         (
             "licences, bans, sources",
@@ -38,6 +38,9 @@ pub(crate) fn run() -> bool {
         ("examples", cargo, &["build", "--quiet", "--locked", "--package", "bindu", "--examples"], &[]),
         ("demo", cargo, &["xtask", "demo"], &[]),
         ("the README's quick start", cargo, &["xtask", "readme"], &[]),
+        ("the manifests", cargo, &["xtask", "manifests"], &[]),
+        ("the guides", cargo, &["xtask", "guides"], &[]),
+        ("the release", cargo, &["xtask", "dist"], &[]),
     ];
     for (name, program, arguments, environment) in steps {
         let begun = Instant::now();

@@ -44,6 +44,20 @@ pub fn libfaketime() -> PathBuf {
     place.join("libfaketime.so")
 }
 
+/// The `nginx` program: the machine's, else Debian's.
+///
+/// # Panics
+/// Where it is not there, and the package can't be had.
+#[must_use]
+pub fn nginx() -> PathBuf {
+    let mut on_path = Command::new("nginx");
+    on_path.arg("-v").stdout(Stdio::null()).stderr(Stdio::null());
+    if on_path.status().is_ok_and(|status| status.success()) {
+        return PathBuf::from("nginx");
+    }
+    installed("nginx", "downloading nginx from Debian", |to| unpack(&["nginx"], to)).join("usr/sbin/nginx")
+}
+
 fn unpack(packages: &[&str], to: &Path) {
     run(Command::new("apt-get").current_dir(to).arg("download").args(packages));
     for entry in fs::read_dir(to).into_iter().flatten().flatten() {

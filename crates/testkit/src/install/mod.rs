@@ -4,16 +4,16 @@
 //! directory and moved to its place as a whole, under a lock, so that two test runs at once install it once.
 
 mod cluster;
+mod crates_io;
 mod debian;
-mod fuzz;
 mod hydra;
 mod openbao;
 mod postgres;
 mod python;
 
 pub use cluster::cluster_tools;
-pub use debian::{libfaketime, strace};
-pub use fuzz::cargo_fuzz;
+pub use crates_io::{cargo_cyclonedx, cargo_fuzz};
+pub use debian::{libfaketime, nginx, strace};
 pub use hydra::hydra;
 pub use openbao::{cargo_deny, openbao};
 pub use postgres::postgres;
@@ -29,7 +29,7 @@ use std::{
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
     let _ = (openbao(), cargo_deny(), cargo_fuzz(), hydra(), strace(), libfaketime(), postgres());
-    let _ = cluster_tools();
+    let _ = (cluster_tools(), nginx());
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }
