@@ -39,10 +39,22 @@ pub(crate) struct Occasion {
 pub(crate) struct Settled {
     /// Why it is not as it should be.
     pub(crate) reason: Option<Reason>,
-    /// How often Hydra's client was repaired on the way.
-    pub(crate) repairs: usize,
+    /// What was put back into Hydra's client on the way.
+    pub(crate) repairs: Vec<Repair>,
     /// What is known now.
     pub(crate) observation: ClientObservation,
+}
+
+/// Something that was put back: which member, and which value by its hash. The same one twice was undone in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Repair(u64);
+
+impl Repair {
+    fn of(member: &str, value: &str) -> Self {
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(&(member, value), &mut hasher);
+        Self(std::hash::Hasher::finish(&hasher))
+    }
 }
 
 impl Settled {
@@ -58,9 +70,9 @@ struct Work<'a> {
     seen: ClientObservation,
     secret: Secret,
     fenced: bool,
-    repairs: usize,
-    /// How often our second key was put back.
-    drifts: usize,
+    /// Whether the client was repaired already.
+    is_repaired: bool,
+    repairs: Vec<Repair>,
     describe: bool,
     compared: bool,
     /// The secret is right, and the client may get no token.
@@ -93,8 +105,8 @@ impl Keeper {
             seen: client,
             secret: Secret::Untested,
             fenced: false,
-            repairs: 0,
-            drifts: 0,
+            is_repaired: false,
+            repairs: Vec::new(),
             describe: true,
             compared: false,
             refused: false,
@@ -117,7 +129,7 @@ impl Keeper {
         occasion: &Occasion,
     ) -> Settled {
         let Some((hydra, profile)) = &self.hydra else {
-            return Settled { reason: None, repairs: 0, observation };
+            return Settled { reason: None, repairs: Vec::new(), observation };
         };
         let policy =
             ClientPolicy { auto_register: profile.auto_register, take_over: occasion.take_over.clone() };
@@ -127,8 +139,8 @@ impl Keeper {
             seen: observation,
             secret: Secret::Untested,
             fenced: false,
-            repairs: 0,
-            drifts: 0,
+            is_repaired: false,
+            repairs: Vec::new(),
             describe: occasion.describe,
             compared: occasion.compared,
             refused: false,
@@ -138,12 +150,12 @@ impl Keeper {
             tracing::debug!(?step, "planned for the client");
             let reason = match step {
                 // One that was repaired already and is still refused wants something else.
-                Step::Repair if work.repairs > 0 => Some(Reason::ClientRefused),
+                Step::Repair if work.is_repaired => Some(Reason::ClientRefused),
                 Step::Done => {
                     self.cache_credentials(&work.seen, true);
                     return Settled {
                         reason: work.refused.then_some(Reason::ClientRefused),
-                        repairs: work.repairs + work.drifts,
+                        repairs: work.repairs,
                         observation: work.seen,
                     };
                 }
@@ -243,11 +255,21 @@ impl Keeper {
             Step::Repair => {
                 let Some(record) = &work.seen.record else { return Err(Reason::CredentialsMissing) };
                 let mut patch = self.key_patch(work.identity);
-                if work.secret != Secret::Works {
-                    patch.push(operation("/client_secret", record.client_secret.expose_secret()));
+                let ours = work.identity.public_key.to_string();
+                let named = match &work.seen.hydra {
+                    Some(Ok(Some(client))) => client.public_key().map(str::to_owned),
+                    _ => None,
+                };
+                let mut repairs = Vec::new();
+                if named.as_ref() != Some(&ours) {
+                    repairs.push(Repair::of("public_key", &ours));
                 }
-                let named = self.client_in(&work.seen, work.identity);
                 let secret_differs = work.secret != Secret::Works;
+                if secret_differs {
+                    let secret = record.client_secret.expose_secret();
+                    patch.push(operation("/client_secret", secret));
+                    repairs.push(Repair::of("client_secret", secret));
+                }
                 self.patch(hydra, work, &patch).await?;
                 tracing::warn!(
                     target: "audit",
@@ -255,10 +277,11 @@ impl Keeper {
                     what = "repaired the client in Hydra",
                     why = "its secret or its public key was not ours",
                     secret = secret_differs,
-                    ?named,
+                    named,
                     "repaired the client in Hydra"
                 );
-                work.repairs += 1;
+                work.is_repaired = true;
+                work.repairs.extend(repairs);
                 work.secret = Secret::Untested;
             }
             Step::Describe => {
@@ -270,8 +293,8 @@ impl Keeper {
                 };
                 self.patch(hydra, work, &patch).await?;
                 // Somebody who undoes it again and again is somebody to be told of.
-                work.drifts += usize::from(drifted);
                 if drifted {
+                    work.repairs.push(Repair::of(DERIVED_KEY, &derived_key(work.identity)));
                     tracing::warn!(
                         target: "audit",
                         who = %self.agent.did,

@@ -188,6 +188,7 @@ impl Keeper {
             keys::HydraNames::Key { key, .. } => Some(key.clone()),
             _ => None,
         };
+        let (client_store, record, fields) = credentials_in(credentials, did);
         let seen = keys::Observed {
             store,
             local,
@@ -196,14 +197,17 @@ impl Keeper {
             seen_for: Duration::ZERO,
             earlier,
             lost: false,
+            taken_over: match &client_store {
+                client::Store::Present { taken_over, .. } => taken_over.clone(),
+                _ => None,
+            },
             age: store_key.as_ref().and_then(|key| self.age(key)),
             provisional: local_key.as_ref().is_some_and(|key| key.provisional),
             name_problem: self.agent.name.problem().map(|problem| problem.to_string()),
         };
-        let (store, record, fields) = credentials_in(credentials, did);
         let local = self.local_credentials();
         let earlier = (named, earlier);
-        let client = ClientObservation { store, record, fields, local, hydra, earlier, asked };
+        let client = ClientObservation { store: client_store, record, fields, local, hydra, earlier, asked };
         (KeyObservation { seen, store_key, local_key, earlier_key, outage }, client)
     }
 

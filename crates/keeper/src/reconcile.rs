@@ -1,12 +1,12 @@
 //! Keeping identity and client in step with the store and Hydra for as long as the agent runs.
 //!
-//! One pass observes, plans and applies, as a start does, but never makes a key, never takes over, and where it may not
-//! write it says so and goes on: a running agent outlives its dependencies.
+//! One pass observes, plans and applies, as a start does, but never makes a key, takes over only what the start has
+//! consented to, and where it may not write it says so and goes on: a running agent outlives its dependencies.
 
 use crate::{
     HeldIdentity, Keeper, Reason,
     apply::Applied,
-    client::{Occasion, Settled},
+    client::{Occasion, Repair, Settled},
     observe::{ClientObservation, FoundKey, KeyObservation, Patience},
     plan::{
         TakeOver,
@@ -61,7 +61,8 @@ struct Memory {
     sure: bool,
     /// The store's last answer about the keys, and since when it has been the same.
     doubt: Option<(keys::Store, Instant)>,
-    repairs: VecDeque<Instant>,
+    /// What was put back into Hydra's client, and when.
+    repairs: VecDeque<(Instant, Repair)>,
     /// Whether Hydra answered too late for the record's earlier versions to be read for the key that it named.
     unread: bool,
     /// Whether the client has been seen to name our key.
@@ -234,8 +235,9 @@ impl Keeper {
             return true;
         }
         let now = Instant::now();
-        memory.repairs.retain(|repair| now.duration_since(*repair) < REPAIR_WINDOW);
-        let contested = memory.repairs.len() >= MOST_REPAIRS;
+        memory.repairs.retain(|(at, _)| now.duration_since(*at) < REPAIR_WINDOW);
+        let times = |repair: &Repair| memory.repairs.iter().filter(|(_, other)| other == repair).count();
+        let contested = memory.repairs.iter().any(|(_, repair)| times(repair) >= MOST_REPAIRS);
         let sure = memory.sure && !contested;
         let store_is_heard =
             matches!(client.store, Store::Present { .. } | Store::Absent | Store::Deleted { .. });
@@ -246,7 +248,7 @@ impl Keeper {
             self.settle_client(&held.current(), sure, client, &occasion).await;
         memory.described |= reason.is_none();
         memory.compared |= reason.is_none();
-        memory.repairs.extend(std::iter::repeat_n(now, repairs));
+        memory.repairs.extend(repairs.into_iter().map(|repair| (now, repair)));
         let reason = if contested && reason.is_some() { Some(Reason::ContestedClient) } else { reason };
         self.status.update(|state| state.client = reason);
         // Left alone on purpose: look again at the usual interval.

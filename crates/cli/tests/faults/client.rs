@@ -209,3 +209,26 @@ async fn consent_waits_for_hydra_and_is_spent() {
         assert_eq!(client["metadata"]["public_key"], stranger.as_str(), "the consent was for once");
     }
 }
+
+/// The public key, the secret and the second key of a client, each changed once within ten minutes.
+///
+/// Promise: each is put back: only what is undone again is contested.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_different_repairs_are_no_contest() {
+    let names = names("Three Repairs");
+    let disk = tempfile::tempdir().unwrap();
+    let agent = running(&names, &disk).await;
+    let before = hydra().await.client(&names.did).await.expect("a client");
+    let stored = secret(&names).await;
+    let theirs = "4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS";
+    for member in ["/metadata/public_key", "/client_secret", "/metadata/derived_public_key"] {
+        patch(&names, member, json!(theirs)).await;
+        http::eventually("it is put back", async || {
+            let client = hydra().await.client(&names.did).await?;
+            let opens = hydra().await.token(&names.did, &stored).await.0 == 200;
+            (client["metadata"] == before["metadata"] && opens).then_some(())
+        })
+        .await;
+    }
+    http::healthy(&agent.url).await;
+}

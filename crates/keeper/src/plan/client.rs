@@ -6,7 +6,6 @@
 
 use super::TakeOver;
 use crate::Reason;
-use bindu_identity::{Fingerprint, PublicKey};
 use bindu_store::Version;
 
 /// What was observed of the OAuth client.
@@ -186,26 +185,23 @@ fn existing(seen: &Observed, policy: &ClientPolicy, client: &Client, taken_over:
             Step::Describe
         }
         (Client::OfOurKey, Secret::Works) => Step::Done,
-        (Client::OfAnotherKey(key), Secret::Works)
-            if seen.key_is_doubtful && !consents(&policy.take_over, Some(key), taken_over) =>
-        {
-            Step::Leave(Reason::ClientOfAnotherKey)
+        (Client::OfOurKey | Client::OfAnOlderKey, _) => repair(seen, policy),
+        // The secret proves that it is ours, but which of the two keys is the right one?
+        (Client::OfAnotherKey(key), Secret::Works) if seen.key_is_doubtful => {
+            take_over(seen, policy, Some(key), taken_over)
         }
-        (Client::OfOurKey | Client::OfAnOlderKey, _) | (_, Secret::Works) => repair(seen, policy),
-        (Client::OfAnotherKey(key), Secret::Wrong) => {
-            if consents(&policy.take_over, Some(key), taken_over) && seen.sure && policy.auto_register {
-                if seen.fenced { Step::Repair } else { Step::TakeOver { key: Some(key.clone()) } }
-            } else {
-                Step::Leave(Reason::ClientOfAnotherKey)
-            }
-        }
-        (_, Secret::Wrong) => {
-            if consents(&policy.take_over, None, taken_over) && seen.sure && policy.auto_register {
-                if seen.fenced { Step::Repair } else { Step::TakeOver { key: None } }
-            } else {
-                Step::Leave(Reason::ClientOfAnotherKey)
-            }
-        }
+        (_, Secret::Works) => repair(seen, policy),
+        (Client::OfAnotherKey(key), Secret::Wrong) => take_over(seen, policy, Some(key), taken_over),
+        (_, Secret::Wrong) => take_over(seen, policy, None, taken_over),
+    }
+}
+
+/// Only with consent, which is noted in the record before it is used.
+fn take_over(seen: &Observed, policy: &ClientPolicy, key: Option<&String>, taken_over: Option<&str>) -> Step {
+    match policy.take_over.covers(key.map(String::as_str), taken_over) && seen.sure && policy.auto_register {
+        false => Step::Leave(Reason::ClientOfAnotherKey),
+        true if seen.fenced => Step::Repair,
+        true => Step::TakeOver { key: key.cloned() },
     }
 }
 
@@ -214,18 +210,6 @@ fn repair(seen: &Observed, policy: &ClientPolicy) -> Step {
         (false, _) => Step::Leave(Reason::ClientDiffers),
         (true, false) => Step::Fence,
         (true, true) => Step::Repair,
-    }
-}
-
-/// A later `true` covers only the key that the record has consented to already.
-fn consents(take_over: &TakeOver, key: Option<&str>, taken_over: Option<&str>) -> bool {
-    let fingerprint = key.and_then(|key| key.parse::<PublicKey>().ok()).map(|key| key.fingerprint());
-    match take_over {
-        TakeOver::No => false,
-        TakeOver::Key(consented) => fingerprint.as_ref() == Some(consented),
-        TakeOver::Any => {
-            taken_over.is_none_or(|known| known == fingerprint.as_ref().map_or(NO_KEY, Fingerprint::as_str))
-        }
     }
 }
 
@@ -320,6 +304,8 @@ mod tests {
                     Step::Leave(Reason::ClientOfAnotherKey),
                     "a new key proves nothing"
                 );
+                let any = ClientPolicy { take_over: TakeOver::Any, ..policy() };
+                assert!(matches!(plan(&observed, &any), Step::TakeOver { .. }), "consent is noted first");
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! One row of DESIGN.md's table is one [`Row`]. [`plan`] reads from top to bottom like the table.
 
-use super::{OnAbsent, OnUnavailable, Policy, RecreateKeys, TakeOver};
+use super::{OnAbsent, OnUnavailable, Policy, RecreateKeys};
 use crate::Reason;
 use bindu_identity::{Fingerprint, PublicKey};
 use bindu_store::{OutageReason, Version};
@@ -32,6 +32,8 @@ pub struct Observed {
     pub earlier: Earlier,
     /// Whether a create of ours has met another writer's: there is a record, even where none is seen yet.
     pub lost: bool,
+    /// The key whose replacement the credentials record has consented to before.
+    pub taken_over: Option<String>,
     /// How long ago the record was written, by its own time.
     pub age: Option<Duration>,
     /// Whether the local key was made while the store could not be asked.
@@ -320,7 +322,7 @@ fn present(
             HydraNames::Key { key, version: named }
                 if *key != stored.to_string()
                     && !key.parse().is_ok_and(|key| replaced(&key))
-                    && !consents(&policy.take_over, key) =>
+                    && !policy.take_over.covers(Some(key), seen.taken_over.as_deref()) =>
             {
                 present_named_otherwise(seen, version, *named)
             }
@@ -372,7 +374,7 @@ fn is_lost(seen: &Observed) -> bool {
 
 fn absent_none(seen: &Observed, policy: &Policy) -> Plan {
     if let HydraNames::Key { key, .. } = &seen.hydra
-        && !consents(&policy.take_over, key)
+        && !policy.take_over.covers(Some(key), seen.taken_over.as_deref())
     {
         return match seen.seen_for < DOUBT {
             true => look_again(Row::AbsentNamed, Some(DOUBT)),
@@ -404,17 +406,6 @@ fn look_again(row: Row, at_most: Option<Duration>) -> Plan {
 
 fn refuse(row: Row) -> Plan {
     Plan { row, step: Step::Refuse, sure: false, degraded: None }
-}
-
-/// Whether the operator has consented to replace this key.
-fn consents(take_over: &TakeOver, named: &str) -> bool {
-    match take_over {
-        TakeOver::No => false,
-        TakeOver::Any => true,
-        TakeOver::Key(consented) => {
-            named.parse::<PublicKey>().is_ok_and(|key| key.fingerprint() == *consented)
-        }
-    }
 }
 
 fn names_another(hydra: &HydraNames, ours: &PublicKey) -> bool {

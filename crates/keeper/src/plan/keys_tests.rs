@@ -1,6 +1,7 @@
 //! The table, row by row, and what no row may ever do.
 
 use super::*;
+use crate::plan::TakeOver;
 use bindu_identity::SigningKey;
 use proptest::prelude::*;
 
@@ -17,6 +18,7 @@ fn seen(store: Store, local: Local) -> Observed {
         seen_for: Duration::ZERO,
         earlier: Earlier::NotRead,
         lost: false,
+        taken_over: None,
         age: None,
         provisional: false,
         name_problem: None,
@@ -226,6 +228,7 @@ fn any_observation() -> impl Strategy<Value = Observed> {
             lost,
             age: None,
             provisional,
+            taken_over: None,
             name_problem: None,
         },
     )
@@ -305,4 +308,27 @@ proptest! {
             prop_assert!(*named == key.to_string() || replaced);
         }
     }
+}
+
+/// A `true` that was left in place after a take-over consents to nothing new.
+#[test]
+fn an_old_consent_covers_the_old_key_only() {
+    let policy = Policy { take_over: TakeOver::Any, ..Policy::default() };
+    let look = |taken_over: Option<PublicKey>| {
+        let mut seen = seen(Store::Absent, Local::None);
+        seen.hydra = names(9, None);
+        seen.seen_for = DOUBT;
+        seen.taken_over = taken_over.map(|key| key.fingerprint().to_string());
+        plan(&seen, &policy).step
+    };
+    assert_eq!(look(None), Step::Generate);
+    assert_eq!(look(Some(key(9))), Step::Generate, "the same key again");
+    assert_eq!(look(Some(key(8))), Step::Refuse, "another one than was consented to");
+    let mut overwritten = seen(stored(1, 3), Local::None);
+    overwritten.hydra = names(9, None);
+    overwritten.earlier = Earlier::Read { named: Some(2), whole: true };
+    overwritten.taken_over = Some(key(8).fingerprint().to_string());
+    assert_eq!(plan(&overwritten, &policy).row, Row::PresentOverwritten);
+    overwritten.taken_over = None;
+    assert_eq!(plan(&overwritten, &policy).step, Step::UseStore);
 }

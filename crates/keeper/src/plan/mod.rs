@@ -5,7 +5,7 @@
 pub mod client;
 pub mod keys;
 
-use bindu_identity::Fingerprint;
+use bindu_identity::{Fingerprint, PublicKey};
 
 /// What the operator has said.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -50,6 +50,21 @@ pub enum TakeOver {
     Any,
     /// To this one.
     Key(Fingerprint),
+}
+
+impl TakeOver {
+    /// Whether this is consent to replace the key that Hydra names (`None`: a client that names none), where the record has
+    /// consented to the replacement of `taken_over` before: a `true` that was left in place covers only that one.
+    fn covers(&self, named: Option<&str>, taken_over: Option<&str>) -> bool {
+        let fingerprint = named.and_then(|key| key.parse::<PublicKey>().ok()).map(|key| key.fingerprint());
+        match self {
+            Self::No => false,
+            Self::Key(consented) => fingerprint.as_ref() == Some(consented),
+            Self::Any => taken_over.is_none_or(|known| {
+                known == fingerprint.as_ref().map_or(client::NO_KEY, Fingerprint::as_str)
+            }),
+        }
+    }
 }
 
 /// The explicit rotation at a start.

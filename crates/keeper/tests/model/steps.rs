@@ -161,6 +161,7 @@ impl World {
             lost: seen.lost,
             age: None,
             provisional: false,
+            taken_over: None,
             name_problem: None,
         };
         let plan = keys::plan(&observed, &Policy::default());
