@@ -14,11 +14,11 @@ impl Keeper {
     pub fn hint(&self, plan: &Plan, seen: &Observed) -> Option<String> {
         let path = self.store.locate(&self.keys_record());
         match (plan.row, plan.step, &seen.local) {
-            (
-                Row::PresentForeign | Row::PresentOlder,
-                _,
-                Local::Present { acknowledged: Some(version), .. },
-            ) => Some(format!(
+            (Row::PresentOlder, _, Local::Present { .. }) => Some(format!(
+                "the store was restored from a backup: docs/VAULT_INTEGRATION.md, \"Backups of different days\", puts our \
+                 key back to {path}; a start without the data directory takes the store's"
+            )),
+            (Row::PresentForeign, _, Local::Present { acknowledged: Some(version), .. }) => Some(format!(
                 "`vault kv rollback -version={version} {path}` keeps our key; a start without the data directory takes the store's"
             )),
             (Row::PresentOverwritten, Step::UseEarlier { version }, _) => Some(format!(

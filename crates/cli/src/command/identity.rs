@@ -56,6 +56,13 @@ fn tell_identity(
     };
     let key = match plan.step {
         Step::UseLocal | Step::BackUp { .. } => local,
+        // The one that Hydra names.
+        Step::UseEarlier { .. } => match &observation.seen.hydra {
+            HydraNames::Key { key, .. } => key.parse().ok(),
+            _ => stored,
+        },
+        // What a start would come to if the doubt lasts.
+        Step::LookAgain { .. } => local.or(stored),
         _ => stored.or(local),
     };
     let Some(key) = key else {

@@ -58,8 +58,8 @@ async fn what_is_missing_is_named() {
     let dead = setup.clone().set("VAULT__TOKEN", "s.nonsense");
     crate::assert_refused(
         dead.command(&["vault", "check"]).output(),
-        69,
-        &["could not be asked", "permission denied"],
+        77,
+        &["does not accept", "permission denied"],
     );
     crate::assert_refused(agent(disk.path()).command(&["vault", "check"]).output(), 64, &["no Vault"]);
 }

@@ -248,12 +248,17 @@ async fn what_is_in_the_way_is_named_and_left() {
     assert_eq!((code, steps[0].as_str()), (1, "conflict mount"), "{told}");
     let (code, steps, told) = setup(&shell, &[apply.as_slice(), &["--auth-mount", "taken"]].concat());
     assert_eq!((code, steps[2].as_str()), (1, "conflict login method"), "{told}");
+    let elsewhere = json!({"policy": "path \"secret/data/elsewhere/*\" { capabilities = [\"read\"] }"});
+    bao.call("POST", "sys/policies/acl/bindu-agents", Some(elsewhere)).await;
+    let (code, steps, told) = setup(&shell, &apply);
+    assert_eq!((code, steps[1].as_str()), (1, "conflict policy"), "others may need its rules: {told}");
+    bao.call("DELETE", "sys/policies/acl/bindu-agents", None).await;
     let nobody = bao.token_with("path \"secret/*\" { capabilities = [\"read\"] }").await;
     let with =
         |name: &str, value: &str| shell.clone().set(name, value).command(&["vault", "setup", "--apply"]);
     let before_policies = all_of(&bao).await;
     assert_refused(with("VAULT_TOKEN", &nobody).output(), 77, &["sys/mounts", "administrator"]);
-    assert_refused(with("VAULT_TOKEN", "s.dead").output(), 69, &["could not be asked", "permission denied"]);
+    assert_refused(with("VAULT_TOKEN", "s.dead").output(), 77, &["could not be asked", "permission denied"]);
     assert_refused(with("VAULT_ADDR", "http://127.0.0.1:1").output(), 69, &["could not be asked"]);
     let refused = |arguments: &[&str]| {
         shell.clone().command(&[&["vault", "setup", "--apply"], arguments].concat()).output()

@@ -7,7 +7,7 @@ use bindu::{
     run::{Parts, log},
     settings::Settings,
 };
-use bindu_store::{Answer, RecordName};
+use bindu_store::{Answer, OutageReason, RecordName};
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -37,6 +37,12 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
         Ok((rows, locked))
     })?;
     tell(&rows, arguments.output);
+    if let Some(outage) = locked.as_ref().filter(|outage| outage.reason == OutageReason::LoginRejected) {
+        let hint =
+            "give a token that is alive, or see why the login is refused: docs/VAULT.md, \"Logging in\"";
+        let message = "Vault does not accept the token or the login";
+        return Err(Refusal::new(ExitClass::Denied, message, hint).because(outage));
+    }
     if let Some(outage) = locked {
         let hint = "see that Vault answers at VAULT_ADDR, that the login is right (docs/VAULT.md), and the mount KV version 2";
         return Err(Refusal::new(ExitClass::Unavailable, "Vault could not be asked", hint).because(outage));

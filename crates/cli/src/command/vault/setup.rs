@@ -7,7 +7,10 @@ use bindu::{
     run::{administered_vault, log},
     settings::{Layers, Settings, duration},
 };
-use bindu_store::setup::{LoginSetup, Step, StepState, VaultSetup, VaultSetupError, WhoLogsIn};
+use bindu_store::{
+    OutageReason,
+    setup::{LoginSetup, Step, StepState, VaultSetup, VaultSetupError, WhoLogsIn},
+};
 use serde_json::json;
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -229,10 +232,10 @@ fn refusal(error: &VaultSetupError) -> Refusal {
             "where Vault runs outside of the cluster, name the API server and its authority: --kubernetes-host, \
              --kubernetes-ca",
         ),
-        VaultSetupError::Unavailable(_) => (
-            ExitClass::Unavailable,
-            "see that Vault answers at VAULT_ADDR, and that VAULT_TOKEN is a living token",
-        ),
+        VaultSetupError::Unavailable(outage) if outage.reason == OutageReason::LoginRejected => {
+            (ExitClass::Denied, "give an administrator's token that is alive: VAULT_TOKEN, or `vault login`")
+        }
+        VaultSetupError::Unavailable(_) => (ExitClass::Unavailable, "see that Vault answers at VAULT_ADDR"),
         _ => (ExitClass::Failed, "what came before is done and stays; run it again when this is mended"),
     };
     Refusal::new(class, error.to_string(), hint).because_source(error)

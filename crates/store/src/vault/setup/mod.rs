@@ -172,7 +172,7 @@ impl VaultStore {
         let operation = if method == Method::GET { "read" } else { "create or update" };
         let url = self.url(path.split('/'));
         let body = body.map(|body| serde_json::to_vec(&body).expect("JSON serialises"));
-        let reply = self.send("administer", method, url, body).await.map_err(VaultSetupError::Unavailable)?;
+        let reply = self.send("set_up", method, url, body).await.map_err(VaultSetupError::Unavailable)?;
         match meaning::of_administration(&reply).map_err(VaultSetupError::Unavailable)? {
             meaning::Administration::Done(data) => Ok(data),
             meaning::Administration::PolicyDenies => {

@@ -153,14 +153,20 @@ fn policy(wanted: &VaultSetup, observed: &Observed) -> Step {
     match &observed.policy {
         None => post(what, path, (StepState::Create, "as `bindu vault policy` prints it".to_owned()), body),
         Some(text) if text.trim() == wanted.policy.trim() => there(what, path, "the least that is needed"),
+        Some(text) if paths(text).any(|path| !wanted.policy.contains(&format!("path \"{path}\""))) => {
+            let about = "it has rules for other paths, which others may need: --policy names another policy";
+            conflict(what, path, about)
+        }
         Some(_) => {
-            let about =
-                "its text is another one: `vault policy read` shows it, `bindu vault policy` what it \
-                         will be"
-                    .to_owned();
+            let about = "its rules are other ones: `vault policy read` shows them".to_owned();
             post(what, path, (StepState::Change, about), body)
         }
     }
+}
+
+/// The paths that a policy has rules for.
+fn paths(policy: &str) -> impl Iterator<Item = &str> {
+    policy.split("path \"").skip(1).filter_map(|rest| rest.split('"').next())
 }
 
 fn method(login: &LoginSetup, observed: &Observed) -> Step {
@@ -180,7 +186,7 @@ fn config(login: &LoginSetup, observed: &Observed) -> Option<Step> {
     let (what, path) = ("its configuration", config_path(login));
     match &login.who {
         WhoLogsIn::AppRole | WhoLogsIn::Certificate { .. } => None,
-        _ if observed.is_configured => Some(there(what, path, "left as it is")),
+        _ if observed.is_configured => Some(there(what, path, "there is one")),
         WhoLogsIn::Subject(_) => {
             let about = format!(
                 "whose keys sign the JWTs is for you to say: `vault write {path} oidc_discovery_url=...`"
