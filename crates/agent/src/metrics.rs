@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::Registry,
 };
 use std::{
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, OnceLock, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
 
@@ -52,6 +52,10 @@ struct AgentLabels {
     agent_id: String,
 }
 
+/// For what is there or not, and has no labels.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoLabels {}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct IdentityLabels {
     did: String,
@@ -78,7 +82,12 @@ pub struct Metrics {
     passes: Family<OutcomeLabels, Counter>,
     identity: Family<IdentityLabels, Gauge>,
     start_duration: Gauge<f64, AtomicU64>,
+    token_expiry: Family<NoLabels, Gauge<f64, AtomicU64>>,
+    token_lasts: OnceLock<Box<TokenLasts>>,
 }
+
+/// How much longer the token of the store lasts.
+type TokenLasts = dyn Fn() -> Option<Duration> + Send + Sync;
 
 impl Metrics {
     /// All metrics at zero.
@@ -102,6 +111,8 @@ impl Metrics {
             passes: Family::default(),
             identity: Family::default(),
             start_duration: Gauge::default(),
+            token_expiry: Family::default(),
+            token_lasts: OnceLock::new(),
         };
         let mut registry = Registry::default();
         registry.register("http_requests", "HTTP requests", metrics.http_requests.clone());
@@ -156,6 +167,11 @@ impl Metrics {
             "From reserving the port to listening",
             metrics.start_duration.clone(),
         );
+        registry.register(
+            "bindu_vault_token_expiry_timestamp_seconds",
+            "When the token of Vault ends, unless it is renewed",
+            metrics.token_expiry.clone(),
+        );
         metrics.registry = registry;
         Arc::new(metrics)
     }
@@ -170,6 +186,11 @@ impl Metrics {
     #[must_use]
     pub fn hydra_observer(&self) -> Arc<dyn RequestObserver> {
         Arc::new(Requests(self.hydra_requests.clone()))
+    }
+
+    /// Says where to ask how much longer the store's token lasts; the first to say so counts.
+    pub fn watch_token(&self, lasts: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
+        let _ = self.token_lasts.set(Box::new(lasts));
     }
 
     /// Notes how long the start took.
@@ -227,6 +248,12 @@ impl Metrics {
             if let Some(seconds) = skew {
                 self.clock_skew.get_or_create(&ServerLabels { server }).set(seconds);
             }
+        }
+        self.token_expiry.clear();
+        if let Some(left) = self.token_lasts.get().and_then(|lasts| lasts()) {
+            let end = (SystemTime::now() + left).duration_since(SystemTime::UNIX_EPOCH);
+            let end = end.map_or(0.0, |since| since.as_secs_f64());
+            self.token_expiry.get_or_create(&NoLabels {}).set(end);
         }
         if let Some(identity) = identity {
             self.identity.clear();

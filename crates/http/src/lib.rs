@@ -89,11 +89,14 @@ pub struct Reply {
 }
 
 /// Why there is no whole answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoReply {
-    /// No connection, or none that TLS accepts.
+    /// No connection.
     #[error("no connection")]
     Unreachable,
+    /// A connection that TLS does not accept, in rustls' words.
+    #[error("TLS: {0}")]
+    Untrusted(String),
     /// Not in time.
     #[error("no answer in time")]
     TimedOut,
@@ -200,6 +203,7 @@ impl HttpClient {
                 _ => "server_error",
             },
             Err(NoReply::Unreachable) => "unreachable",
+            Err(NoReply::Untrusted(_)) => "untrusted",
             Err(NoReply::TimedOut) => "timed_out",
             Err(NoReply::Broken) => "broken",
         };
@@ -294,11 +298,27 @@ fn client(base: &Url, settings: &HttpSettings) -> Result<reqwest::Client, Client
 fn no_reply(error: reqwest::Error) -> NoReply {
     if error.is_timeout() {
         NoReply::TimedOut
+    } else if let Some(words) = tls_words(&error) {
+        NoReply::Untrusted(words)
     } else if error.is_connect() {
         NoReply::Unreachable
     } else {
         NoReply::Broken
     }
+}
+
+/// What rustls has against a connection. Its words name certificates and hosts, no secret.
+fn tls_words(error: &reqwest::Error) -> Option<String> {
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return Some(error.to_string());
+        }
+        // An I/O error's source is that of the error inside, not that error: look inside first.
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = inside.map(|inside| inside as &(dyn std::error::Error + 'static)).or_else(|| error.source());
+    }
+    None
 }
 
 /// ring, not aws-lc: it needs no CMake and links a megabyte less.

@@ -1,6 +1,7 @@
 //! The contract of a secret store.
 
 use crate::{Answer, Fields, Outage, RecordName, Version, WriteError};
+use std::time::Duration;
 
 /// What the writer believes to be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,11 @@ pub trait SecretStore: Send + Sync {
     /// Keeps whatever the store needs to be used (a login, say) alive, for as long as it is polled.
     async fn keep(&self) {
         std::future::pending().await
+    }
+
+    /// How much longer the login lasts; `None` where there is none, it lasts for ever, or somebody else keeps it.
+    fn login_lasts(&self) -> Option<Duration> {
+        None
     }
 
     /// Gives back what was lent to us, at the end.

@@ -36,6 +36,15 @@ fn store(url: &str, login: VaultLogin, tls: TlsSettings) -> VaultStore {
     .unwrap()
 }
 
+/// What is said of an outage.
+async fn said(store: &VaultStore) -> String {
+    let record = RecordName::Keys("5c908f70-ec50-7e33-bf7d-2735c15d5c13".parse().unwrap());
+    match store.read(&record).await {
+        Answer::Unavailable(outage) => outage.detail,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn read(store: &VaultStore) -> Result<(), OutageReason> {
     let record = RecordName::Keys("5c908f70-ec50-7e33-bf7d-2735c15d5c13".parse().unwrap());
     match store.read(&record).await {
@@ -127,6 +136,7 @@ async fn the_certificate_may_have_another_name_than_the_address() {
         store(&elsewhere, VaultLogin::Token(bao.token.clone().into()), tls)
     };
     assert_eq!(read(&by(None)).await, Err(OutageReason::Unreachable));
+    assert!(said(&by(None)).await.contains("TLS: invalid peer certificate"), "{}", said(&by(None)).await);
     assert_eq!(read(&by(Some("localhost"))).await, Ok(()));
     assert_eq!(read(&by(Some("vault.example.com"))).await, Err(OutageReason::Unreachable));
 }

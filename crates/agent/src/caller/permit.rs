@@ -4,7 +4,10 @@ use super::{AuthRefusal, Owner, TokenHolder};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     str::FromStr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -57,12 +60,18 @@ impl FromStr for Rate {
 pub(crate) struct Permits {
     settings: PermitSettings,
     callers: Arc<Mutex<HashMap<Owner, Activity>>>,
+    /// The bytes of all long answers on their way.
+    long_bytes: Arc<AtomicU64>,
     began: Instant,
 }
 
 /// An answer that is longer than this, in bytes, is a long one; and so many of one caller's may be on their way.
 const LONG_ANSWER: u64 = 1024 * 1024;
 const MOST_LONG_ANSWERS: usize = 4;
+
+/// How many bytes the long answers of all callers may have together: as many as all tasks that are kept. One that is
+/// longer still has to be alone.
+const MOST_LONG_BYTES: u64 = 64 * 1024 * 1024;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Activity {
@@ -77,13 +86,15 @@ struct Activity {
 pub(crate) struct Place {
     callers: Arc<Mutex<HashMap<Owner, Activity>>>,
     owner: Owner,
-    is_long: bool,
+    all_long_bytes: Arc<AtomicU64>,
+    /// The bytes of this answer, where it is a long one.
+    long_bytes: u64,
 }
 
 impl Place {
     /// Says how long the answer is. Whoever reads long ones slowly makes us hold them.
     pub(crate) fn answers(&mut self, bytes: u64) -> Result<(), AuthRefusal> {
-        if bytes <= LONG_ANSWER || self.is_long {
+        if bytes <= LONG_ANSWER || self.long_bytes > 0 {
             return Ok(());
         }
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,15 +102,21 @@ impl Place {
         if activity.long >= MOST_LONG_ANSWERS {
             return Err(AuthRefusal::TooManyAtOnce);
         }
+        // Under the lock of the callers: nobody comes between the look and the change.
+        let others = self.all_long_bytes.load(Ordering::Relaxed);
+        if others > 0 && others.saturating_add(bytes) > MOST_LONG_BYTES {
+            return Err(AuthRefusal::TooManyAtOnce);
+        }
+        self.all_long_bytes.store(others.saturating_add(bytes), Ordering::Relaxed);
         activity.long += 1;
-        self.is_long = true;
+        self.long_bytes = bytes;
         Ok(())
     }
 }
 
 impl Permits {
     pub(super) fn new(settings: PermitSettings) -> Self {
-        Self { settings, callers: Arc::default(), began: Instant::now() }
+        Self { settings, callers: Arc::default(), long_bytes: Arc::default(), began: Instant::now() }
     }
 
     /// Whether a client is let in at all.
@@ -122,7 +139,12 @@ impl Permits {
             return Err(AuthRefusal::TooManyAtOnce);
         }
         activity.running += 1;
-        Ok(Place { callers: Arc::clone(&self.callers), owner: owner.clone(), is_long: false })
+        Ok(Place {
+            callers: Arc::clone(&self.callers),
+            owner: owner.clone(),
+            all_long_bytes: Arc::clone(&self.long_bytes),
+            long_bytes: 0,
+        })
     }
 
     /// Counts a call of a caller that has proved who it is.
@@ -162,7 +184,8 @@ impl Drop for Place {
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(activity) = callers.get_mut(&self.owner) {
             activity.running -= 1;
-            activity.long -= usize::from(self.is_long);
+            activity.long -= usize::from(self.long_bytes > 0);
+            self.all_long_bytes.fetch_sub(self.long_bytes, Ordering::Relaxed);
             if activity.running == 0 && activity.paced.is_zero() {
                 callers.remove(&self.owner);
             }
@@ -229,6 +252,21 @@ mod tests {
         assert_eq!(last.answers(LONG_ANSWER), Ok(()), "a short one is none of them");
         drop(places);
         assert_eq!(last.answers(LONG_ANSWER + 1), Ok(()));
+    }
+
+    #[test]
+    fn long_answers_of_all_callers_are_bounded_together() {
+        let permits = permits(|settings| settings.concurrency = 100);
+        let owners: Vec<_> = (0..3).map(|number| Owner::named(&format!("caller {number}"))).collect();
+        let mut places: Vec<_> =
+            owners.iter().map(|owner| permits.place(owner).unwrap_or_else(|_| panic!("a place"))).collect();
+        let mut last = places.pop().expect("three");
+        for place in &mut places {
+            assert_eq!(place.answers(MOST_LONG_BYTES / 2), Ok(()));
+        }
+        assert_eq!(last.answers(LONG_ANSWER + 1), Err(AuthRefusal::TooManyAtOnce));
+        drop(places);
+        assert_eq!(last.answers(2 * MOST_LONG_BYTES), Ok(()), "alone");
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     let keeper = Arc::new(keeper);
     let mut asked_to_end = ends()?;
     let probes = Probes::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
+    let store = Arc::clone(&keeper.store);
+    metrics.watch_token(move || store.login_lasts());
     if let Some(port) = probe_port {
         tokio::spawn(Arc::clone(&probes).serve(port.listen().map_err(port_refusal)?));
     }

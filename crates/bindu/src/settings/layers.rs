@@ -1,7 +1,8 @@
 //! The layers that settings come from, merged: flag > environment > `.env` > file > default.
 
 use super::registry::{
-    self, KNOWN_OTHERWISE, NOT_YET, NOT_YET_IN_FILE, OBJECTS, OUR_PREFIXES, REFUSED_PREFIXES, SETTINGS,
+    self, KNOWN_OTHERWISE, KNOWN_OTHERWISE_IN_FILE, NOT_YET, NOT_YET_IN_FILE, OBJECTS, OUR_PREFIXES,
+    PYTHONS_ALONE, REFUSED_PREFIXES, SETTINGS, WITHOUT_EFFECT,
 };
 use bindu_keeper::{ExitClass, Refusal};
 use std::{
@@ -126,14 +127,24 @@ impl Layers {
 
     /// A variable that is set and not empty: its value and where it is set.
     fn variable(&self, name: &str) -> Option<(&str, Origin)> {
-        let set = |layer: &BTreeMap<String, String>| layer.get(name).is_some_and(|value| !value.is_empty());
-        if set(&self.environment) {
-            return Some((self.environment.get(name)?, Origin::Variable(name.to_owned())));
-        }
-        if set(&self.dotenv) {
-            return Some((self.dotenv.get(name)?, Origin::DotEnv(name.to_owned())));
-        }
-        None
+        self.in_environment(name).or_else(|| self.in_dotenv(name))
+    }
+
+    /// The setting's variable that counts: any in the environment goes before any in `.env`.
+    fn first_variable(&self, setting: &registry::Setting) -> Option<(&str, Origin)> {
+        let mut names = setting.variables.iter();
+        let found = names.find_map(|name| self.in_environment(name));
+        found.or_else(|| setting.variables.iter().find_map(|name| self.in_dotenv(name)))
+    }
+
+    fn in_environment(&self, name: &str) -> Option<(&str, Origin)> {
+        let value = self.environment.get(name).filter(|value| !value.is_empty())?;
+        Some((value, Origin::Variable(name.to_owned())))
+    }
+
+    fn in_dotenv(&self, name: &str) -> Option<(&str, Origin)> {
+        let value = self.dotenv.get(name).filter(|value| !value.is_empty())?;
+        Some((value, Origin::DotEnv(name.to_owned())))
     }
 
     /// Python Bindu lets a `vault` block in its configuration replace the environment; here it yields.
@@ -143,7 +154,7 @@ impl Layers {
         }
         let mut warnings = Vec::new();
         for setting in SETTINGS.iter().filter(|setting| setting.key.starts_with("vault.")) {
-            let in_environment = setting.variables.iter().find_map(|name| self.variable(name));
+            let in_environment = self.first_variable(setting);
             if let (Some(in_file), Some((value, origin))) = (values.get(setting.key), in_environment)
                 && in_file != value
             {
@@ -164,7 +175,7 @@ impl Layers {
                 .flags
                 .get(setting.key)
                 .map(|text| (if text.is_empty() { setting.default } else { text.as_str() }, Origin::Flag));
-            let variable = setting.variables.iter().find_map(|name| self.variable(name));
+            let variable = self.first_variable(setting);
             let file = self.file.as_ref().and_then(|(path, values)| {
                 Some((values.get(setting.key)?.as_str(), Origin::File(path.clone())))
             });
@@ -174,7 +185,10 @@ impl Layers {
         }
         if let Some((path, file)) = &self.file {
             let is_python_shaped = path.extension().is_some_and(|extension| extension == "json");
-            for key in file.keys().filter(|key| registry::find(key).is_none()) {
+            for (key, value) in file.iter().filter(|(key, _)| registry::find(key).is_none()) {
+                if is_python_shaped && says_nothing(key, value) {
+                    continue;
+                }
                 let near = registry::nearest(key, SETTINGS.iter().map(|setting| setting.key));
                 let hint = near.map(|near| format!(" (do you mean `{near}`?)")).unwrap_or_default();
                 let text = format!("unknown key `{key}` in {}{hint}", path.display());
@@ -215,9 +229,18 @@ impl Layers {
                 mistakes.push(format!(
                     "{name}: payment (X402) and mTLS settings of Python Bindu are not served; unset it"
                 ));
+            } else if let Some(only) =
+                PYTHONS_ALONE.iter().find(|(alone, _)| alone == name).map(|(_, only)| only)
+                && self.variable(name).is_some_and(|(value, _)| value != *only)
+            {
+                mistakes.push(format!(
+                    "{name}: this program knows `{only}` alone, and another one would be another identity; unset it"
+                ));
             } else if NOT_YET.contains(&name.as_str()) {
                 mistakes
                     .push(format!("{name}: not served by this version, and not safe to ignore; unset it"));
+            } else if WITHOUT_EFFECT.contains(&name.as_str()) {
+                warnings.push(format!("{name} has no effect on this program; its handler still sees it"));
             } else if is_ours
                 && !known().any(|known| known == name)
                 && !KNOWN_OTHERWISE.contains(&name.as_str())
@@ -228,6 +251,11 @@ impl Layers {
             }
         }
     }
+}
+
+/// What Python Bindu's own files say by default, and what changes nothing here.
+fn says_nothing(key: &str, value: &str) -> bool {
+    matches!(value, "" | "[]" | "{}" | "false") || KNOWN_OTHERWISE_IN_FILE.contains(&key)
 }
 
 fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, Refusal> {

@@ -390,6 +390,31 @@ pub const NOT_YET: &[&str] = &["HYDRA__ALLOWED_DIDS", "DATABASE_URL"];
 pub const KNOWN_OTHERWISE: &[&str] =
     &["BINDU_CONFIG", "AUTH__PROVIDER", "HYDRA__ENABLED", "HYDRA__MAX_RETRIES", "HYDRA__MAX_CACHE_SIZE"];
 
+/// The same, as keys of a file in Python Bindu's shape.
+pub const KNOWN_OTHERWISE_IN_FILE: &[&str] = &["auth.provider"];
+
+/// Settings of Python Bindu's that say which identity it is, and have one value here: refused with another.
+pub const PYTHONS_ALONE: &[(&str, &str)] = &[
+    ("DID__PRIVATE_KEY_FILENAME", "private.pem"),
+    ("DID__PUBLIC_KEY_FILENAME", "public.pem"),
+    ("DID__METHOD_BINDU", "bindu"),
+];
+
+/// Settings of Python Bindu's for what this program does not have: a warning says that they have no effect.
+pub const WITHOUT_EFFECT: &[&str] = &[
+    "SCHEDULER_TYPE",
+    "REDIS_URL",
+    "REDIS_POLL_TIMEOUT",
+    "SENTRY_ENABLED",
+    "SENTRY_DSN",
+    "OLTP_ENDPOINT",
+    "OLTP_SERVICE_NAME",
+    "OLTP_HEADERS",
+    "TUNNEL_ENABLED",
+    "WEBHOOK_URL",
+    "WEBHOOK_TOKEN",
+];
+
 /// Prefixes under which an unknown variable is probably a slip.
 pub const OUR_PREFIXES: &[&str] = &["BINDU_", "VAULT__", "AUTH__", "HYDRA__"];
 

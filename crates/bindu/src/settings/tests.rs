@@ -138,3 +138,29 @@ fn durations_carry_a_unit_except_under_pythons_names() {
     let settings = load(&hydra, None).unwrap_or_else(|refusal| panic!("{refusal:?}"));
     assert_eq!(settings.hydra.map(|hydra| hydra.timeout), Some(Duration::from_secs(7)));
 }
+
+#[test]
+fn the_environment_goes_before_dotenv_by_any_name() {
+    let dotenv = Some((".env", "VAULT__URL=http://dotenv:1\nBINDU_NAME=n\nBINDU_AUTHOR=a\nVAULT__TOKEN=t\n"));
+    let settings = load(&[("VAULT_ADDR", "http://variable:2"), ("VAULT__ENABLED", "true")], dotenv)
+        .unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    assert_eq!(settings.vault.map(|vault| vault.url.to_string()), Some("http://variable:2/".to_owned()));
+}
+
+/// Other file names or another method are another identity in Python Bindu: ignoring them would make a new key.
+#[test]
+fn pythons_names_of_the_key_files_are_not_ignored() {
+    assert!(load(&[("DID__PRIVATE_KEY_FILENAME", "key.pem")], None).is_err());
+    assert!(load(&[("DID__METHOD_BINDU", "other")], None).is_err());
+    assert!(load(&[("DID__PRIVATE_KEY_FILENAME", "private.pem")], None).is_ok());
+    let settings = load(&[("REDIS_URL", "redis://r")], None).unwrap_or_else(|refusal| panic!("{refusal:?}"));
+    assert!(settings.warnings.iter().any(|warning| warning.contains("REDIS_URL")), "{:?}", settings.warnings);
+}
+
+#[test]
+fn what_pythons_files_say_by_default_is_taken() {
+    let json = r#"{"auth": {"enabled": false, "provider": "hydra"}, "allowed_dids": [], "mtls": {"enabled": false}}"#;
+    assert!(load(&[], Some(("agent.json", json))).is_ok());
+    let json = r#"{"allowed_dids": ["did:bindu:a:b:c"]}"#;
+    assert!(load(&[], Some(("agent.json", json))).is_err());
+}

@@ -315,6 +315,12 @@ impl Session {
         }
     }
 
+    /// How much longer the token lasts, where that is known and has an end.
+    pub(super) fn lasts(&self) -> Option<Duration> {
+        let lease = lock(&self.held).as_ref()?.lease?;
+        (lease.lasts < Duration::MAX).then(|| lease.lasts.saturating_sub(lease.since.elapsed()))
+    }
+
     /// A token that a login of ours has made: to be revoked at the end.
     pub(super) fn ours(&self) -> Option<SecretString> {
         lock(&self.held).as_ref().filter(|held| held.is_ours).map(|held| held.token.clone())

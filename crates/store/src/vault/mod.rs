@@ -24,6 +24,7 @@ use std::sync::{
     Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
+use std::time::Duration;
 use url::Url;
 
 /// How to reach the store.
@@ -300,6 +301,10 @@ impl SecretStore for VaultStore {
         self.revoke_token().await;
     }
 
+    fn login_lasts(&self) -> Option<Duration> {
+        self.session.lasts()
+    }
+
     fn locate(&self, name: &RecordName) -> String {
         let mut segments = path_segments(&self.settings.mount);
         segments.extend(path_segments(&self.settings.prefix));
@@ -331,8 +336,8 @@ fn write_operation(name: &RecordName) -> &'static str {
 }
 
 fn outage(error: NoReply, what: &str) -> Outage {
-    let reason = match error {
-        NoReply::Unreachable => OutageReason::Unreachable,
+    let reason = match &error {
+        NoReply::Unreachable | NoReply::Untrusted(_) => OutageReason::Unreachable,
         NoReply::TimedOut => OutageReason::TimedOut,
         NoReply::Broken => OutageReason::NotTheStore,
     };
