@@ -13,6 +13,7 @@ mod disk;
 mod kills;
 mod matrix;
 mod outages;
+mod pods;
 mod python;
 mod races;
 mod rotation;

@@ -96,6 +96,12 @@ impl AgentSetup {
         self.set("VAULT__ENABLED", "true").set("VAULT__URL", &bao.url).set("VAULT__TOKEN", &bao.token)
     }
 
+    /// The port that it is given.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.environment.get("BINDU_PORT").and_then(|port| port.parse().ok()).unwrap_or(3773)
+    }
+
     fn process(&self) -> Command {
         let mut line = self.under.clone();
         line.push(self.binary.display().to_string());
@@ -115,7 +121,7 @@ impl AgentSetup {
     /// # Panics
     /// After ten seconds.
     pub async fn until_port_is_free(&self) {
-        let port: u16 = self.environment.get("BINDU_PORT").and_then(|port| port.parse().ok()).unwrap_or(3773);
+        let port = self.port();
         let begun = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
             assert!(begun.elapsed() < Duration::from_secs(10), "somebody listens on {port} still");
