@@ -22,9 +22,13 @@ const BESIDE: [(&str, &str); 6] = [
 ];
 
 /// Makes a release; whether all of it is there and works.
-pub(crate) fn run() -> bool {
+pub(crate) fn run(target: Option<String>) -> bool {
     let version = env!("CARGO_PKG_VERSION");
-    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let Some(notes) = release_notes(version) else {
+        println!("CHANGELOG.md has no section `## {version}`");
+        return false;
+    };
+    let target = target.unwrap_or_else(|| format!("{}-unknown-linux-musl", std::env::consts::ARCH));
     let binary = static_binary(&target);
     let name = format!("bindu-{version}-{target}");
     let dist = target_directory().join("dist");
@@ -50,11 +54,20 @@ pub(crate) fn run() -> bool {
     fs::remove_dir_all(&contents).expect("what is in the archive need not lie beside it");
     let materials = format!("{name}.cdx.json");
     bill_of_materials(&target, &dist.join(&materials));
+    fs::write(dist.join("RELEASE_NOTES.md"), notes).expect("it can be written");
     let sums = said(Command::new("sha256sum").current_dir(&dist).args([&archive, &materials]));
     fs::write(dist.join("SHA256SUMS"), &sums).expect("it can be written");
     print!("{sums}");
     println!("dist: all is in {}", dist.display());
     looks_right(&dist, &name)
+}
+
+/// What CHANGELOG.md says of a version.
+fn release_notes(version: &str) -> Option<String> {
+    let log = fs::read_to_string(source_tree().join("CHANGELOG.md")).expect("the changelog can be read");
+    let (_, section) = log.split_once(&format!("\n## {version}"))?;
+    let section = section.split("\n## ").next()?;
+    Some(format!("# Bindu {version}{}\n", section.trim_end()))
 }
 
 /// As somebody who downloads it: the checksums, the program on a machine without any library, what it says of itself.
@@ -91,7 +104,13 @@ fn looks_right(dist: &Path, name: &str) -> bool {
 pub(crate) fn static_binary(target: &str) -> PathBuf {
     let library = said(Command::new("rustc").args(["--print", "target-libdir", "--target", target]));
     if !Path::new(library.trim()).is_dir() {
-        said(Command::new("rustup").args(["target", "add", target]));
+        let added = Command::new("rustup").args(["target", "add", target]).status();
+        assert!(
+            added.is_ok_and(|added| added.success()),
+            "rustup can't add {target}; `cargo xtask dist --target {}-unknown-linux-gnu` links glibc statically instead, \
+             which looks names up by libraries of the machine that it runs on",
+            std::env::consts::ARCH
+        );
     }
     eprintln!("building the static program ...");
     let variable = target.replace('-', "_");
@@ -104,8 +123,11 @@ pub(crate) fn static_binary(target: &str) -> PathBuf {
         "--package",
         "bindu-cli",
     ]);
-    build.args(["--target", target]).env("RUSTFLAGS", without_paths());
-    if !Command::new("musl-gcc").arg("--version").output().is_ok_and(|output| output.status.success()) {
+    let glibc = if target.ends_with("-gnu") { " -C target-feature=+crt-static" } else { "" };
+    build.args(["--target", target]).env("RUSTFLAGS", without_paths() + glibc);
+    if target.ends_with("-musl")
+        && !Command::new("musl-gcc").arg("--version").output().is_ok_and(|output| output.status.success())
+    {
         // ring's and mimalloc's C needs a compiler, and of the library only what all have; Rust brings musl to link with.
         build.env(format!("CC_{variable}"), "cc");
     }

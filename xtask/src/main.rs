@@ -58,7 +58,11 @@ enum Chore {
     /// Check everything in deploy/ with the real kubectl, helm, hadolint and nginx
     Manifests,
     /// Make a release: the static program in an archive, checksums, the list of what is built in
-    Dist,
+    Dist {
+        /// For another target than this machine's musl: one that ends in -gnu is linked with glibc, statically
+        #[arg(long)]
+        target: Option<String>,
+    },
     /// Run the command blocks of the guides, from the top of each page to its end
     Guides {
         /// Pages; all where none is named
@@ -94,7 +98,7 @@ fn main() -> ExitCode {
         Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Readme => on_runtime(readme::run()),
         Chore::Manifests => manifests::run(),
-        Chore::Dist => dist::run(),
+        Chore::Dist { target } => dist::run(target),
         Chore::Guides { pages } => guide::run(&pages),
         Chore::Bench(bench) => on_runtime(bench::run(bench)),
     };
