@@ -173,9 +173,11 @@ pub(super) fn rejected(reply: &Reply, what: &str) -> Outage {
     }
 }
 
-/// Whether an answer says that the token is none: unknown, expired, revoked, used up (FACTS §2.2).
+/// Whether an answer says that the token is none: unknown, expired, revoked, used up. OpenBao says so by `permission
+/// denied` alone (FACTS §2.2), HashiCorp Vault 1.21 by `2 errors occurred:`, of which the second is `invalid token`.
 pub(super) fn refuses_token(reply: &Reply) -> bool {
-    reply.status == 403 && reply.json().is_some_and(|body| errors(&body) == ["permission denied"])
+    let says_so = |text: &String| text == "permission denied" || text.contains("* invalid token");
+    reply.status == 403 && reply.json().is_some_and(|body| errors(&body).iter().any(says_so))
 }
 
 fn failure(reply: &Reply, body: &Value) -> Outage {
@@ -300,6 +302,17 @@ mod tests {
             of_read(&reply(403, r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#)),
             Ok(ReadMeaning::PolicyDenies)
         );
+    }
+
+    #[test]
+    fn a_dead_token_is_no_denial() {
+        let vault = r#"{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}"#;
+        for body in [vault, r#"{"errors":["permission denied"]}"#] {
+            assert!(refuses_token(&reply(403, body)), "{body}");
+            assert_eq!(read_reason(403, body), OutageReason::LoginRejected);
+        }
+        let denied = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
+        assert!(!refuses_token(&reply(403, denied)));
     }
 
     #[test]
