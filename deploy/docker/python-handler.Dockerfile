@@ -8,6 +8,8 @@ ARG BINDU_IMAGE=bindu:0.1.0
 # A stage of its own: COPY --from takes no variable.
 FROM ${BINDU_IMAGE} AS bindu
 
+# With the system's certificate authorities, which `bindu` needs for https: Node's and Debian's slim images have none until
+# `ca-certificates` is installed.
 FROM python:3.13-slim-bookworm
 # `bindu` is static: it runs on any Linux image, musl or glibc, with or without a shell.
 COPY --from=bindu /usr/local/bin/bindu /usr/local/bin/bindu

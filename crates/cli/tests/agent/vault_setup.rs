@@ -135,7 +135,7 @@ async fn a_login_from_before_becomes_the_agent() {
         answer
     };
     call("POST", "sys/auth/approle", json!({"type": "approle"})).await;
-    call("POST", "auth/approle/role/old", json!({"token_policies": ["theirs"], "token_ttl": 60})).await;
+    call("POST", "auth/approle/role/old", json!({"token_policies": ["bindu-agents"], "token_ttl": 60})).await;
     let role = call("GET", "auth/approle/role/old/role-id", json!({})).await["data"]["role_id"].clone();
     let secret =
         call("POST", "auth/approle/role/old/secret-id", json!({})).await["data"]["secret_id"].clone();
@@ -145,12 +145,12 @@ async fn a_login_from_before_becomes_the_agent() {
     let (code, steps, told) = setup(&shell, &[]);
     assert_eq!(code, 0, "{told}");
     assert!(
-        steps.contains(&"change alias".to_owned()) && steps.contains(&"change role".to_owned()),
+        steps.contains(&"change alias".to_owned()) && steps.contains(&"there role".to_owned()),
         "{steps:?}"
     );
     assert_all_there(&shell, &["--apply"]);
     let kept = call("GET", "auth/approle/role/old", json!({})).await;
-    assert_eq!(kept["data"]["token_policies"], json!(["theirs", "bindu-agents"]), "what others need stays");
+    assert_eq!(kept["data"]["token_ttl"], 60, "nobody has asked for another");
     for (file, text) in [("role", &role), ("secret", &secret)] {
         std::fs::write(disk.path().join(file), text.as_str().unwrap()).unwrap();
     }
@@ -241,7 +241,6 @@ async fn what_is_in_the_way_is_named_and_left() {
     let old = json!({"type": "kv", "options": {"version": "1"}});
     bao.call("POST", "sys/mounts/old", Some(old)).await;
     bao.call("POST", "sys/auth/taken", Some(json!({"type": "userpass"}))).await;
-    let before = all_of(&bao).await;
     let apply = ["--apply", "--auth", "approle"];
     let on_old = shell.clone().set("VAULT__MOUNT", "old");
     let (code, steps, told) = setup(&on_old, &apply);
@@ -253,6 +252,39 @@ async fn what_is_in_the_way_is_named_and_left() {
     let (code, steps, told) = setup(&shell, &apply);
     assert_eq!((code, steps[1].as_str()), (1, "conflict policy"), "others may need its rules: {told}");
     bao.call("DELETE", "sys/policies/acl/bindu-agents", None).await;
+    // Roles of others: with another policy, without a secret, for whoever has any account.
+    bao.call("POST", "sys/auth/approle", Some(json!({"type": "approle"}))).await;
+    bao.call("POST", "sys/auth/kubernetes", Some(json!({"type": "kubernetes"}))).await;
+    let config = json!({"kubernetes_host": "http://127.0.0.1:1", "kubernetes_ca_cert": ANY_AUTHORITY, "disable_local_ca_jwt": true});
+    bao.call("POST", "auth/kubernetes/config", Some(config)).await;
+    let account = |policy: &str| {
+        json!({"token_policies": [policy], "bound_service_account_names": ["ci"], "alias_name_source": "serviceaccount_name",
+               "bound_service_account_namespaces": ["dev"]})
+    };
+    for (path, role) in [
+        ("approle/role/admin", json!({"token_policies": ["bindu-agents", "admin"]})),
+        (
+            "approle/role/open",
+            json!({"token_policies": ["bindu-agents"], "bind_secret_id": false, "token_bound_cidrs": ["127.0.0.1/32"], "secret_id_bound_cidrs": ["127.0.0.1/32"]}),
+        ),
+        ("kubernetes/role/ci", account("admin")),
+        ("kubernetes/role/dev", account("bindu-agents")),
+    ] {
+        let (status, answer) = bao.call("POST", &format!("auth/{path}"), Some(role)).await;
+        assert!((200..300).contains(&status), "{path}: {answer}");
+        let role = path.rsplit('/').next().unwrap();
+        let method = path.split('/').next().unwrap();
+        let flags = ["--apply", "--auth", method, "--role", role, "--service-account", "prod/echo"];
+        let before = bao.call("GET", &format!("auth/{path}"), None).await.1["data"].clone();
+        let (code, steps, told) = setup(&shell, &flags);
+        assert_eq!(code, 1, "{path}: {steps:?}{told}");
+        assert!(steps.contains(&"conflict role".to_owned()), "{path}: {steps:?}");
+        assert_eq!(bao.call("GET", &format!("auth/{path}"), None).await.1["data"], before, "{path}");
+    }
+    let name = "evil\"{capabilities=[\"read\"]}path\"*\"{capabilities=[\"sudo\"]}path\"x";
+    let evil = shell.clone().named(AUTHOR, name);
+    assert_refused(evil.clone().command(&["vault", "policy"]).output(), 64, &["can't stand in a policy"]);
+    assert_refused(evil.command(&["vault", "setup", "--apply"]).output(), 64, &["can't stand in a policy"]);
     let nobody = bao.token_with("path \"secret/*\" { capabilities = [\"read\"] }").await;
     let with =
         |name: &str, value: &str| shell.clone().set(name, value).command(&["vault", "setup", "--apply"]);
@@ -270,11 +302,13 @@ async fn what_is_in_the_way_is_named_and_left() {
         &["--service-account"],
     );
     assert_refused(refused(&["--auth", "ldap"]), 64, &["`ldap`"]);
+    assert_refused(refused(&["--auth", "approle", "--role", "../x"]), 64, &["is no name"]);
+    assert_refused(refused(&["--policy", "../mounts/x"]), 64, &["is no name"]);
+    assert_refused(refused(&["--auth", "jwt", "--subject", "x"]), 64, &["--audience"]);
     assert_refused(refused(&["--auth", "approle", "--token-ttl", "3600"]), 64, &["--token-ttl"]);
     let nameless = agent(disk.path()).set("VAULT_ADDR", &bao.url).set("VAULT_TOKEN", &bao.token);
     assert_refused(nameless.command(&["vault", "setup"]).output(), 64, &["BINDU_NAME"]);
     assert_eq!(all_of(&bao).await, before_policies, "nothing of this has changed anything");
-    assert_eq!(before["sys/mounts"], before_policies["sys/mounts"]);
     // As with the vault CLI, a token may lie where `vault login` has left it.
     let kept = agent(disk.path()).named(AUTHOR, &names.name).set("VAULT_ADDR", &bao.url);
     std::fs::write(disk.path().join(".vault-token"), &bao.token).unwrap();

@@ -59,9 +59,9 @@ pub(crate) struct Arguments {
     /// cert: the authority that signs it
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
-    /// How long a token of the agent's lasts; it renews them
-    #[arg(long, value_name = "DURATION", default_value = "1h")]
-    token_ttl: String,
+    /// How long a token of the agent's lasts; it renews them [default: 1h for a new role]
+    #[arg(long, value_name = "DURATION")]
+    token_ttl: Option<String>,
     /// text or json: a list of {state, what, path, about}
     #[arg(long, default_value = "text")]
     output: Output,
@@ -74,25 +74,27 @@ pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
     let settings = Settings::load(as_administrator(layers.clone()))?;
     log::start(&settings)?;
     let wanted = wanted(&arguments, &layers, &settings)?;
-    let steps = bindu::block_on(async move {
+    let (steps, is_blocked) = bindu::block_on(async move {
         let vault = administered_vault(&settings)?;
         let steps = vault.plan_setup(&wanted).await.map_err(|error| refusal(&error))?;
         let is_blocked = steps.iter().any(|step| step.state == StepState::Conflict);
         if !arguments.apply || is_blocked {
-            return Ok(steps);
+            return Ok((steps, is_blocked));
         }
-        vault.apply_setup(&wanted, &steps).await.map_err(|error| refusal(&error))
+        let done = vault.apply_setup(&wanted, &steps).await.map_err(|error| refusal(&error))?;
+        Ok((done, false))
     })?;
     tell(&steps, arguments.output);
     let count = |state| steps.iter().filter(|step| step.state == state).count();
-    if count(StepState::Conflict) > 0 {
+    if is_blocked {
         return Err(Refusal::new(
             ExitClass::Failed,
             "something in Vault stands in the way; nothing was changed",
             "the lines that say `conflict` say what mends them",
         ));
     }
-    match (arguments.apply, count(StepState::Create) + count(StepState::Change)) {
+    let left = count(StepState::Create) + count(StepState::Change) + count(StepState::Conflict);
+    match (arguments.apply, left) {
         (false, 0) => note("nothing is to be done\n"),
         (true, 0) => note("done: `bindu vault check` with the agent's own settings tests its login\n"),
         (false, _) => note("nothing was changed; with --apply it is done\n"),
@@ -139,9 +141,12 @@ fn wanted(arguments: &Arguments, layers: &Layers, settings: &Settings) -> Result
         Some(_) => (Whose::Many, SHARED_POLICY.to_owned()),
         None => (Whose::Agent(agent, did.clone()), format!("bindu-{agent}")),
     };
-    let token_ttl = duration(&arguments.token_ttl).filter(|ttl| ttl.as_secs() > 0).ok_or_else(|| {
-        usage("--token-ttl must be a duration with its unit", "such as --token-ttl 30m, at least 1s")
-    })?;
+    let ttl = |text: &String| {
+        duration(text).filter(|ttl| ttl.as_secs() > 0).ok_or_else(|| {
+            usage("--token-ttl must be a duration with its unit", "such as --token-ttl 30m, at least 1s")
+        })
+    };
+    let token_ttl = arguments.token_ttl.as_ref().map(ttl).transpose()?;
     let login = who.map(|who| LoginSetup {
         mount: said(&arguments.auth_mount, "vault.auth_mount").unwrap_or(method).trim_matches('/').to_owned(),
         role: said(&arguments.role, "vault.role").unwrap_or_else(|| format!("bindu-{agent}")),
@@ -149,14 +154,30 @@ fn wanted(arguments: &Arguments, layers: &Layers, settings: &Settings) -> Result
         token_ttl,
         who,
     });
+    let policy_name = arguments.policy.clone().unwrap_or(policy_name);
+    let named = [("--policy", Some(&policy_name)), ("--role", login.as_ref().map(|login| &login.role))];
+    for (flag, name) in named.into_iter().filter_map(|(flag, name)| Some((flag, name?))) {
+        if !is_name(name) {
+            return Err(usage(&format!("{flag} {name:?} is no name"), "letters, digits, `-`, `_` and `.`"));
+        }
+    }
+    if login.as_ref().is_some_and(|login| !login.mount.split('/').all(is_name)) {
+        return Err(usage("--auth-mount is no path", "such as kubernetes, or clusters/one"));
+    }
     Ok(VaultSetup {
-        policy: policy::text(settings, &whose),
-        policy_name: arguments.policy.clone().unwrap_or(policy_name),
+        policy: policy::text(settings, &whose)?,
+        policy_name,
         agent,
         did,
         login,
         protect: arguments.protect,
     })
+}
+
+/// Whether this can be the name of a role or a policy: one segment of a path, and not one that leads elsewhere.
+fn is_name(name: &str) -> bool {
+    let is_fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !name.is_empty() && name.chars().all(is_fit) && !name.chars().all(|c| c == '.')
 }
 
 fn who(arguments: &Arguments, method: &str) -> Result<Option<WhoLogsIn>, Refusal> {
@@ -183,10 +204,12 @@ fn who(arguments: &Arguments, method: &str) -> Result<Option<WhoLogsIn>, Refusal
             })
         }
         "jwt" => {
-            Some(WhoLogsIn::Subject(arguments.subject.clone().ok_or_else(|| needs("--subject SUBJECT"))?))
+            // A JWT says for whom it is, and Vault takes none for a role that does not.
+            arguments.audience.as_ref().ok_or_else(|| needs("--audience AUDIENCE"))?;
+            Some(WhoLogsIn::Subject(given(&arguments.subject).ok_or_else(|| needs("--subject SUBJECT"))?))
         }
         "cert" => {
-            let common_name = arguments.common_name.clone().ok_or_else(|| needs("--common-name NAME"))?;
+            let common_name = given(&arguments.common_name).ok_or_else(|| needs("--common-name NAME"))?;
             let authority = arguments.client_ca.as_ref().ok_or_else(|| needs("--client-ca FILE"))?;
             Some(WhoLogsIn::Certificate { common_name, authority: read(authority)? })
         }
@@ -195,6 +218,10 @@ fn who(arguments: &Arguments, method: &str) -> Result<Option<WhoLogsIn>, Refusal
             return Err(usage(&format!("there is no way to log in called `{method}`"), hint));
         }
     })
+}
+
+fn given(flag: &Option<String>) -> Option<String> {
+    flag.clone().filter(|value| !value.trim().is_empty())
 }
 
 fn tell(steps: &[Step], output: Output) {

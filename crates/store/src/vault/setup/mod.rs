@@ -1,7 +1,8 @@
 //! What an administrator sets up in Vault for one agent: mount, policy, login method, role, entity and alias.
 //!
 //! Observe, plan, apply: [`plan`] decides, from what was observed, what there is to do; a plan with a conflict is not
-//! begun. Every step can be repeated. Nothing is ever taken away: lists of a role only grow.
+//! begun. Every step can be repeated. What others may need is left: a policy, a role or an alias that is not as it would be
+//! made is a conflict, but for one more account of a role's own namespace.
 
 mod observe;
 mod plan;
@@ -41,8 +42,8 @@ pub struct LoginSetup {
     pub role: String,
     /// The audience that its JWTs must have.
     pub audience: Option<String>,
-    /// How long its tokens last, before they are renewed.
-    pub token_ttl: Duration,
+    /// How long its tokens last, before they are renewed; an hour for a new role where nobody says.
+    pub token_ttl: Option<Duration>,
     /// Who may log in by it.
     pub who: WhoLogsIn,
 }
@@ -148,6 +149,11 @@ impl VaultStore {
     async fn write_alias(&self, wanted: &VaultSetup) -> Result<(), VaultSetupError> {
         let observed = self.observe_setup(wanted).await?;
         let path = "identity/entity-alias";
+        // Somebody may have been faster since the plan.
+        let step = wanted.login.as_ref().map(|login| plan::alias(login, &observed));
+        if let Some(step) = step.filter(|step| step.state == StepState::Conflict) {
+            return Err(VaultSetupError::Refused { path: path.to_owned(), problem: step.about });
+        }
         let (Some(method), Some(entity), Some(name)) =
             (&observed.method, &observed.entity, &observed.alias_name)
         else {

@@ -26,6 +26,12 @@ pub(super) struct Mount {
     pub(super) version: Option<String>,
 }
 
+impl Mount {
+    pub(super) fn is_kv2(&self) -> bool {
+        self.kind == "kv" && self.version.as_deref() == Some("2")
+    }
+}
+
 /// A login method.
 pub(super) struct AuthMethod {
     pub(super) kind: String,
@@ -37,23 +43,35 @@ pub(super) struct Entity {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) metadata: Map<String, Value>,
-    aliases: Vec<Alias>,
+    pub(super) policies: Vec<String>,
+    pub(super) is_in_a_group: bool,
+    pub(super) is_disabled: bool,
+    pub(super) aliases: Vec<Alias>,
 }
 
 /// An entity's name at a login method.
 pub(super) struct Alias {
     pub(super) id: String,
+    pub(super) name: String,
     accessor: String,
 }
 
 impl Entity {
     fn of(data: &Value) -> Self {
         let aliases = data.get("aliases").and_then(Value::as_array);
-        let alias = |alias: &Value| Alias { id: text(alias, "id"), accessor: text(alias, "mount_accessor") };
+        let alias = |alias: &Value| Alias {
+            id: text(alias, "id"),
+            name: text(alias, "name"),
+            accessor: text(alias, "mount_accessor"),
+        };
+        let list = |name: &str| data.get(name).and_then(Value::as_array).into_iter().flatten();
         Self {
             id: text(data, "id"),
             name: text(data, "name"),
             metadata: data.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default(),
+            policies: list("policies").filter_map(Value::as_str).map(str::to_owned).collect(),
+            is_in_a_group: list("group_ids").next().is_some(),
+            is_disabled: data.get("disabled").and_then(Value::as_bool).unwrap_or_default(),
             aliases: aliases.into_iter().flatten().map(alias).collect(),
         }
     }
@@ -74,7 +92,7 @@ impl VaultStore {
         });
         let policy = read(&plan::policy_path(&wanted.policy_name)).await?;
         let mut protected = [false; 2];
-        if wanted.protect && mount.is_some() {
+        if wanted.protect && mount.as_ref().is_some_and(Mount::is_kv2) {
             for (path, protected) in place.metadata.iter().zip(&mut protected) {
                 let settings = read(path).await?.unwrap_or_default();
                 *protected = settings.get("cas_required").and_then(Value::as_bool).unwrap_or_default();

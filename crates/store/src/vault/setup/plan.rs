@@ -5,6 +5,7 @@ use super::{
     observe::{Entity, Observed},
 };
 use serde_json::{Map, Value, json};
+use std::time::Duration;
 
 /// Where the records are.
 pub(super) struct Place {
@@ -102,7 +103,7 @@ pub(super) fn plan(wanted: &VaultSetup, observed: &Observed, place: &Place) -> V
         steps.extend(config(login, observed));
         steps.push(role(wanted, login, observed));
         steps.push(entity(wanted, observed));
-        steps.push(alias(wanted, login, observed));
+        steps.push(alias(login, observed));
     }
     if wanted.protect {
         steps.extend(place.metadata.iter().zip(observed.protected).map(|(path, is)| protection(path, is)));
@@ -130,9 +131,7 @@ fn mount(observed: &Observed, place: &Place) -> Step {
             let body = json!({"type": "kv", "options": {"version": "2"}});
             post(what, path, (StepState::Create, "KV version 2".to_owned()), body)
         }
-        Some(mount) if mount.kind == "kv" && mount.version.as_deref() == Some("2") => {
-            there(what, path, "KV version 2")
-        }
+        Some(mount) if mount.is_kv2() => there(what, path, "KV version 2"),
         Some(mount) if mount.kind == "kv" => {
             let mend = format!(
                 "it is KV version 1, which has no compare-and-set: `vault kv enable-versioning {}` makes it \
@@ -150,16 +149,20 @@ fn mount(observed: &Observed, place: &Place) -> Step {
 fn policy(wanted: &VaultSetup, observed: &Observed) -> Step {
     let (what, path) = ("policy", policy_path(&wanted.policy_name));
     let body = json!({"policy": wanted.policy});
+    let mark = |text: &str| text.lines().next().unwrap_or_default().trim().to_owned();
     match &observed.policy {
         None => post(what, path, (StepState::Create, "as `bindu vault policy` prints it".to_owned()), body),
         Some(text) if text.trim() == wanted.policy.trim() => there(what, path, "the least that is needed"),
-        Some(text) if paths(text).any(|path| !wanted.policy.contains(&format!("path \"{path}\""))) => {
-            let about = "it has rules for other paths, which others may need: --policy names another policy";
-            conflict(what, path, about)
+        // The first line says that an earlier version of this program has written it, for the same agents.
+        Some(text)
+            if mark(text) == mark(&wanted.policy)
+                && paths(text).all(|path| wanted.policy.contains(&format!("path \"{path}\""))) =>
+        {
+            post(what, path, (StepState::Change, "its rules are older ones".to_owned()), body)
         }
         Some(_) => {
-            let about = "its rules are other ones: `vault policy read` shows them".to_owned();
-            post(what, path, (StepState::Change, about), body)
+            let about = "it is another policy, which others may need: --policy names one of another name";
+            conflict(what, path, about)
         }
     }
 }
@@ -205,82 +208,93 @@ fn config(login: &LoginSetup, observed: &Observed) -> Option<Step> {
     }
 }
 
+/// Tokens of this long, where nobody has said.
+const TOKEN_TTL: Duration = Duration::from_secs(3600);
+
 fn role(wanted: &VaultSetup, login: &LoginSetup, observed: &Observed) -> Step {
     let (what, path) = ("role", role_path(login));
-    let is = observed.role.as_ref();
-    let mut lists = vec![("token_policies", wanted.policy_name.clone())];
-    let mut fixed = Vec::new();
+    let ours = role_fields(wanted, login);
+    let Some(is) = &observed.role else {
+        let mut body = ours;
+        let ttl = login.token_ttl.unwrap_or(TOKEN_TTL).as_secs();
+        body.insert("token_ttl".to_owned(), json!(ttl));
+        let about = format!("{}, tokens of {ttl} s", about_who(&login.who));
+        return post(what, path, (StepState::Create, about), Value::Object(body));
+    };
+    let mut different: Vec<&str> = ours
+        .iter()
+        .filter(|(field, value)| !same(is.get(*field), value))
+        .map(|(field, _)| field.as_str())
+        .collect();
+    let is_set = |field: &str| is.get(field).is_some_and(|value| !matches!(value.as_str(), Some("") | None));
+    if is_set("bound_service_account_namespace_selector") {
+        different.push("bound_service_account_namespace_selector");
+    }
+    let ttl = login.token_ttl.map(|ttl| json!(ttl.as_secs()));
+    if ttl.is_some_and(|ttl| is.get("token_ttl") != Some(&ttl)) {
+        different.push("token_ttl");
+    }
+    match (different.as_slice(), &login.who) {
+        ([], who) => there(what, path, about_who(who)),
+        // One more account of the same namespace: each pair of both lists is one that somebody has named.
+        (["bound_service_account_names"], WhoLogsIn::ServiceAccount { name, .. }) => {
+            let mut names =
+                is.get("bound_service_account_names").and_then(Value::as_array).cloned().unwrap_or_default();
+            if names.iter().any(|is| is == name) {
+                return there(what, path, about_who(&login.who));
+            }
+            names.push(json!(name));
+            let mut body = ours;
+            body.insert("bound_service_account_names".to_owned(), Value::Array(names));
+            post(
+                what,
+                path,
+                (StepState::Change, format!("also {}", about_who(&login.who))),
+                Value::Object(body),
+            )
+        }
+        (different, _) => {
+            let about = format!(
+                "its {} differs, and others may log in by it: --role names another role",
+                different.join(", its ")
+            );
+            conflict(what, path, about)
+        }
+    }
+}
+
+/// A role as it is made. Another one of that name would give this agent what it gives to others, or others what is the
+/// agent's; so what differs is a conflict.
+fn role_fields(wanted: &VaultSetup, login: &LoginSetup) -> Map<String, Value> {
+    let mut fields = vec![("token_policies", json!([wanted.policy_name]))];
     match &login.who {
         WhoLogsIn::ServiceAccount { namespace, name, .. } => {
-            lists.push(("bound_service_account_names", name.clone()));
-            lists.push(("bound_service_account_namespaces", namespace.clone()));
+            fields.push(("bound_service_account_names", json!([name])));
+            fields.push(("bound_service_account_namespaces", json!([namespace])));
             // By uid, an account that is made again would be another entity, with rights to nothing.
-            fixed.push(("alias_name_source", json!("serviceaccount_name")));
-            fixed.extend(login.audience.as_ref().map(|audience| ("audience", json!(audience))));
+            fields.push(("alias_name_source", json!("serviceaccount_name")));
+            fields.extend(login.audience.as_ref().map(|audience| ("audience", json!(audience))));
         }
         WhoLogsIn::Subject(subject) => {
-            fixed.push(("role_type", json!("jwt")));
-            fixed.push(("user_claim", json!("sub")));
-            fixed.push(("bound_subject", json!(subject)));
-            lists.extend(login.audience.as_ref().map(|audience| ("bound_audiences", audience.clone())));
+            fields.push(("role_type", json!("jwt")));
+            fields.push(("user_claim", json!("sub")));
+            fields.push(("bound_subject", json!(subject)));
+            fields.extend(login.audience.as_ref().map(|audience| ("bound_audiences", json!([audience]))));
         }
         WhoLogsIn::Certificate { common_name, authority } => {
-            lists.push(("allowed_common_names", common_name.clone()));
-            fixed.push(("certificate", json!(authority.trim())));
+            fields.push(("allowed_common_names", json!([common_name])));
+            fields.push(("certificate", json!(authority.trim())));
         }
-        WhoLogsIn::AppRole => {}
+        WhoLogsIn::AppRole => fields.push(("bind_secret_id", json!(true))),
     }
-    for (field, value) in &fixed {
-        match is.and_then(|role| role.get(*field)).filter(|is| *is != &json!("")) {
-            Some(is) if !same(is, value) => {
-                let about = format!(
-                    "its {field} is another one, and other agents may log in by it: --role names another role"
-                );
-                return conflict(what, path, about);
-            }
-            _ => {}
-        }
-    }
-    let mut body: Map<String, Value> =
-        fixed.into_iter().map(|(field, value)| (field.to_owned(), value)).collect();
-    let mut changed: Vec<&str> = body.keys().filter(|field| lacks(is, field)).map(String::as_str).collect();
-    let grown: Vec<(&str, Vec<Value>, bool)> =
-        lists.iter().map(|(field, one)| grow(is, field, one)).collect();
-    changed.extend(grown.iter().filter(|(_, _, grows)| *grows).map(|(field, ..)| *field));
-    let ttl = json!(login.token_ttl.as_secs());
-    if is.is_some_and(|role| role.get("token_ttl") != Some(&ttl)) {
-        changed.push("token_ttl");
-    }
-    let about = match is {
-        None => format!("{}, tokens of {} s", about_who(&login.who), login.token_ttl.as_secs()),
-        Some(_) if changed.is_empty() => return there(what, path, about_who(&login.who)),
-        Some(_) => changed.join(", "),
-    };
-    let state = if is.is_some() { StepState::Change } else { StepState::Create };
-    body.extend(grown.into_iter().map(|(field, list, _)| (field.to_owned(), Value::Array(list))));
-    body.insert("token_ttl".to_owned(), ttl);
-    post(what, path, (state, about), Value::Object(body))
+    fields.into_iter().map(|(field, value)| (field.to_owned(), value)).collect()
 }
 
-fn same(is: &Value, wanted: &Value) -> bool {
-    match (is.as_str(), wanted.as_str()) {
-        (Some(is), Some(wanted)) => is.trim() == wanted.trim(),
-        _ => is == wanted,
+fn same(is: Option<&Value>, wanted: &Value) -> bool {
+    match (is, wanted.as_str()) {
+        (Some(Value::String(is)), Some(wanted)) => is.trim() == wanted.trim(),
+        (is, _) => is == Some(wanted),
     }
-}
-
-fn lacks(role: Option<&Map<String, Value>>, field: &str) -> bool {
-    role.and_then(|role| role.get(field)).is_none_or(|is| is == "")
-}
-
-/// A list of the role's with one more in it; whether it has grown.
-fn grow<'a>(role: Option<&Map<String, Value>>, field: &'a str, one: &str) -> (&'a str, Vec<Value>, bool) {
-    let mut list = role.and_then(|role| role.get(field)?.as_array()).cloned().unwrap_or_default();
-    let has = list.iter().any(|is| is == one || (is == "*" && field.starts_with("bound_service_account")));
-    if !has {
-        list.push(json!(one));
-    }
-    (field, list, !has)
 }
 
 fn about_who(who: &WhoLogsIn) -> String {
@@ -303,6 +317,9 @@ fn entity(wanted: &VaultSetup, observed: &Observed) -> Step {
     let (what, name) = ("entity", wanted.entity_name());
     let path = format!("identity/entity/name/{name}");
     let is = observed.entity.as_ref();
+    if is.is_some_and(|entity| entity.is_disabled) {
+        return conflict(what, path.clone(), format!("it is disabled: `vault write {path} disabled=false`"));
+    }
     let mut merged = is.map(|entity| entity.metadata.clone()).unwrap_or_default();
     let mut missing = Vec::new();
     for (field, value) in metadata(wanted) {
@@ -316,45 +333,60 @@ fn entity(wanted: &VaultSetup, observed: &Observed) -> Step {
     }
     let (state, about) = match is {
         None => (StepState::Create, format!("with the agent's id and {}", wanted.did)),
+        Some(entity) if missing.is_empty() && !entity.policies.is_empty() => {
+            let about =
+                format!("{}; it has other policies of its own: {}", wanted.did, entity.policies.join(", "));
+            return there(what, path, about);
+        }
         Some(_) if missing.is_empty() => return there(what, path, wanted.did.to_string()),
         Some(_) => (StepState::Change, format!("metadata: {}", missing.join(", "))),
     };
     post(what, path, (state, about), json!({"metadata": merged}))
 }
 
-fn alias(wanted: &VaultSetup, login: &LoginSetup, observed: &Observed) -> Step {
+pub(super) fn alias(login: &LoginSetup, observed: &Observed) -> Step {
     let (what, path) = ("alias", "identity/entity-alias".to_owned());
     let name = observed.alias_name.clone().unwrap_or_else(|| "the role's id".to_owned());
     let at = format!("{name} at auth/{}", login.mount);
     let ours = observed.entity.as_ref();
     let change = |state, about| Step { what, path: path.clone(), state, about, change: Some(Change::Alias) };
-    match &observed.alias_owner {
-        Some(owner) if ours.is_some_and(|ours| ours.id == owner.id) => there(what, path, at),
-        Some(owner) if is_made_by_a_login(owner) => {
+    // An entity has one alias at a mount.
+    let before = ours.zip(observed.method.as_ref());
+    let before = before.and_then(|(entity, method)| entity.alias_at(&method.accessor));
+    match (&observed.alias_owner, before) {
+        (Some(owner), _) if ours.is_some_and(|ours| ours.id == owner.id) => there(what, path, at),
+        (Some(owner), None) if is_made_by_a_login(owner) => {
             change(StepState::Change, format!("{at}: moves here from {}, which a login has made", owner.name))
         }
-        Some(owner) => {
+        (Some(owner), Some(_)) if is_made_by_a_login(owner) => {
+            let about = format!(
+                "{at} has logged in before, and this agent has another name there: `vault delete \
+                 identity/entity/id/{}`, which a login has made, and run this again",
+                owner.id
+            );
+            conflict(what, path, about)
+        }
+        (Some(owner), _) => {
             let whose = owner.metadata.get("bindu_agent_id").and_then(Value::as_str);
             let whose =
                 whose.map_or_else(|| format!("the entity {}", owner.name), |id| format!("the agent {id}"));
             conflict(what, path, format!("{at} is {whose}'s: each agent logs in by a name of its own"))
         }
-        None => {
-            let before = ours.zip(observed.method.as_ref());
-            match before.and_then(|(entity, method)| entity.alias_at(&method.accessor)) {
-                Some(_) => change(
-                    StepState::Change,
-                    format!("{at}: instead of the name that {} has there", wanted.entity_name()),
-                ),
-                None => change(StepState::Create, at),
-            }
-        }
+        (None, Some(alias)) => change(
+            StepState::Change,
+            format!("{at}, instead of {}: who logs in by that is nobody then", alias.name),
+        ),
+        (None, None) => change(StepState::Create, at),
     }
 }
 
-/// Vault makes an entity for whoever logs in without one: named `entity_` and eight hex digits, without metadata.
+/// Vault makes an entity for whoever logs in without one: named `entity_` and eight hex digits, with nothing of its own.
 fn is_made_by_a_login(entity: &Entity) -> bool {
-    entity.name.starts_with("entity_") && entity.metadata.is_empty()
+    entity.name.starts_with("entity_")
+        && entity.metadata.is_empty()
+        && entity.policies.is_empty()
+        && !entity.is_in_a_group
+        && entity.aliases.len() == 1
 }
 
 fn protection(path: &str, is_protected: bool) -> Step {
