@@ -4,8 +4,12 @@ use crate::{
     ExitClass, Keeper, Refusal,
     apply::is_local,
     observe::KeyObservation,
-    plan::keys::{HydraNames, Local, Observed, Plan, Row, Step, Store},
+    plan::{
+        TakenOver,
+        keys::{HydraNames, Local, Observed, Plan, Row, Step, Store},
+    },
 };
+use bindu_identity::PublicKey;
 use bindu_store::{OutageReason, RecordName};
 
 impl Keeper {
@@ -76,7 +80,7 @@ impl Keeper {
                 };
                 failed(
                     format!("there is no key at {path}, but Hydra's client of {} names one, so it exists somewhere; nothing was changed", self.agent.did),
-                    "check the namespace, mount and prefix of Vault; if the old key is lost, consent to a new one with --take-over".to_owned(),
+                    format!("check the namespace, mount and prefix of Vault; if the old key is lost, consent to a new one with {}", consent_to(named, seen)),
                 )
                 .because(format!("Hydra names the key {named}"))
             }
@@ -103,7 +107,7 @@ impl Keeper {
             }
             Row::PresentRolledBack => failed(
                 format!("{path} and Hydra name different keys; nothing was changed"),
-                format!("see the history with `vault kv metadata get {path}`; bring the right version back with `vault kv rollback -version=N {path}`, or consent to the store's key with --take-over"),
+                format!("see the history with `vault kv metadata get {path}`; bring the right version back with `vault kv rollback -version=N {path}`, or consent to the store's key with {}", match &seen.hydra { HydraNames::Key { key, .. } => consent_to(key, seen), _ => "--take-over".to_owned() }),
             )
             .because(row.explain()),
             Row::Locked => {
@@ -167,5 +171,13 @@ impl Keeper {
         let keys = rule(&self.keys_record());
         let credentials = rule(&self.credentials_record());
         format!("the token's policy needs\n  {keys}\n  {credentials}")
+    }
+}
+
+/// The flag that consents: by the key's fingerprint, where the record has consented to another one before.
+fn consent_to(named: &str, seen: &Observed) -> String {
+    match (&seen.taken_over, named.parse::<PublicKey>()) {
+        (TakenOver::Nothing, _) | (_, Err(_)) => "--take-over".to_owned(),
+        (_, Ok(key)) => format!("--take-over={}", key.fingerprint()),
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Settled {
     pub(crate) reason: Option<Reason>,
     /// What was put back into Hydra's client on the way.
     pub(crate) repairs: Vec<Repair>,
+    /// Whether a repair was begun, and the store written for it.
+    pub(crate) is_fenced: bool,
     /// What is known now.
     pub(crate) observation: ClientObservation,
 }
@@ -129,7 +131,7 @@ impl Keeper {
         occasion: &Occasion,
     ) -> Settled {
         let Some((hydra, profile)) = &self.hydra else {
-            return Settled { reason: None, repairs: Vec::new(), observation };
+            return Settled { reason: None, repairs: Vec::new(), is_fenced: false, observation };
         };
         let policy =
             ClientPolicy { auto_register: profile.auto_register, take_over: occasion.take_over.clone() };
@@ -156,6 +158,7 @@ impl Keeper {
                     return Settled {
                         reason: work.refused.then_some(Reason::ClientRefused),
                         repairs: work.repairs,
+                        is_fenced: work.fenced,
                         observation: work.seen,
                     };
                 }
@@ -164,10 +167,20 @@ impl Keeper {
             };
             if let Some(reason) = reason {
                 self.cache_credentials(&work.seen, false);
-                return Settled { reason: Some(reason), repairs: work.repairs, observation: work.seen };
+                return Settled {
+                    reason: Some(reason),
+                    repairs: work.repairs,
+                    is_fenced: work.fenced,
+                    observation: work.seen,
+                };
             }
         }
-        Settled { reason: Some(Reason::ContestedClient), repairs: work.repairs, observation: work.seen }
+        Settled {
+            reason: Some(Reason::ContestedClient),
+            repairs: work.repairs,
+            is_fenced: work.fenced,
+            observation: work.seen,
+        }
     }
 
     /// What the table sees of the work.
@@ -243,14 +256,17 @@ impl Keeper {
                 fields
                     .set("taken_over", fingerprint.map_or(client::NO_KEY.to_owned(), |key| key.to_string()));
                 self.rewrite_credentials(hydra, work, fields).await?;
-                tracing::warn!(
-                    target: "audit",
-                    who = %self.agent.did,
-                    what = "took over the client in Hydra",
-                    why = "take_over",
-                    named = key.as_deref().unwrap_or("no key"),
-                    "took over the client, as was consented to"
-                );
+                // Not where another replica was faster. The repair that follows has a line of its own.
+                if work.fenced {
+                    tracing::warn!(
+                        target: "audit",
+                        who = %self.agent.did,
+                        what = "noted the consent to take over the client in Hydra",
+                        why = "take_over",
+                        named = key.as_deref().unwrap_or("no key"),
+                        "taking over the client, as was consented to"
+                    );
+                }
             }
             Step::Repair => {
                 let Some(record) = &work.seen.record else { return Err(Reason::CredentialsMissing) };

@@ -4,7 +4,7 @@
 
 use crate::{
     Identity, Keeper,
-    plan::{client, keys},
+    plan::{TakenOver, client, keys},
 };
 use bindu_hydra::{HydraError, OAuthClient};
 use bindu_identity::{Did, Fingerprint, PublicKey, SigningKey, pem};
@@ -198,8 +198,11 @@ impl Keeper {
             earlier,
             lost: false,
             taken_over: match &client_store {
-                client::Store::Present { taken_over, .. } => taken_over.clone(),
-                _ => None,
+                client::Store::Present { taken_over, .. } => {
+                    taken_over.clone().map_or(TakenOver::Nothing, TakenOver::Key)
+                }
+                client::Store::Absent => TakenOver::Nothing,
+                _ => TakenOver::Unknown,
             },
             age: store_key.as_ref().and_then(|key| self.age(key)),
             provisional: local_key.as_ref().is_some_and(|key| key.provisional),

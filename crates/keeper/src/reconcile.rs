@@ -39,6 +39,11 @@ const LONGEST_WISH: Duration = Duration::from_secs(60);
 /// Our own repair undone this often in this time: somebody else wants it otherwise.
 const MOST_REPAIRS: usize = 2;
 const REPAIR_WINDOW: Duration = Duration::from_secs(600);
+const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+/// The pauses after repairs that came to nothing: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// What a pass has found out about the keys.
 #[derive(Clone, Copy)]
@@ -63,6 +68,12 @@ struct Memory {
     doubt: Option<(keys::Store, Instant)>,
     /// What was put back into Hydra's client, and when.
     repairs: VecDeque<(Instant, Repair)>,
+    /// For how long a repair is remembered: longer after each contest, so that no fight goes on for ever.
+    window: Duration,
+    is_contested: bool,
+    /// After a repair that came to nothing: until when none is begun, and how long that pause is. Each one writes to the
+    /// store, whose history is short.
+    pause: Option<(Instant, Duration)>,
     /// Whether Hydra answered too late for the record's earlier versions to be read for the key that it named.
     unread: bool,
     /// Whether the client has been seen to name our key.
@@ -71,6 +82,8 @@ struct Memory {
     described: bool,
     /// The start's consent to take the client over, until Hydra and the store have both been heard once.
     consent: TakeOver,
+    /// Whether the last pass came to a decision about the keys: sure, or one that waits for a person.
+    is_decided: bool,
 }
 
 impl Keeper {
@@ -86,10 +99,14 @@ impl Keeper {
             sure: started.sure,
             doubt: None,
             repairs: VecDeque::new(),
+            window: REPAIR_WINDOW,
+            is_contested: false,
+            pause: None,
             unread: false,
             compared: false,
             described: false,
             consent: self.policy.take_over.clone(),
+            is_decided: started.sure,
         };
         let mut retry = FIRST_RETRY;
         let mut wish: Option<Duration> = None;
@@ -215,6 +232,7 @@ impl Keeper {
             Some(_) => {
                 let client = self.hear_hydra_out(client).await;
                 let sure = std::mem::replace(&mut memory.sure, keys.sure);
+                memory.is_decided = keys.sure || !keys.pending;
                 let pending = self.reconcile_client(held, client, memory).await;
                 memory.sure = sure;
                 pending
@@ -235,17 +253,40 @@ impl Keeper {
             return true;
         }
         let now = Instant::now();
-        memory.repairs.retain(|(at, _)| now.duration_since(*at) < REPAIR_WINDOW);
+        let window = memory.window;
+        memory.repairs.retain(|(at, _)| now.duration_since(*at) < window);
         let times = |repair: &Repair| memory.repairs.iter().filter(|(_, other)| other == repair).count();
         let contested = memory.repairs.iter().any(|(_, repair)| times(repair) >= MOST_REPAIRS);
-        let sure = memory.sure && !contested;
+        if contested && !memory.is_contested {
+            memory.window = (window * 2).min(LONGEST_WINDOW);
+        }
+        memory.is_contested = contested;
+        let is_paused = memory.pause.is_some_and(|(until, _)| now < until);
+        let sure = memory.sure && !contested && !is_paused;
         let store_is_heard =
             matches!(client.store, Store::Present { .. } | Store::Absent | Store::Deleted { .. });
-        let is_heard = sure && store_is_heard && matches!(client.hydra, Some(Ok(_)));
-        let take_over = if is_heard { std::mem::take(&mut memory.consent) } else { memory.consent.clone() };
-        let occasion = Occasion { take_over, describe: !memory.described, compared: memory.compared };
-        let Settled { reason, repairs, .. } =
+        let is_heard =
+            memory.is_decided && !is_paused && store_is_heard && matches!(client.hydra, Some(Ok(_)));
+        let consent = if is_heard { std::mem::take(&mut memory.consent) } else { memory.consent.clone() };
+        let occasion =
+            Occasion { take_over: consent.clone(), describe: !memory.described, compared: memory.compared };
+        let Settled { reason, repairs, is_fenced, .. } =
             self.settle_client(&held.current(), sure, client, &occasion).await;
+        if sure && reason.is_some_and(is_unfinished) {
+            memory.consent = consent;
+        }
+        memory.pause = match (is_fenced && reason.is_some(), memory.pause) {
+            (true, before) => {
+                let pause = before.map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
+                Some((now + pause, pause))
+            }
+            (false, _) if reason.is_none() => None,
+            (false, before) => before,
+        };
+        if is_paused && reason.is_some() {
+            // What was said of the repair that came to nothing still holds.
+            return false;
+        }
         memory.described |= reason.is_none();
         memory.compared |= reason.is_none();
         memory.repairs.extend(repairs.into_iter().map(|repair| (now, repair)));
@@ -273,6 +314,14 @@ fn is_news(plan: &keys::Plan, observation: &KeyObservation) -> bool {
     plan.sure
         && matches!(versions, (Some(stored), Some(local))
             if stored.version != local.version || stored.replaces != local.replaces)
+}
+
+/// Whether the work on the client was broken off, so that it says nothing about whose the client is.
+fn is_unfinished(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::HydraUnavailable | Reason::StoreUnavailable | Reason::StoreDenied | Reason::ClientRefused
+    )
 }
 
 /// Whether nothing but a person's hand will change it: no reason to ask every few seconds.

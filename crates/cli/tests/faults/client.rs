@@ -232,3 +232,32 @@ async fn three_different_repairs_are_no_contest() {
     }
     http::healthy(&agent.url).await;
 }
+
+/// A gate before Hydra that lets no repair through, for a client whose secret was changed.
+///
+/// Promise: repairs that come to nothing are tried less and less, since each writes to the store, whose history is short;
+/// once they are let through the secret is put back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_is_refused_does_not_flush_the_history() {
+    let names = names("Refused Repair");
+    let disk = tempfile::tempdir().unwrap();
+    let proxy = Proxy::start(&hydra().await.admin_url).await;
+    let setup = full(disk.path(), &names).await.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let agent = setup.set("HYDRA__ADMIN_URL", &proxy.url).start().await;
+    http::healthy(&agent.url).await;
+    let stored = secret(&names).await;
+    proxy.script(|seen, _| match seen.method.as_str() {
+        "PATCH" => Fault::Answer(403, "text/html", "no"),
+        _ => Fault::None,
+    });
+    patch(&names, "/client_secret", json!("changed by hand")).await;
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let (version, _) = bao().await.record(&names.credentials_path()).await.expect("credentials");
+    assert!((2..=4).contains(&version), "{version} versions after 15 s");
+    proxy.script(|_, _| Fault::None);
+    http::eventually("the secret works again", async || {
+        (hydra().await.token(&names.did, &stored).await.0 == 200).then_some(())
+    })
+    .await;
+    http::healthy(&agent.url).await;
+}

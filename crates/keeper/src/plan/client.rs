@@ -4,7 +4,7 @@
 //! or [`Step::Leave`]. The secret is in the store before Hydra hears of it, so that a crash between two steps leaves
 //! something that the next start completes.
 
-use super::TakeOver;
+use super::{TakeOver, TakenOver};
 use crate::Reason;
 use bindu_store::Version;
 
@@ -176,6 +176,7 @@ fn first_secret(seen: &Observed, over: Option<Version>) -> Step {
 
 /// The store has a secret, Hydra has a client: is it ours, and is it right?
 fn existing(seen: &Observed, policy: &ClientPolicy, client: &Client, taken_over: Option<&str>) -> Step {
+    let before = taken_over.map_or(TakenOver::Nothing, |key| TakenOver::Key(key.to_owned()));
     match (client, seen.secret) {
         (_, Secret::Untested) => Step::ProveSecret,
         (_, Secret::Unknown) => Step::Leave(Reason::HydraUnavailable),
@@ -188,17 +189,17 @@ fn existing(seen: &Observed, policy: &ClientPolicy, client: &Client, taken_over:
         (Client::OfOurKey | Client::OfAnOlderKey, _) => repair(seen, policy),
         // The secret proves that it is ours, but which of the two keys is the right one?
         (Client::OfAnotherKey(key), Secret::Works) if seen.key_is_doubtful => {
-            take_over(seen, policy, Some(key), taken_over)
+            take_over(seen, policy, Some(key), &before)
         }
         (_, Secret::Works) => repair(seen, policy),
-        (Client::OfAnotherKey(key), Secret::Wrong) => take_over(seen, policy, Some(key), taken_over),
-        (_, Secret::Wrong) => take_over(seen, policy, None, taken_over),
+        (Client::OfAnotherKey(key), Secret::Wrong) => take_over(seen, policy, Some(key), &before),
+        (_, Secret::Wrong) => take_over(seen, policy, None, &before),
     }
 }
 
 /// Only with consent, which is noted in the record before it is used.
-fn take_over(seen: &Observed, policy: &ClientPolicy, key: Option<&String>, taken_over: Option<&str>) -> Step {
-    match policy.take_over.covers(key.map(String::as_str), taken_over) && seen.sure && policy.auto_register {
+fn take_over(seen: &Observed, policy: &ClientPolicy, key: Option<&String>, before: &TakenOver) -> Step {
+    match policy.take_over.covers(key.map(String::as_str), before) && seen.sure && policy.auto_register {
         false => Step::Leave(Reason::ClientOfAnotherKey),
         true if seen.fenced => Step::Repair,
         true => Step::TakeOver { key: key.cloned() },

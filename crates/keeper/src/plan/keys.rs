@@ -2,7 +2,7 @@
 //!
 //! One row of DESIGN.md's table is one [`Row`]. [`plan`] reads from top to bottom like the table.
 
-use super::{OnAbsent, OnUnavailable, Policy, RecreateKeys};
+use super::{OnAbsent, OnUnavailable, Policy, RecreateKeys, TakenOver};
 use crate::Reason;
 use bindu_identity::{Fingerprint, PublicKey};
 use bindu_store::{OutageReason, Version};
@@ -32,8 +32,8 @@ pub struct Observed {
     pub earlier: Earlier,
     /// Whether a create of ours has met another writer's: there is a record, even where none is seen yet.
     pub lost: bool,
-    /// The key whose replacement the credentials record has consented to before.
-    pub taken_over: Option<String>,
+    /// What the credentials record says of an earlier consent.
+    pub taken_over: TakenOver,
     /// How long ago the record was written, by its own time.
     pub age: Option<Duration>,
     /// Whether the local key was made while the store could not be asked.
@@ -322,7 +322,7 @@ fn present(
             HydraNames::Key { key, version: named }
                 if *key != stored.to_string()
                     && !key.parse().is_ok_and(|key| replaced(&key))
-                    && !policy.take_over.covers(Some(key), seen.taken_over.as_deref()) =>
+                    && !policy.take_over.covers(Some(key), &seen.taken_over) =>
             {
                 present_named_otherwise(seen, version, *named)
             }
@@ -374,7 +374,7 @@ fn is_lost(seen: &Observed) -> bool {
 
 fn absent_none(seen: &Observed, policy: &Policy) -> Plan {
     if let HydraNames::Key { key, .. } = &seen.hydra
-        && !policy.take_over.covers(Some(key), seen.taken_over.as_deref())
+        && !policy.take_over.covers(Some(key), &seen.taken_over)
     {
         return match seen.seen_for < DOUBT {
             true => look_again(Row::AbsentNamed, Some(DOUBT)),

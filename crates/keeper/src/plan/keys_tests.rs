@@ -18,7 +18,7 @@ fn seen(store: Store, local: Local) -> Observed {
         seen_for: Duration::ZERO,
         earlier: Earlier::NotRead,
         lost: false,
-        taken_over: None,
+        taken_over: TakenOver::Nothing,
         age: None,
         provisional: false,
         name_problem: None,
@@ -228,7 +228,7 @@ fn any_observation() -> impl Strategy<Value = Observed> {
             lost,
             age: None,
             provisional,
-            taken_over: None,
+            taken_over: TakenOver::Nothing,
             name_problem: None,
         },
     )
@@ -314,21 +314,27 @@ proptest! {
 #[test]
 fn an_old_consent_covers_the_old_key_only() {
     let policy = Policy { take_over: TakeOver::Any, ..Policy::default() };
-    let look = |taken_over: Option<PublicKey>| {
+    let known = |seed: u8| TakenOver::Key(key(seed).fingerprint().to_string());
+    let look = |taken_over: TakenOver| {
         let mut seen = seen(Store::Absent, Local::None);
         seen.hydra = names(9, None);
         seen.seen_for = DOUBT;
-        seen.taken_over = taken_over.map(|key| key.fingerprint().to_string());
+        seen.taken_over = taken_over;
         plan(&seen, &policy).step
     };
-    assert_eq!(look(None), Step::Generate);
-    assert_eq!(look(Some(key(9))), Step::Generate, "the same key again");
-    assert_eq!(look(Some(key(8))), Step::Refuse, "another one than was consented to");
+    assert_eq!(look(TakenOver::Nothing), Step::Generate);
+    assert_eq!(look(known(9)), Step::Generate, "the same key again");
+    assert_eq!(look(known(8)), Step::Refuse, "another one than was consented to");
+    assert_eq!(
+        look(TakenOver::Unknown),
+        Step::Refuse,
+        "a record that can't be read is not one that says nothing"
+    );
     let mut overwritten = seen(stored(1, 3), Local::None);
     overwritten.hydra = names(9, None);
     overwritten.earlier = Earlier::Read { named: Some(2), whole: true };
-    overwritten.taken_over = Some(key(8).fingerprint().to_string());
+    overwritten.taken_over = known(8);
     assert_eq!(plan(&overwritten, &policy).row, Row::PresentOverwritten);
-    overwritten.taken_over = None;
+    overwritten.taken_over = TakenOver::Nothing;
     assert_eq!(plan(&overwritten, &policy).step, Step::UseStore);
 }

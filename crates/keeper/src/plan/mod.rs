@@ -54,17 +54,33 @@ pub enum TakeOver {
 
 impl TakeOver {
     /// Whether this is consent to replace the key that Hydra names (`None`: a client that names none), where the record has
-    /// consented to the replacement of `taken_over` before: a `true` that was left in place covers only that one.
-    fn covers(&self, named: Option<&str>, taken_over: Option<&str>) -> bool {
+    /// consented before: a `true` that was left in place covers only that key, and nothing where the record can't be read.
+    fn covers(&self, named: Option<&str>, before: &TakenOver) -> bool {
         let fingerprint = named.and_then(|key| key.parse::<PublicKey>().ok()).map(|key| key.fingerprint());
         match self {
             Self::No => false,
             Self::Key(consented) => fingerprint.as_ref() == Some(consented),
-            Self::Any => taken_over.is_none_or(|known| {
-                known == fingerprint.as_ref().map_or(client::NO_KEY, Fingerprint::as_str)
-            }),
+            Self::Any => match before {
+                TakenOver::Nothing => true,
+                TakenOver::Unknown => false,
+                TakenOver::Key(known) => {
+                    known == fingerprint.as_ref().map_or(client::NO_KEY, Fingerprint::as_str)
+                }
+            },
         }
     }
+}
+
+/// What the credentials record says of an earlier consent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum TakenOver {
+    /// There was none.
+    #[default]
+    Nothing,
+    /// To the replacement of the key with this fingerprint.
+    Key(String),
+    /// The record can't be read, or was deleted.
+    Unknown,
 }
 
 /// The explicit rotation at a start.

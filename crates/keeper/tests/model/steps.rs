@@ -4,7 +4,7 @@
 use crate::world::{Bug, Client, Fate, Key, Secret, World};
 use bindu_identity::{PublicKey, SigningKey};
 use bindu_keeper::plan::{
-    Policy, TakeOver,
+    Policy, TakeOver, TakenOver,
     client::{self, ClientPolicy},
     keys::{self, DOUBT, Earlier, HydraNames},
 };
@@ -161,7 +161,7 @@ impl World {
             lost: seen.lost,
             age: None,
             provisional: false,
-            taken_over: None,
+            taken_over: TakenOver::Nothing,
             name_problem: None,
         };
         let plan = keys::plan(&observed, &Policy::default());
