@@ -121,7 +121,8 @@ fn follow(page: &Path, binary: &Path, python: Option<&Path>) -> bool {
         .env("CLUSTER_STAND_IN", &cluster)
         .output()
         .expect("unshare can be started");
-    if !output.status.success() {
+    let reached_the_end = machine.path().join("the-end").is_file();
+    if !output.status.success() || !reached_the_end {
         println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let logs = fs::read_dir(machine.path()).into_iter().flatten().flatten();
         for log in logs.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log")) {
@@ -131,12 +132,12 @@ fn follow(page: &Path, binary: &Path, python: Option<&Path>) -> bool {
             println!("{}", last.into_iter().rev().collect::<Vec<_>>().join("\n"));
         }
     }
-    output.status.success()
+    output.status.success() && reached_the_end
 }
 
 /// All blocks as one shell script.
 fn driver(blocks: &[Block], machine: &Path) -> String {
-    let mut script = format!("{LOOPBACK_UP}\nexec 3>&1\n").to_owned();
+    let mut script = format!("{LOOPBACK_UP}\nexec 3>&1\nterminals=\n");
     for Block { line, mark, text } in blocks {
         let _ = writeln!(script, "echo \"== line {line}\" >&3");
         let quoted = text.replace('\'', "'\\''");
@@ -145,7 +146,8 @@ fn driver(blocks: &[Block], machine: &Path) -> String {
                 let log = machine.join(format!("terminal-of-line-{line}.log"));
                 let _ = writeln!(
                     script,
-                    "env -i PATH=\"$PATH\" HOME=\"$HOME\" LANG=C.UTF-8 bash -euo pipefail -c '{quoted}' > '{}' 2>&1 &",
+                    "env -i PATH=\"$PATH\" HOME=\"$HOME\" LANG=C.UTF-8 bash -euo pipefail -c '{quoted}' > '{}' 2>&1 &\n\
+                     terminals=\"$terminals $!:{line}\"",
                     log.display()
                 );
             }
@@ -161,6 +163,16 @@ fn driver(blocks: &[Block], machine: &Path) -> String {
             }
         }
     }
+    // A server that has failed in its terminal was not looked at so far; one that the page has ended was killed (128 and more).
+    let _ = writeln!(
+        script,
+        "for terminal in $terminals; do\n\
+           if ! kill -0 \"${{terminal%:*}}\" 2>/dev/null; then\n\
+             code=0; wait \"${{terminal%:*}}\" || code=$?\n\
+             if [ \"$code\" -gt 0 ] && [ \"$code\" -lt 128 ]; then echo \"line ${{terminal#*:}}: its terminal ended with $code\" >&2; exit 1; fi\n\
+           fi\ndone\ntouch '{}'",
+        machine.join("the-end").display()
+    );
     script
 }
 

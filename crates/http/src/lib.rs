@@ -177,7 +177,8 @@ impl HttpClient {
                 }
                 // Half of a pair, maybe: the other half changes the stamps again.
                 Err(error) => {
-                    tracing::warn!(%error, "certificates have changed and can't be used: the old ones count")
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, "certificates have changed and can't be used: the old ones count");
                 }
             }
             current.stamps = stamps;

@@ -9,7 +9,6 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
 };
 use url::Url;
 
@@ -26,8 +25,8 @@ pub struct TlsSettings {
     pub dangerous_accept_any_certificate: bool,
 }
 
-/// A file as it was: when it was written, how long it is, which one it is.
-pub(crate) type Stamp = (PathBuf, Option<(SystemTime, u64, u64)>);
+/// A file as it was: when it or its mode changed (seconds and nanoseconds), how long it is, which one it is.
+pub(crate) type Stamp = (PathBuf, Option<(i64, i64, u64, u64)>);
 
 impl TlsSettings {
     /// All files as they are now; the same where nothing has changed.
@@ -38,7 +37,7 @@ impl TlsSettings {
         files.extend(self.identity.iter().flat_map(|(certificate, key)| [certificate.clone(), key.clone()]));
         let stamp = |path: PathBuf| {
             let metadata = fs::metadata(&path).ok();
-            let stamp = metadata.and_then(|found| Some((found.modified().ok()?, found.len(), found.ino())));
+            let stamp = metadata.map(|found| (found.ctime(), found.ctime_nsec(), found.len(), found.ino()));
             (path, stamp)
         };
         files.into_iter().map(stamp).collect()
@@ -57,8 +56,9 @@ impl TlsSettings {
             builder = builder.tls_certs_only([]);
         }
         if let Some((certificate, key)) = &self.identity {
-            let pem = [read(certificate)?, b"\n".to_vec(), read(key)?].concat();
-            let pem = zeroize::Zeroizing::new(pem);
+            let key = zeroize::Zeroizing::new(read(key)?);
+            let pem =
+                zeroize::Zeroizing::new([read(certificate)?.as_slice(), b"\n", key.as_slice()].concat());
             let unusable = |error| ClientError::Tls { path: certificate.clone(), source: error };
             builder = builder.identity(reqwest::Identity::from_pem(&pem).map_err(unusable)?);
         }

@@ -90,6 +90,11 @@ async fn a_renewed_client_certificate_counts_without_a_restart() {
     assert_eq!(read(&store).await, Err(OutageReason::LoginRejected));
     put(disk.path(), "tls.key", &key);
     eventually("the renewed one logs in", async || read(&store).await.ok()).await;
+    // Half of the next pair: the renewed one is shown on, for a login too.
+    let (certificate, _) = issue("third");
+    put(disk.path(), "tls.crt", &certificate);
+    assert_eq!(bao.call("POST", "sys/leases/revoke-prefix/auth/cert", Some(json!({}))).await.0, 204);
+    eventually("it logs in again", async || read(&store).await.ok()).await;
 }
 
 fn ca() -> CertificateParams {
@@ -109,8 +114,13 @@ async fn a_new_authority_counts_without_a_restart() {
     let tls = TlsSettings { authorities: Some(disk.path().to_owned()), ..TlsSettings::default() };
     let store = store(&bao.url, token(), tls);
     assert_eq!(read(&store).await, Err(OutageReason::Unreachable));
+    put(disk.path(), "new.pem", &fs::read_to_string(bao.file("vault-ca.pem")).unwrap());
+    assert_eq!(read(&store).await, Ok(()));
+    // A file that was cut short takes nothing away from a client that works.
     put(disk.path(), "new.pem", "nonsense");
-    assert_eq!(read(&store).await, Err(OutageReason::Unreachable));
+    assert_eq!(read(&store).await, Ok(()));
+    fs::remove_file(disk.path().join("new.pem")).unwrap();
+    assert_eq!(read(&store).await, Err(OutageReason::Unreachable), "nobody trusts it any more");
     put(disk.path(), "new.pem", &fs::read_to_string(bao.file("vault-ca.pem")).unwrap());
     assert_eq!(read(&store).await, Ok(()));
     put(disk.path(), "new.pem", ANY_AUTHORITY);

@@ -255,7 +255,9 @@ impl Layers {
 
 /// What Python Bindu's own files say by default, and what changes nothing here.
 fn says_nothing(key: &str, value: &str) -> bool {
-    matches!(value, "" | "[]" | "{}" | "false") || KNOWN_OTHERWISE_IN_FILE.contains(&key)
+    // Not below `auth.`, where a slip of the pen looks the same.
+    let is_off = ["allowed_dids", "execution_cost", "mtls"].iter().any(|off| key.starts_with(off));
+    KNOWN_OTHERWISE_IN_FILE.contains(&key) || (is_off && matches!(value, "" | "[]" | "{}" | "false"))
 }
 
 fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, Refusal> {

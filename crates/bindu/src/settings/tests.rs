@@ -161,6 +161,7 @@ fn pythons_names_of_the_key_files_are_not_ignored() {
 fn what_pythons_files_say_by_default_is_taken() {
     let json = r#"{"auth": {"enabled": false, "provider": "hydra"}, "allowed_dids": [], "mtls": {"enabled": false}}"#;
     assert!(load(&[], Some(("agent.json", json))).is_ok());
-    let json = r#"{"allowed_dids": ["did:bindu:a:b:c"]}"#;
-    assert!(load(&[], Some(("agent.json", json))).is_err());
+    for json in [r#"{"allowed_dids": ["did:bindu:a:b:c"]}"#, r#"{"auth": {"require_permisions": false}}"#] {
+        assert!(load(&[], Some(("agent.json", json))).is_err(), "{json}");
+    }
 }

@@ -109,8 +109,15 @@ impl Reader {
         let [file, directory, certificate, key] =
             ["vault.tls.ca_cert", "vault.tls.ca_path", "vault.tls.client_cert", "vault.tls.client_key"]
                 .map(|key| self.optional(key).map(PathBuf::from));
-        for key in ["vault.tls.ca_cert", "vault.tls.client_cert", "vault.tls.client_key"] {
-            let _ = self.file(key);
+        for (key, path) in [
+            ("vault.tls.ca_cert", &file),
+            ("vault.tls.client_cert", &certificate),
+            ("vault.tls.client_key", &key),
+        ] {
+            // Opened, not read: the key is nobody's business here.
+            if let Some(Err(error)) = path.as_ref().map(std::fs::File::open) {
+                self.mistake(key, &format!("the file can't be read: {error}"));
+            }
         }
         if directory.as_ref().is_some_and(|path| !path.is_dir()) {
             self.mistake("vault.tls.ca_path", "it is no directory");
@@ -122,7 +129,7 @@ impl Reader {
             // As the vault CLI has it: the file counts where both are named.
             authorities: file.or(directory),
             identity: certificate.zip(key),
-            server_name: self.optional("vault.tls.server_name"),
+            server_name: self.optional("vault.tls.server_name").map(|name| name.to_ascii_lowercase()),
             dangerous_accept_any_certificate: skip_verify,
         }
     }

@@ -77,7 +77,7 @@ async fn a_token_of_ten_seconds() {
     let expiry = lines.find_map(|line| line.strip_prefix("bindu_vault_token_expiry_timestamp_seconds{} "));
     let expiry: f64 = expiry.expect("the metric is there").parse().unwrap();
     let left = expiry - bindu_testkit::caller::now() as f64;
-    assert!((-1.0..=10.5).contains(&left), "{left} s are left");
+    assert!((-1.0..=11.5).contains(&left), "{left} s are left");
     let (status, _) = bao.call("POST", "sys/leases/revoke-prefix/auth/approle", Some(json!({}))).await;
     assert_eq!(status, 204);
     until("approle/login", 2).await;

@@ -50,6 +50,9 @@ pub(crate) struct Arguments {
     /// kubernetes: the authority of that server's certificate, where Vault runs outside of the cluster
     #[arg(long, value_name = "FILE")]
     kubernetes_ca: Option<PathBuf>,
+    /// kubernetes: a file with the token by which Vault asks that server, where Vault runs outside of the cluster
+    #[arg(long, value_name = "FILE")]
+    token_reviewer_jwt: Option<PathBuf>,
     /// jwt: the subject of the agent's JWTs
     #[arg(long)]
     subject: Option<String>,
@@ -184,7 +187,8 @@ fn who(arguments: &Arguments, method: &str) -> Result<Option<WhoLogsIn>, Refusal
     let needs = |flag: &str| usage(&format!("`{method}` needs {flag}"), "see `bindu vault setup --help`");
     let read = |path: &PathBuf| {
         fs::read_to_string(path).map_err(|error| {
-            usage(&format!("{} can't be read", path.display()), "name a PEM file").because_of(&error)
+            usage(&format!("{} can't be read", path.display()), "name a file that is there")
+                .because_of(&error)
         })
     };
     Ok(match method {
@@ -196,11 +200,13 @@ fn who(arguments: &Arguments, method: &str) -> Result<Option<WhoLogsIn>, Refusal
             let (namespace, name) = account
                 .filter(|(namespace, name)| is_part(namespace) && is_part(name))
                 .ok_or_else(|| needs("--service-account NAMESPACE/NAME"))?;
+            let reviewer = arguments.token_reviewer_jwt.as_ref().map(read).transpose()?;
             Some(WhoLogsIn::ServiceAccount {
                 namespace: namespace.to_owned(),
                 name: name.to_owned(),
                 kubernetes_host: arguments.kubernetes_host.clone(),
                 kubernetes_ca: arguments.kubernetes_ca.as_ref().map(read).transpose()?,
+                token_reviewer: reviewer.map(|text| text.trim().to_owned().into()),
             })
         }
         "jwt" => {

@@ -11,6 +11,7 @@ use super::{VaultStore, meaning};
 use crate::{Outage, RecordName};
 use bindu_http::Method;
 use bindu_identity::{AgentId, Did};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -61,6 +62,8 @@ pub enum WhoLogsIn {
         kubernetes_host: String,
         /// The authority of its certificate (PEM), where Vault does not run in that cluster.
         kubernetes_ca: Option<String>,
+        /// By which token Vault asks that server; the one that logs in where there is none.
+        token_reviewer: Option<SecretString>,
     },
     /// Whoever has a role id and a secret id.
     AppRole,

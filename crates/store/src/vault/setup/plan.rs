@@ -4,6 +4,7 @@ use super::{
     LoginSetup, VaultSetup, WhoLogsIn,
     observe::{Entity, Observed},
 };
+use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -75,11 +76,21 @@ impl Step {
 }
 
 /// What is sent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub(super) enum Change {
     Post(String, Value),
     /// Needs ids that the steps before it make.
     Alias,
+}
+
+impl std::fmt::Debug for Change {
+    /// Without the body, which may hold a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Post(path, _) => write!(f, "Post({path})"),
+            Self::Alias => f.write_str("Alias"),
+        }
+    }
 }
 
 pub(super) fn policy_path(name: &str) -> String {
@@ -196,14 +207,22 @@ fn config(login: &LoginSetup, observed: &Observed) -> Option<Step> {
             );
             Some(Step { what, path, state: StepState::ByHand, about, change: None })
         }
-        WhoLogsIn::ServiceAccount { kubernetes_host, kubernetes_ca, .. } => {
+        WhoLogsIn::ServiceAccount { kubernetes_host, kubernetes_ca, token_reviewer, .. } => {
             let mut body = json!({"kubernetes_host": kubernetes_host});
             if let (Some(ca), Some(members)) = (kubernetes_ca, body.as_object_mut()) {
                 // Outside of the cluster there is no service account of Vault's own to review tokens with.
                 members.insert("kubernetes_ca_cert".to_owned(), json!(ca));
                 members.insert("disable_local_ca_jwt".to_owned(), json!(true));
             }
-            Some(post(what, path, (StepState::Create, format!("reviews tokens at {kubernetes_host}")), body))
+            if let (Some(token), Some(members)) = (token_reviewer, body.as_object_mut()) {
+                members.insert("token_reviewer_jwt".to_owned(), json!(token.expose_secret()));
+            }
+            let by = match (kubernetes_ca, token_reviewer) {
+                (Some(_), None) => ", by the tokens that log in: they must be good for that server, too",
+                _ => "",
+            };
+            let about = format!("reviews tokens at {kubernetes_host}{by}");
+            Some(post(what, path, (StepState::Create, about), body))
         }
     }
 }
