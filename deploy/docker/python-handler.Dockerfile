@@ -1,10 +1,10 @@
 # syntax=docker/dockerfile:1
 # An agent whose handler is a Python program (docs/HANDLERS.md): `bindu` is copied in, everything else is the program's.
-# An example to start from. From the root of the repository, after the image `bindu:0.1.0` was built:
+# An example to start from. From the root of the repository, after the image `bindu:0.2.0` was built:
 #
-#   docker build -f deploy/docker/python-handler.Dockerfile -t bindu-python-agent:0.1.0 examples/python
+#   docker build -f deploy/docker/python-handler.Dockerfile -t bindu-python-agent:0.2.0 examples/python
 
-ARG BINDU_IMAGE=bindu:0.1.0
+ARG BINDU_IMAGE=bindu:0.2.0
 # A stage of its own: COPY --from takes no variable.
 FROM ${BINDU_IMAGE} AS bindu
 
