@@ -324,13 +324,33 @@ impl Keeper {
         Ok(())
     }
 
+    /// The scopes that our tokens are asked for with: the settings', which the client is brought to; those that the record
+    /// remembers where somebody else registers it.
+    pub(crate) fn token_scopes<'a>(&'a self, recorded: &'a [String]) -> &'a [String] {
+        match &self.hydra {
+            Some((_, profile)) if profile.auto_register => &profile.scopes,
+            _ => recorded,
+        }
+    }
+
     /// Whether the secret works; and whether Hydra, though it knows the client by it, gives it no token.
     async fn prove(&self, hydra: &Hydra, seen: &ClientObservation) -> (Secret, bool) {
         let Some(record) = seen.record.as_ref().or(seen.local.as_ref()) else {
             return (Secret::Unknown, false);
         };
         let asked = Instant::now();
-        match hydra.prove_secret(&self.agent.did, &record.client_secret, &record.scopes).await {
+        // Only those that the client has by now: the rest is written to it once its secret is proved.
+        let has = match &seen.hydra {
+            Some(Ok(Some(client))) => client.scope.split_whitespace().collect(),
+            _ => Vec::new(),
+        };
+        let wanted = self.token_scopes(&record.scopes);
+        let mut scopes: Vec<String> =
+            wanted.iter().filter(|scope| has.contains(&scope.as_str())).cloned().collect();
+        if scopes.is_empty() {
+            scopes = wanted.to_vec();
+        }
+        match hydra.prove_secret(&self.agent.did, &record.client_secret, &scopes).await {
             Ok(SecretProof::Works(token)) => {
                 self.proven.note(token, asked);
                 (Secret::Works, false)

@@ -182,7 +182,8 @@ impl TokenSource {
         };
         for last in [is_fresh, true] {
             let fetched = Instant::now();
-            let (secret, scopes) = (&credentials.client_secret, &credentials.scopes);
+            let (secret, scopes) =
+                (&credentials.client_secret, self.keeper.token_scopes(&credentials.scopes));
             let got = match hydra.token_for(did, secret, scopes, key.as_deref()).await {
                 // It says so of the right secret as well, while its database is down.
                 Err(HydraError::InvalidClient) => match hydra.prove_secret(did, secret, scopes).await {

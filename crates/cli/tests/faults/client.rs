@@ -261,3 +261,40 @@ async fn a_repair_that_is_refused_does_not_flush_the_history() {
     .await;
     http::healthy(&agent.url).await;
 }
+
+/// Scopes that are taken out of the settings, and others that are put in, between two starts.
+///
+/// Promise: the client is brought to them, and so are the agent's tokens; it ends healthy each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn scopes_may_change() {
+    let names = names("Changed Scopes");
+    let disk = tempfile::tempdir().unwrap();
+    let agent = running(&names, &disk).await;
+    agent.kill();
+    for scopes in [r#"["openid","agent:read"]"#, r#"["openid","agent:read","agent:write","agent:list"]"#] {
+        let setup = full(disk.path(), &names).await.set("HYDRA__DEFAULT_AGENT_SCOPES", scopes);
+        let agent = setup.set("BINDU_RECONCILE_INTERVAL", "1s").start().await;
+        http::healthy(&agent.url).await;
+        let wanted: Vec<String> = serde_json::from_str(scopes).unwrap();
+        http::eventually("Hydra has them", async || {
+            let client = hydra().await.client(&names.did).await?;
+            (client["scope"] == wanted.join(" ").as_str()).then_some(())
+        })
+        .await;
+        http::healthy(&agent.url).await;
+        let (code, token, told) = full(disk.path(), &names)
+            .await
+            .set("HYDRA__DEFAULT_AGENT_SCOPES", scopes)
+            .set("BINDU_DATA_DIR", "look")
+            .command(&["hydra", "token"])
+            .output();
+        assert_eq!(code, 0, "{told}");
+        let form = http::client()
+            .post(format!("{}/admin/oauth2/introspect", hydra().await.admin_url))
+            .header("Content-Type", "application/x-www-form-urlencoded")
+            .body(format!("token={}", token.trim()));
+        let (_, seen) = http::answer(form).await;
+        assert_eq!(seen["scope"], wanted.join(" ").as_str(), "{seen}");
+        agent.kill();
+    }
+}
