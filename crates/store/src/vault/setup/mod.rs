@@ -1,6 +1,6 @@
 //! What an administrator sets up in Vault for one agent: mount, policy, login method, role, entity and alias.
 //!
-//! Observe, plan, apply: [`plan`] decides, from what was observed, what there is to do; a plan with a conflict is not
+//! Observe, plan, apply: `plan` decides, from what was observed, what there is to do; a plan with a conflict is not
 //! begun. Every step can be repeated. What others may need is left: a policy, a role or an alias that is not as it would be
 //! made is a conflict, but for one more account of a role's own namespace.
 
