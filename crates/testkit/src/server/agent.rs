@@ -123,8 +123,9 @@ impl AgentSetup {
     pub async fn until_port_is_free(&self) {
         let port = self.port();
         let begun = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "somebody listens on {port} still");
+        // Taken, not called: a port that is bound and not listened on yet answers nobody, and is not free.
+        while std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "somebody has {port} still");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
