@@ -8,13 +8,14 @@ use crate::{
         client::{self, Client, ClientPolicy, Local, Secret, Step, Store},
         keys::Earlier,
     },
+    registration::{DERIVED_KEY, derived_key, derived_key_drifted, operation},
+    repairs::Repair,
 };
-use base64::Engine as _;
-use bindu_hydra::{ClientRegistration, Hydra, HydraError, OAuthClient, PatchOperation, SecretProof};
-use bindu_identity::{DerivedKey, Fingerprint, PublicKey};
+use bindu_hydra::{Hydra, HydraError, OAuthClient, PatchOperation, SecretProof};
+use bindu_identity::{Fingerprint, PublicKey};
 use bindu_store::{CredentialRecord, Expected, Fields, Version, WriteError};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// More steps than any way through the table has; a guard against two writers that undo each other.
@@ -45,18 +46,6 @@ pub(crate) struct Settled {
     pub(crate) is_fenced: bool,
     /// What is known now.
     pub(crate) observation: ClientObservation,
-}
-
-/// Something that was put back: which member, and which value by its hash. The same one twice was undone in between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Repair(u64);
-
-impl Repair {
-    fn of(member: &str, value: &str) -> Self {
-        let mut hasher = std::hash::DefaultHasher::new();
-        std::hash::Hash::hash(&(member, value), &mut hasher);
-        Self(std::hash::Hasher::finish(&hasher))
-    }
 }
 
 impl Settled {
@@ -324,15 +313,6 @@ impl Keeper {
         Ok(())
     }
 
-    /// The scopes that our tokens are asked for with: the settings', which the client is brought to; those that the record
-    /// remembers where somebody else registers it.
-    pub(crate) fn token_scopes<'a>(&'a self, recorded: &'a [String]) -> &'a [String] {
-        match &self.hydra {
-            Some((_, profile)) if profile.auto_register => &profile.scopes,
-            _ => recorded,
-        }
-    }
-
     /// Whether the secret works; and whether Hydra, though it knows the client by it, gives it no token.
     async fn prove(&self, hydra: &Hydra, seen: &ClientObservation) -> (Secret, bool) {
         let Some(record) = seen.record.as_ref().or(seen.local.as_ref()) else {
@@ -480,99 +460,6 @@ impl Keeper {
         Ok(())
     }
 
-    fn new_credentials(&self) -> CredentialRecord {
-        // 32 bytes as URL-safe base64: 43 characters, as Python's `secrets.token_urlsafe(32)`.
-        let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
-        CredentialRecord {
-            agent_id: self.agent.id.to_string(),
-            client_id: self.agent.did.to_string(),
-            client_secret: SecretString::from(secret),
-            created_at: crate::start::now(),
-            scopes: self.hydra.as_ref().map(|(_, profile)| profile.scopes.clone()).unwrap_or_default(),
-            taken_over: None,
-        }
-    }
-
-    fn registration(&self, identity: &Identity, secret: SecretString) -> ClientRegistration {
-        let (scopes, audiences, agent_url) = match &self.hydra {
-            Some((_, profile)) => {
-                (profile.scopes.clone(), profile.audiences.clone(), profile.agent_url.clone())
-            }
-            None => Default::default(),
-        };
-        let metadata = json!({
-            "agent_id": identity.id.to_string(),
-            "agent_url": agent_url,
-            "did": identity.did.as_str(),
-            "public_key": identity.public_key.to_string(),
-            "key_type": "Ed25519",
-            "verification_method": "Ed25519VerificationKey2020",
-            "registered_at": crate::start::now(),
-            "hybrid_auth": true,
-            DERIVED_KEY: derived_key(identity),
-        });
-        let mut metadata: Map<String, Value> = metadata.as_object().cloned().unwrap_or_default();
-        if let Some(version) = identity.version {
-            metadata.insert("key_version".to_owned(), json!(version));
-        }
-        ClientRegistration {
-            did: identity.did.clone(),
-            secret,
-            name: self.agent.name.name.clone(),
-            scopes,
-            audiences,
-            metadata,
-        }
-    }
-
-    fn key_patch(&self, identity: &Identity) -> Vec<PatchOperation> {
-        let mut patch = vec![
-            operation("/metadata/public_key", identity.public_key.to_string()),
-            operation(&format!("/metadata/{DERIVED_KEY}"), derived_key(identity)),
-        ];
-        if let Some(version) = identity.version {
-            patch.push(operation("/metadata/key_version", version));
-        }
-        patch
-    }
-
-    /// What of name, scopes, audiences, the second key (where the first is ours) and an explicitly set URL differs in
-    /// Hydra's client.
-    fn description(&self, seen: &ClientObservation, identity: &Identity) -> Vec<PatchOperation> {
-        let (Some((_, profile)), Some(Ok(Some(client)))) = (&self.hydra, &seen.hydra) else {
-            return Vec::new();
-        };
-        let mut patch = Vec::new();
-        let (ours, derived) = (identity.public_key.to_string(), derived_key(identity));
-        // Python Bindu registers none; a second key that is not the first one's nobody could sign with.
-        if client.public_key() == Some(&ours) && client.derived_public_key() != Some(&derived) {
-            patch.push(operation(&format!("/metadata/{DERIVED_KEY}"), derived));
-        }
-        if client.name != self.agent.name.name {
-            patch.push(operation("/client_name", self.agent.name.name.as_str()));
-        }
-        let (mut theirs, mut ours): (Vec<&str>, Vec<&str>) =
-            (client.scope.split_whitespace().collect(), profile.scopes.iter().map(String::as_str).collect());
-        theirs.sort_unstable();
-        ours.sort_unstable();
-        if theirs != ours {
-            patch.push(operation("/scope", profile.scopes.join(" ")));
-        }
-        let is_known = |audience: &String| client.audiences.contains(audience);
-        // What others have added stays; what we were told to register is added.
-        if !profile.audiences.iter().all(is_known) {
-            let mut audiences = client.audiences.clone();
-            audiences.extend(profile.audiences.iter().filter(|audience| !is_known(audience)).cloned());
-            patch.push(operation("/audience", audiences));
-        }
-        if profile.agent_url_is_explicit
-            && client.metadata.get("agent_url") != Some(&json!(profile.agent_url))
-        {
-            patch.push(operation("/metadata/agent_url", profile.agent_url.as_str()));
-        }
-        patch
-    }
-
     /// Keeps a copy of the store's credentials on the disk, for the time when the store is away. One that is not
     /// proven takes no other one's place: that may be the last copy of the right one.
     fn cache_credentials(&self, seen: &ClientObservation, proven: bool) {
@@ -613,24 +500,6 @@ fn note_record(seen: &mut ClientObservation, fields: Fields, version: Version) {
         seen.record = Some(record);
         seen.fields = Some(fields);
     }
-}
-
-/// Whether Hydra's client names our first key, and another second one: somebody could sign HTTP messages as us with it.
-fn derived_key_drifted(seen: &ClientObservation, identity: &Identity) -> bool {
-    let Some(Ok(Some(client))) = &seen.hydra else { return false };
-    let is_ours = client.public_key() == Some(&identity.public_key.to_string());
-    is_ours && client.derived_public_key().is_some_and(|named| named != derived_key(identity))
-}
-
-/// Where Hydra's client names the second key, which signs HTTP messages (RFC 9421).
-const DERIVED_KEY: &str = "derived_public_key";
-
-fn derived_key(identity: &Identity) -> String {
-    DerivedKey::of(&identity.signing_key).public_key().to_string()
-}
-
-fn operation(path: &str, value: impl Into<Value>) -> PatchOperation {
-    PatchOperation { path: path.to_owned(), value: value.into() }
 }
 
 fn hydra_reason(error: &HydraError) -> Reason {

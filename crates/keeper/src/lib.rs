@@ -15,6 +15,8 @@ mod observe;
 pub mod plan;
 mod reconcile;
 mod refusal;
+mod registration;
+mod repairs;
 mod start;
 mod status;
 mod token_source;

@@ -6,17 +6,17 @@
 use crate::{
     HeldIdentity, Keeper, Reason,
     apply::Applied,
-    client::{Occasion, Repair, Settled},
+    client::{Occasion, Settled},
     observe::{ClientObservation, FoundKey, KeyObservation, Patience},
     plan::{
         TakeOver,
         client::Store,
         keys::{self, Local, Step},
     },
+    repairs::{Repairs, Restraint},
     start::Started,
 };
 use std::{
-    collections::VecDeque,
     future::Future,
     sync::Arc,
     time::{Duration, Instant},
@@ -35,15 +35,6 @@ const HYDRA_PATIENCE: Duration = Duration::from_secs(10);
 
 /// No server may ask for a longer pause than this: it can be wrong about itself.
 const LONGEST_WISH: Duration = Duration::from_secs(60);
-
-/// Our own repair undone this often in this time: somebody else wants it otherwise.
-const MOST_REPAIRS: usize = 2;
-const REPAIR_WINDOW: Duration = Duration::from_secs(600);
-const LONGEST_WINDOW: Duration = Duration::from_secs(24 * 3600);
-
-/// The pauses after repairs that came to nothing: at first, and at most.
-const FIRST_PAUSE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// What a pass has found out about the keys.
 #[derive(Clone, Copy)]
@@ -66,14 +57,7 @@ struct Memory {
     sure: bool,
     /// The store's last answer about the keys, and since when it has been the same.
     doubt: Option<(keys::Store, Instant)>,
-    /// What was put back into Hydra's client, and when.
-    repairs: VecDeque<(Instant, Repair)>,
-    /// For how long a repair is remembered: longer after each contest, so that no fight goes on for ever.
-    window: Duration,
-    is_contested: bool,
-    /// After a repair that came to nothing: until when none is begun, and how long that pause is. Each one writes to the
-    /// store, whose history is short.
-    pause: Option<(Instant, Duration)>,
+    repairs: Repairs,
     /// Whether Hydra answered too late for the record's earlier versions to be read for the key that it named.
     unread: bool,
     /// Whether the client has been seen to name our key.
@@ -98,10 +82,7 @@ impl Keeper {
         let mut memory = Memory {
             sure: started.sure,
             doubt: None,
-            repairs: VecDeque::new(),
-            window: REPAIR_WINDOW,
-            is_contested: false,
-            pause: None,
+            repairs: Repairs::new(),
             unread: false,
             compared: false,
             described: false,
@@ -253,16 +234,8 @@ impl Keeper {
             return true;
         }
         let now = Instant::now();
-        let window = memory.window;
-        memory.repairs.retain(|(at, _)| now.duration_since(*at) < window);
-        let times = |repair: &Repair| memory.repairs.iter().filter(|(_, other)| other == repair).count();
-        let contested = memory.repairs.iter().any(|(_, repair)| times(repair) >= MOST_REPAIRS);
-        if contested && !memory.is_contested {
-            memory.window = (window * 2).min(LONGEST_WINDOW);
-        }
-        memory.is_contested = contested;
-        let is_paused = memory.pause.is_some_and(|(until, _)| now < until);
-        let sure = memory.sure && !contested && !is_paused;
+        let Restraint { is_contested, is_paused } = memory.repairs.restraint(now);
+        let sure = memory.sure && !is_contested && !is_paused;
         let store_is_heard =
             matches!(client.store, Store::Present { .. } | Store::Absent | Store::Deleted { .. });
         let is_heard =
@@ -275,22 +248,19 @@ impl Keeper {
         if sure && reason.is_some_and(is_unfinished) {
             memory.consent = consent;
         }
-        memory.pause = match (is_fenced && reason.is_some(), memory.pause) {
-            (true, before) => {
-                let pause = before.map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
-                Some((now + pause, pause))
-            }
-            (false, _) if reason.is_none() => None,
-            (false, before) => before,
-        };
+        memory.repairs.done(now, repairs);
+        match reason {
+            None => memory.repairs.all_is_well(),
+            Some(_) if is_fenced => memory.repairs.in_vain(now),
+            Some(_) => {}
+        }
         if is_paused && reason.is_some() {
             // What was said of the repair that came to nothing still holds.
             return false;
         }
         memory.described |= reason.is_none();
         memory.compared |= reason.is_none();
-        memory.repairs.extend(repairs.into_iter().map(|repair| (now, repair)));
-        let reason = if contested && reason.is_some() { Some(Reason::ContestedClient) } else { reason };
+        let reason = if is_contested && reason.is_some() { Some(Reason::ContestedClient) } else { reason };
         self.status.update(|state| state.client = reason);
         // Left alone on purpose: look again at the usual interval.
         let registers = self.hydra.as_ref().is_some_and(|(_, profile)| profile.auto_register);
