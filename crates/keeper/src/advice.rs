@@ -163,8 +163,9 @@ impl Keeper {
 
     pub(crate) fn policy_hint(&self) -> String {
         let rule = |name: &RecordName| {
+            // Quoted as HCL quotes: a name with a quote in it must not end its path.
             format!(
-                "path \"{}\" {{ capabilities = [\"create\", \"read\", \"update\"] }}",
+                "path {:?} {{ capabilities = [\"create\", \"read\", \"update\"] }}",
                 self.store.policy_path(name)
             )
         };

@@ -74,9 +74,11 @@ pub(crate) struct Arguments {
 
 pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
     let layers = std::mem::take(&mut arguments.settings).layers(Vec::new())?;
-    let settings = Settings::load(as_administrator(layers.clone()))?;
+    let values = layers.clone().resolve().values;
+    let said = |key: &str| values.get(key).map(|value| value.text.clone()).filter(|text| !text.is_empty());
+    let settings = Settings::load(as_administrator(layers, said("vault.token").is_some()))?;
     log::start(&settings)?;
-    let wanted = wanted(&arguments, &layers, &settings)?;
+    let wanted = wanted(&arguments, said, &settings)?;
     let (steps, is_blocked) = bindu::block_on(async move {
         let vault = administered_vault(&settings)?;
         let steps = vault.plan_setup(&wanted).await.map_err(|error| refusal(&error))?;
@@ -113,9 +115,7 @@ pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
 }
 
 /// The same layers, logging in with the administrator's own token: as the vault CLI has it.
-fn as_administrator(mut layers: Layers) -> Layers {
-    let values = layers.clone().resolve().values;
-    let has_token = values.get("vault.token").is_some_and(|value| !value.text.is_empty());
+fn as_administrator(mut layers: Layers, has_token: bool) -> Layers {
     let kept = std::env::home_dir().map(|home| home.join(".vault-token")).filter(|file| file.is_file());
     layers.flag("vault.enabled", "true");
     match kept {
@@ -128,15 +128,16 @@ fn as_administrator(mut layers: Layers) -> Layers {
     layers
 }
 
-fn wanted(arguments: &Arguments, layers: &Layers, settings: &Settings) -> Result<VaultSetup, Refusal> {
+/// What the flags and, below them, the agent's own settings ask for.
+fn wanted(
+    arguments: &Arguments,
+    said: impl Fn(&str) -> Option<String>,
+    settings: &Settings,
+) -> Result<VaultSetup, Refusal> {
     let (agent, did) = policy::agent(settings).ok_or_else(|| {
         usage("whose setup it is must be said", "set BINDU_NAME and BINDU_AUTHOR, or --name and --author")
     })?;
-    let values = layers.clone().resolve().values;
-    let said = |flag: &Option<String>, key: &str| {
-        let set = values.get(key).map(|value| value.text.clone()).filter(|text| !text.is_empty());
-        flag.clone().or(set)
-    };
+    let said = |flag: &Option<String>, key: &str| flag.clone().or_else(|| said(key));
     let method = said(&arguments.auth, "vault.auth").unwrap_or_else(|| "token".to_owned());
     let who = who(arguments, &method)?;
     // A token that was made by hand has no entity to fill a template from.
@@ -262,8 +263,8 @@ fn refusal(error: &VaultSetupError) -> Refusal {
         }
         VaultSetupError::Refused { path, .. } if path.ends_with("/config") => (
             ExitClass::Failed,
-            "where Vault runs outside of the cluster, name the API server and its authority: --kubernetes-host, \
-             --kubernetes-ca",
+            "where Vault runs outside of the cluster, name the API server, its authority and a token to ask it with: \
+             --kubernetes-host, --kubernetes-ca, --token-reviewer-jwt; what came before is done and stays",
         ),
         VaultSetupError::Unavailable(outage) if outage.reason == OutageReason::LoginRejected => {
             (ExitClass::Denied, "give an administrator's token that is alive: VAULT_TOKEN, or `vault login`")
