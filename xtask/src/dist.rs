@@ -31,7 +31,7 @@ pub(crate) fn run(target: Option<String>) -> bool {
     let target = target.unwrap_or_else(|| format!("{}-unknown-linux-musl", std::env::consts::ARCH));
     let binary = static_binary(&target);
     let name = format!("bindu-{version}-{target}");
-    let dist = target_directory().join("dist");
+    let dist = crate::target_directory().join("dist");
     let _ = fs::remove_dir_all(&dist);
     let contents = dist.join(&name);
     fs::create_dir_all(contents.join("systemd")).expect("a directory for the release");
@@ -41,21 +41,22 @@ pub(crate) fn run(target: Option<String>) -> bool {
             .unwrap_or_else(|error| panic!("{from}: {error}"));
     }
     for shell in ["bash", "zsh", "fish"] {
-        let script = said(Command::new(&binary).args(["completions", shell]));
+        let script = install::run(Command::new(&binary).args(["completions", shell]));
         fs::create_dir_all(contents.join("completions")).expect("a directory for the release");
         fs::write(contents.join("completions").join(format!("bindu.{shell}")), script)
             .expect("it can be written");
     }
     let archive = format!("{name}.tar.gz");
-    let when = said(Command::new("git").current_dir(source_tree()).args(["log", "-1", "--format=%ct"]));
+    let when =
+        install::run(Command::new("git").current_dir(source_tree()).args(["log", "-1", "--format=%ct"]));
     let tar = "tar --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX";
     let line = format!("{tar} --mtime=@{} -cf - {name} | gzip -9n > {archive}", when.trim());
-    said(Command::new("bash").current_dir(&dist).args(["-euo", "pipefail", "-c", &line]));
+    install::run(Command::new("bash").current_dir(&dist).args(["-euo", "pipefail", "-c", &line]));
     fs::remove_dir_all(&contents).expect("what is in the archive need not lie beside it");
     let materials = format!("{name}.cdx.json");
     bill_of_materials(&target, &dist.join(&materials));
     fs::write(dist.join("RELEASE_NOTES.md"), notes).expect("it can be written");
-    let sums = said(Command::new("sha256sum").current_dir(&dist).args([&archive, &materials]));
+    let sums = install::run(Command::new("sha256sum").current_dir(&dist).args([&archive, &materials]));
     fs::write(dist.join("SHA256SUMS"), &sums).expect("it can be written");
     print!("{sums}");
     println!("dist: all is in {}", dist.display());
@@ -72,9 +73,9 @@ fn release_notes(version: &str) -> Option<String> {
 
 /// As somebody who downloads it: the checksums, the program on a machine without any library, what it says of itself.
 fn looks_right(dist: &Path, name: &str) -> bool {
-    said(Command::new("sha256sum").current_dir(dist).args(["--check", "--quiet", "SHA256SUMS"]));
+    install::run(Command::new("sha256sum").current_dir(dist).args(["--check", "--quiet", "SHA256SUMS"]));
     let elsewhere = tempfile::tempdir().expect("a temporary directory");
-    said(
+    install::run(
         Command::new("tar")
             .arg("-xzf")
             .arg(dist.join(format!("{name}.tar.gz")))
@@ -85,7 +86,7 @@ fn looks_right(dist: &Path, name: &str) -> bool {
     // Nothing but the archive: a program that needs a loader or a library does not start here.
     let mut alone = Command::new("unshare");
     alone.args(["--user", "--map-root-user", "--root"]).arg(&root).args(["/bindu", "--version"]);
-    let version = said(&mut alone);
+    let version = install::run(&mut alone);
     let materials = fs::read_to_string(dist.join(format!("{name}.cdx.json"))).expect("it was just written");
     let materials: serde_json::Value = serde_json::from_str(&materials).expect("JSON");
     let parts = materials["components"].as_array().map_or(0, Vec::len);
@@ -102,7 +103,7 @@ fn looks_right(dist: &Path, name: &str) -> bool {
 
 /// The program without any library outside of itself.
 pub(crate) fn static_binary(target: &str) -> PathBuf {
-    let library = said(Command::new("rustc").args(["--print", "target-libdir", "--target", target]));
+    let library = install::run(Command::new("rustc").args(["--print", "target-libdir", "--target", target]));
     if !Path::new(library.trim()).is_dir() {
         let added = Command::new("rustup").args(["target", "add", target]).status();
         assert!(
@@ -133,7 +134,11 @@ pub(crate) fn static_binary(target: &str) -> PathBuf {
     }
     let status = build.status();
     assert!(status.is_ok_and(|status| status.success()), "the static build fails");
-    target_directory().join(target).join("release/bindu").canonicalize().expect("the build has left it there")
+    crate::target_directory()
+        .join(target)
+        .join("release/bindu")
+        .canonicalize()
+        .expect("the build has left it there")
 }
 
 fn without_paths() -> String {
@@ -166,7 +171,7 @@ fn bill_of_materials(target: &str, to: &Path) {
         "--override-filename",
         "bindu-sbom",
     ]);
-    said(&mut command);
+    install::run(&mut command);
     // It writes one beside each crate of the workspace, with the paths of this machine in it.
     let tree = source_tree().canonicalize().expect("the source tree");
     let crates = fs::read_dir(tree.join("crates")).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -178,19 +183,4 @@ fn bill_of_materials(target: &str, to: &Path) {
         }
         let _ = fs::remove_file(written);
     }
-}
-
-fn target_directory() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    let target = target.unwrap_or_else(|| source_tree().join("target"));
-    target.canonicalize().expect("something was built")
-}
-
-/// What a command prints; it must end well.
-fn said(command: &mut Command) -> String {
-    let shown = format!("{command:?}");
-    let output = command.output().unwrap_or_else(|error| panic!("{shown}: {error}"));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{shown}: {}\n{stdout}{stderr}", output.status);
-    stdout.into_owned()
 }

@@ -9,7 +9,6 @@ use bindu_testkit::install::{self, source_tree};
 use std::{
     fmt::Write as _,
     fs,
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     time::Instant,
@@ -78,15 +77,11 @@ fn follow(page: &Path, binary: &Path, python: Option<&Path>) -> bool {
     ];
     found.extend(python.map(|python| ("python", python.to_owned())));
     for (name, program) in found {
-        let program = program.canonicalize().expect("an installed program");
-        // Python finds its environment by the path that it is started by.
-        if name == "python" {
-            let script = format!("#!/bin/sh\nexec '{}' \"$@\"\n", python.unwrap_or(&program).display());
-            fs::write(programs.join(name), script).expect("a file in a temporary directory");
-            make_executable(&programs.join(name));
-        } else {
-            symlink(program, programs.join(name)).expect("a link in a temporary directory");
-        }
+        // By the path that it is installed at: Python finds its environment by that.
+        let program = std::path::absolute(program).expect("a path");
+        let script = format!("#!/bin/sh\nexec '{}' \"$@\"\n", program.display());
+        fs::write(programs.join(name), script).expect("a file in a temporary directory");
+        install::make_executable(&programs.join(name));
     }
     for copied in ["deploy", "examples", ".env.vault.example"].map(|name| source_tree().join(name)) {
         if copied.exists() {
@@ -197,9 +192,4 @@ fn blocks(page: &str) -> Vec<Block> {
         block.mark = block.mark.trim_start_matches("sh").trim().to_owned();
     }
     blocks
-}
-
-fn make_executable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a file of ours");
 }

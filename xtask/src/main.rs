@@ -133,7 +133,12 @@ fn release_binary() -> PathBuf {
         .args(["build", "--quiet", "--release", "--package", "bindu-cli"])
         .status();
     assert!(status.is_ok_and(|status| status.success()), "the release build fails");
+    target_directory().join("release/bindu").canonicalize().expect("the build has left it there")
+}
+
+/// Where cargo leaves what it builds.
+fn target_directory() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
     let target = target.unwrap_or_else(|| bindu_testkit::install::source_tree().join("target"));
-    target.join("release/bindu").canonicalize().expect("the build has left it there")
+    target.canonicalize().expect("something was built")
 }

@@ -1,7 +1,7 @@
 //! Certificates in files, as the vault CLI has them, and whether they have changed.
 //!
-//! Whoever renews a certificate renames a new file into place; nobody tells us. So each request looks at the files'
-//! modification times, and a client with the new ones is made when they differ.
+//! Whoever renews a certificate renames a new file into place; nobody tells us. So each request looks when the
+//! files last changed, and a client with the new ones is made when that differs.
 
 use crate::ClientError;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};

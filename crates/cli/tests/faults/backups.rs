@@ -75,12 +75,23 @@ impl Servers {
         assert_eq!(self.hydra.clients().await.iter().filter(|id| id.starts_with("did:")).count(), 1);
     }
 
+    /// That a pod with an empty disk is refused in these words, and that nothing is made up. What both servers hold.
+    async fn refuse_an_empty_pod(&self, words: &[&str]) -> Held {
+        let (before, disk) = (self.held().await, tempfile::tempdir().unwrap());
+        assert_refused(self.agent(disk.path()).output(), 1, words);
+        assert_eq!(self.held().await, before, "nothing was made up");
+        before
+    }
+
     /// What both servers hold of the agent.
-    async fn held(&self) -> (Option<serde_json::Value>, Option<serde_json::Value>) {
+    async fn held(&self) -> Held {
         let keys = self.bao.record(&self.names.keys_path()).await.map(|(_, record)| record);
         (keys, self.hydra.client(&self.names.did).await)
     }
 }
+
+/// The keys record and Hydra's client.
+type Held = (Option<serde_json::Value>, Option<serde_json::Value>);
 
 fn fingerprint(key: &str) -> String {
     key.parse::<bindu_identity::PublicKey>().expect("a key").fingerprint().to_string()
@@ -117,10 +128,7 @@ async fn backups_of_different_days() {
 
     // Vault's is older: Hydra has seen a later key than the record's.
     servers.restore(1, 2).await;
-    let before = servers.held().await;
-    let disk = empty();
-    let refused = servers.agent(disk.path()).output();
-    assert_refused(refused, 1, &["rolled back", "--take-over"]);
+    let before = servers.refuse_an_empty_pod(&["rolled back", "--take-over"]).await;
     let kept = servers.agent(servers.disk.path()).start().await;
     degraded(&kept.url, "rolled_back").await;
     assert_eq!(public_key(&kept.url, &did).await, servers.keys[1], "the kept disk keeps its key");
@@ -135,11 +143,7 @@ async fn backups_of_different_days() {
 
     // Vault's is from before the agent: a client proves that there is a key somewhere.
     servers.restore(0, 2).await;
-    let before = servers.held().await;
-    let disk = empty();
-    let refused = servers.agent(disk.path()).output();
-    assert_refused(refused, 1, &["--take-over"]);
-    assert_eq!(servers.held().await, before, "nothing was made up");
+    servers.refuse_an_empty_pod(&["--take-over"]).await;
     let kept = servers.agent(servers.disk.path()).start().await;
     http::healthy(&kept.url).await;
     assert_eq!(public_key(&kept.url, &did).await, servers.keys[1], "the kept disk brings it back");

