@@ -1,7 +1,7 @@
 //! Metrics, in the Prometheus format. Names are those of INTERFACE.md and Python Bindu; label values are from closed
 //! sets.
 
-use bindu_http::RequestObserver;
+use bindu_http_client::RequestObserver;
 use bindu_keeper::{Identity, Reason, StatusSnapshot};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},

@@ -21,7 +21,7 @@ use axum::{
     routing::{get, post},
 };
 use bindu_client::AgentClient;
-use bindu_http::epoch_seconds;
+use bindu_http_client::epoch_seconds;
 use bindu_keeper::{HeldIdentity, Identity, Status};
 use std::{
     future::Future,

@@ -5,7 +5,7 @@ use crate::{
     card::{self, Card},
     trust::{Sources, Trusted},
 };
-use bindu_http::{HttpClient, HttpSettings, Method, epoch_seconds};
+use bindu_http_client::{HttpClient, HttpSettings, Method, epoch_seconds};
 use bindu_hydra::Hydra;
 use bindu_identity::{Did, PublicKey, request_signature};
 use bindu_keeper::{HeldIdentity, TokenSource};

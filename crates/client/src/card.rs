@@ -1,7 +1,7 @@
 //! The other agent's card: who it says it is, and where it takes calls.
 
 use crate::CallError;
-use bindu_http::{HttpClient, HttpSettings, Method};
+use bindu_http_client::{HttpClient, HttpSettings, Method};
 use bindu_identity::Did;
 use serde_json::Value;
 use url::{Host, Url};
@@ -81,7 +81,7 @@ pub(crate) fn read(
 }
 
 /// GETs from another agent.
-pub(crate) async fn get(url: &Url, http: &HttpSettings) -> Result<bindu_http::Reply, CallError> {
+pub(crate) async fn get(url: &Url, http: &HttpSettings) -> Result<bindu_http_client::Reply, CallError> {
     let unavailable = |detail: String| CallError::Unavailable { url: url.to_string(), detail };
     let client = HttpClient::new(url, http).map_err(|error| unavailable(error.to_string()))?;
     let request = client.request(Method::GET, url.clone()).header("Accept", "application/json");

@@ -4,7 +4,7 @@ use crate::{
     CallError,
     card::{self, Card},
 };
-use bindu_http::HttpSettings;
+use bindu_http_client::HttpSettings;
 use bindu_hydra::{Hydra, HydraError};
 use bindu_identity::{Did, PublicKey};
 use rustix::fs::OFlags;

@@ -1,7 +1,7 @@
 //! OAuth clients on the admin port.
 
 use crate::{Hydra, HydraError};
-use bindu_http::Method;
+use bindu_http_client::Method;
 use bindu_identity::Did;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};

@@ -1,6 +1,6 @@
 //! What can go wrong with Hydra, by what can be done about it.
 
-use bindu_http::{NoReply, Reply};
+use bindu_http_client::{NoReply, Reply};
 use serde_json::Value;
 use std::time::Duration;
 

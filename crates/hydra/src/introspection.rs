@@ -5,7 +5,7 @@
 
 use crate::lifetime;
 use crate::{Hydra, HydraError};
-use bindu_http::{Reply, epoch_seconds};
+use bindu_http_client::{Reply, epoch_seconds};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@
 
 use crate::{Hydra, HydraError, Introspection, lifetime};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bindu_http::{Method, Reply, epoch_seconds};
+use bindu_http_client::{Method, Reply, epoch_seconds};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use serde_json::Value;
 use std::{

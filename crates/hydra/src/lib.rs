@@ -18,7 +18,7 @@ pub use introspection::Introspection;
 pub use jwt::{JwtProblem, KeySet, key_id};
 pub use token::{AccessToken, SecretProof};
 
-use bindu_http::{ClientError, HttpClient, HttpSettings, Method, Reply};
+use bindu_http_client::{ClientError, HttpClient, HttpSettings, Method, Reply};
 use readiness::Readiness;
 use std::{sync::Arc, time::Duration};
 use url::Url;
@@ -110,7 +110,7 @@ fn extend(base: &Url, segments: &[&str]) -> Url {
 #[cfg(fuzzing)]
 pub mod fuzz {
     use crate::{HydraError, KeySet, introspection};
-    use bindu_http::Reply;
+    use bindu_http_client::Reply;
 
     /// Reads an answer of a server that may be anything but Hydra.
     pub fn answer(status: u16, body: &[u8], token: &str) {

@@ -1,7 +1,7 @@
 //! Both stores keep the contract; and what a real OpenBao answers in trouble is never taken for an absence.
 #![allow(missing_docs, clippy::indexing_slicing)]
 
-use bindu_http::HttpSettings;
+use bindu_http_client::HttpSettings;
 use bindu_store::{
     Answer, DataDirectory, Expected, FileStore, OutageReason, RecordName, SecretStore, VaultLogin,
     VaultSettings, VaultStore, WriteError,

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bindu_http::{HttpSettings, TlsSettings};
+use bindu_http_client::{HttpSettings, TlsSettings};
 use bindu_identity::{SigningKey, pem};
 use bindu_store::{Answer, OutageReason, RecordName, SecretStore, VaultLogin, VaultSettings, VaultStore};
 use bindu_testkit::{
@@ -260,7 +260,7 @@ async fn a_jwt_logs_in() {
     let role = json!({"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"], "token_policies": ["agent"]});
     call(&bao, "POST", "auth/jwt/role/agent", role).await;
     let claims = |audience: &str| {
-        let now = bindu_http::epoch_seconds();
+        let now = bindu_http_client::epoch_seconds();
         json!({"sub": "agent", "aud": audience, "iat": now, "nbf": now, "exp": now + 600})
     };
     let jwt_file = file(disk.path(), "jwt", &jwt("EdDSA", &key, &claims("somebody else")));

@@ -1,7 +1,7 @@
 //! Certificates that are renewed under a running agent, and names that are not the address's, on a real OpenBao.
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used)]
 
-use bindu_http::{HttpSettings, TlsSettings};
+use bindu_http_client::{HttpSettings, TlsSettings};
 use bindu_store::{Answer, OutageReason, RecordName, SecretStore, VaultLogin, VaultSettings, VaultStore};
 use bindu_testkit::{OpenBao, http::eventually, kubernetes::ANY_AUTHORITY};
 use rcgen::{CertificateParams, CertifiedIssuer, DnType, KeyPair};

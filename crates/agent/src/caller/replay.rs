@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     fn proof(number: u8) -> Proof {
-        Proof { digest: [number; 32], signed_at: bindu_http::epoch_seconds() + 1 }
+        Proof { digest: [number; 32], signed_at: bindu_http_client::epoch_seconds() + 1 }
     }
 
     async fn run(replays: &Replays, owner: &str, number: u8) -> Result<Option<String>, AuthRefusal> {
@@ -228,7 +228,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_signed_before_the_start_is_not_run() {
         let replays = Replays::new(2);
-        let old = Proof { digest: [1; 32], signed_at: bindu_http::epoch_seconds() };
+        let old = Proof { digest: [1; 32], signed_at: bindu_http_client::epoch_seconds() };
         let refused = replays.turn(&Owner::named("alice"), &old).await;
         assert!(matches!(refused, Err(AuthRefusal::BeforeStart)));
     }
@@ -252,7 +252,7 @@ mod tests {
     #[tokio::test]
     async fn what_may_have_been_forgotten_is_not_run() {
         let replays = Replays::new(2);
-        let now = bindu_http::epoch_seconds();
+        let now = bindu_http_client::epoch_seconds();
         replays.lock().forgotten.insert(now + 5);
         let old = Proof { digest: [1; 32], signed_at: now + 5 };
         let refused = replays.turn(&Owner::named("alice"), &old).await;

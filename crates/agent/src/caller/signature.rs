@@ -109,7 +109,7 @@ impl<'a> Form<'a> {
     }
 
     fn verify(&self, did: &Did, key: &PublicKey) -> Result<Proof, Rejection> {
-        let now = bindu_http::epoch_seconds();
+        let now = bindu_http_client::epoch_seconds();
         match self {
             Self::Bindu { headers, body } => {
                 let verified = request_signature::verify(*headers, did, key, body, now)?;
@@ -179,7 +179,7 @@ mod tests {
             header: &none,
             body: BODY,
         };
-        let now = bindu_http::epoch_seconds();
+        let now = bindu_http_client::epoch_seconds();
         let signed = message_signature::sign(&DerivedKey::of(&key()), &did(), &request, now, nonce);
         let pairs = [
             ("host", "agent".to_owned()),
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn what_a_rest_call_changes_must_be_signed_with_method_path_and_nonce() {
-        let now = bindu_http::epoch_seconds();
+        let now = bindu_http_client::epoch_seconds();
         let signature = request_signature::sign(&key(), &did(), "{}", now).to_string();
         let mut bindu = HeaderMap::new();
         for (name, value) in [

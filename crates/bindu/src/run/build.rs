@@ -2,7 +2,7 @@
 
 use crate::settings::{HydraChoice, Settings, VaultChoice};
 use bindu_agent::Metrics;
-use bindu_http::{HttpSettings, NoObserver, RequestObserver, TlsSettings};
+use bindu_http_client::{HttpSettings, NoObserver, RequestObserver, TlsSettings};
 use bindu_hydra::{Hydra, HydraSettings};
 use bindu_identity::{AgentId, AgentName, Did};
 use bindu_keeper::{

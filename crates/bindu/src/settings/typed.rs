@@ -3,7 +3,7 @@
 
 use super::{AuthChoice, CallChoice, Layers, Origin, Resolved, Value, registry};
 use bindu_agent::HttpLimits;
-use bindu_http::TlsSettings;
+use bindu_http_client::TlsSettings;
 use bindu_identity::{AgentId, Fingerprint};
 use bindu_keeper::{
     ExitClass, Refusal,

@@ -1,7 +1,7 @@
 //! Settings of Vault: where it is, and how to log in.
 
 use super::{VaultChoice, typed::Reader};
-use bindu_http::TlsSettings;
+use bindu_http_client::TlsSettings;
 use bindu_store::VaultLogin;
 use secrecy::SecretString;
 use std::path::PathBuf;

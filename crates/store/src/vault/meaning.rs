@@ -3,7 +3,7 @@
 //! The bodies are those of OpenBao 2.7 and Vault 1.x; FACTS §2.1 and §2.2 list them.
 
 use crate::{Fields, Outage, OutageReason, Version};
-use bindu_http::Reply;
+use bindu_http_client::Reply;
 use serde_json::Value;
 
 /// An answer to a read that is KV v2's own.

@@ -13,7 +13,7 @@ use crate::{
     Answer, Expected, Fields, Malformed, Outage, OutageReason, Record, RecordName, SecretStore, Version,
     WriteError,
 };
-use bindu_http::{ClientError, HttpClient, HttpSettings, Method, NoReply, Reply};
+use bindu_http_client::{ClientError, HttpClient, HttpSettings, Method, NoReply, Reply};
 use login::Session;
 pub use login::VaultLogin;
 use meaning::{ReadMeaning, WriteMeaning};
@@ -383,7 +383,7 @@ mod tests {
 #[cfg(fuzzing)]
 pub mod fuzz {
     use super::meaning;
-    use bindu_http::Reply;
+    use bindu_http_client::Reply;
 
     /// Reads an answer of a server that may be anything but Vault.
     pub fn answer(status: u16, body: &[u8]) {

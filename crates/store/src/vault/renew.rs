@@ -2,7 +2,7 @@
 
 use super::{VaultStore, login::Next, login::Pauses, meaning};
 use crate::{Outage, OutageReason};
-use bindu_http::{Method, Reply};
+use bindu_http_client::{Method, Reply};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -9,7 +9,7 @@ mod plan;
 
 use super::{VaultStore, meaning};
 use crate::{Outage, RecordName};
-use bindu_http::Method;
+use bindu_http_client::Method;
 use bindu_identity::{AgentId, Did};
 use secrecy::SecretString;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! What is there of a setup. Reads only.
 
 use super::{VaultSetup, VaultSetupError, VaultStore, WhoLogsIn, plan};
-use bindu_http::Method;
+use bindu_http_client::Method;
 use serde_json::{Map, Value, json};
 
 /// What is there.
