@@ -3,7 +3,7 @@
 use std::{path::Path, process::Command};
 
 /// The targets, in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 6] = ["request", "signature", "token", "answer", "identity", "settings"];
+const TARGETS: [&str; 7] = ["request", "signature", "token", "answer", "identity", "rotation", "settings"];
 
 /// No input is worth more bytes; a record of Vault's is shorter.
 const LONGEST_INPUT: u32 = 4096;

@@ -1,6 +1,7 @@
 //! Ed25519 keys and signatures.
 
 use ed25519_dalek::Signer as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
 use std::{fmt, str::FromStr};
 use zeroize::Zeroizing;
@@ -36,8 +37,8 @@ impl SigningKey {
         PublicKey(self.0.verifying_key())
     }
 
-    /// Signs bytes. Inside this crate only: what may be signed is decided in [`request_signature`](crate::request_signature)
-    /// and [`text_signature`](crate::text_signature), because one key serves both.
+    /// Signs bytes. Inside this crate only: what may be signed is decided in [`request_signature`](crate::request_signature),
+    /// [`text_signature`](crate::text_signature) and [`rotation`](crate::rotation), because one key serves all.
     pub(crate) fn sign(&self, bytes: &[u8]) -> Signature {
         Signature(self.0.sign(bytes))
     }
@@ -123,6 +124,19 @@ impl FromStr for PublicKey {
     }
 }
 
+/// As text: base58, nothing else.
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// The name of a public key: lower-case hex of SHA-256 over its 32 raw bytes
 /// (`openssl pkey -pubin -in public.pem -outform DER | tail -c 32 | sha256sum`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,6 +147,18 @@ impl Fingerprint {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<&PublicKey> for Fingerprint {
+    fn from(key: &PublicKey) -> Self {
+        key.fingerprint()
+    }
+}
+
+impl From<&Self> for Fingerprint {
+    fn from(fingerprint: &Self) -> Self {
+        fingerprint.clone()
     }
 }
 

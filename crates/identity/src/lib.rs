@@ -13,6 +13,7 @@ mod key;
 pub mod message_signature;
 pub mod pem;
 pub mod request_signature;
+pub mod rotation;
 pub mod text_signature;
 
 pub use agent_id::{AgentId, AgentIdError};
@@ -20,3 +21,4 @@ pub use derived_key::DerivedKey;
 pub use did::{AgentName, Did, DidError, NameProblem};
 pub use document::{BinduDocument, VerificationKey, WebDocument};
 pub use key::{Fingerprint, PublicKey, PublicKeyError, Signature, SignatureError, SigningKey};
+pub use rotation::{Lineage, LineageError, NewRotation, RotationStatement, SecondKeyBinding, StatementError};
