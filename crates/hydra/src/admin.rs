@@ -2,8 +2,11 @@
 
 use crate::{Hydra, HydraError};
 use bindu_http_client::Method;
-use bindu_identity::Did;
+use bindu_identity::{
+    Did, Fingerprint, Lineage, RotationStatement, SecondKeyBinding, rotation::MOST_STATEMENTS,
+};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
 /// An OAuth client as Hydra describes it.
@@ -17,7 +20,8 @@ pub struct OAuthClient {
     pub scope: String,
     /// Audiences that tokens may be asked for.
     pub audiences: Vec<String>,
-    /// What the agents keep there: `public_key`, `agent_url`, our own `key_version`.
+    /// What the agents keep there: `public_key`, `agent_url`; our own `derived_public_key`, `key_version`, `generation`,
+    /// `replaces`, `rotations`, `second_key_binding`. Whoever reaches the admin port can write any of it.
     pub metadata: Map<String, Value>,
 }
 
@@ -38,6 +42,35 @@ impl OAuthClient {
     #[must_use]
     pub fn key_version(&self) -> Option<u64> {
         self.metadata.get("key_version").and_then(Value::as_u64)
+    }
+
+    /// How many rotations led to `public_key`, where we wrote it. A claim: only [`rotations`](Self::rotations) prove any.
+    #[must_use]
+    pub fn generation(&self) -> Option<u64> {
+        self.metadata.get("generation").and_then(Value::as_u64)
+    }
+
+    /// The fingerprints of the keys that `public_key` replaces, newest first; none where there is something else. A
+    /// claim, too.
+    #[must_use]
+    pub fn replaces(&self) -> Vec<Fingerprint> {
+        let text = self.metadata.get("replaces").and_then(Value::as_str);
+        text.and_then(|text| Lineage::parse_replaces(text).ok()).unwrap_or_default()
+    }
+
+    /// The rotation statements, newest first, at most [`MOST_STATEMENTS`]. What is no statement is left out. None is
+    /// verified: that is for [`rotation::chain`](bindu_identity::rotation::chain).
+    #[must_use]
+    pub fn rotations(&self) -> Vec<RotationStatement> {
+        let listed = self.metadata.get("rotations").and_then(Value::as_array);
+        let listed = listed.into_iter().flatten().take(MOST_STATEMENTS);
+        listed.filter_map(|statement| RotationStatement::deserialize(statement).ok()).collect()
+    }
+
+    /// By which a key names its second key, where there is one. It is not verified.
+    #[must_use]
+    pub fn second_key_binding(&self) -> Option<SecondKeyBinding> {
+        SecondKeyBinding::deserialize(self.metadata.get("second_key_binding")?).ok()
     }
 }
 
@@ -177,5 +210,65 @@ impl Hydra {
             return Err(HydraError::Unaddressable);
         }
         Ok(self.admin(&["admin", "clients", did.as_str()]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bindu_identity::{NewRotation, SigningKey};
+
+    fn client(metadata: Value) -> OAuthClient {
+        let Value::Object(metadata) = metadata else { panic!("an object") };
+        OAuthClient {
+            created_at: String::new(),
+            name: String::new(),
+            scope: String::new(),
+            audiences: Vec::new(),
+            metadata,
+        }
+    }
+
+    #[test]
+    fn lineage_is_read_and_junk_is_none_of_it() {
+        let did: Did = "did:bindu:a:b:c".parse().expect("a DID");
+        let [one, two] = [1, 2].map(|seed| SigningKey::from_seed(&[seed; 32]));
+        let statement = RotationStatement::sign(&NewRotation {
+            did: &did,
+            from: &one,
+            to: two.public_key(),
+            to_second: SigningKey::from_seed(&[3; 32]).public_key(),
+            generation: 1,
+            prev: None,
+            at: "2026-11-26T08:00:00Z",
+            until: "2026-12-03T08:00:00Z",
+        });
+        let binding = SecondKeyBinding::sign(&did, &two);
+        let replaced = one.public_key().fingerprint();
+        let good = client(json!({
+            "generation": 1,
+            "replaces": replaced.as_str(),
+            "rotations": [5, statement, {"did": did.as_str()}, null, [statement]],
+            "second_key_binding": binding,
+        }));
+        assert_eq!(good.generation(), Some(1));
+        assert_eq!(good.replaces(), [replaced]);
+        assert_eq!(good.rotations(), [statement.clone()]);
+        assert_eq!(good.second_key_binding(), Some(binding));
+        for junk in
+            [json!(null), json!("x y"), json!(-1), json!(1.5), json!({"a": []}), json!(["x"]), json!(true)]
+        {
+            let bad = client(json!({
+                "generation": junk, "replaces": junk, "rotations": junk, "second_key_binding": junk,
+            }));
+            assert_eq!(
+                (bad.generation(), bad.replaces(), bad.rotations(), bad.second_key_binding()),
+                (None, vec![], vec![], None),
+                "{junk}"
+            );
+        }
+        let many = client(json!({ "rotations": vec![json!(statement); 1000] }));
+        assert_eq!(many.rotations().len(), MOST_STATEMENTS);
+        assert_eq!(client(json!({})).rotations(), []);
     }
 }

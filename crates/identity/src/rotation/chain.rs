@@ -40,8 +40,21 @@ pub fn chain<'a>(
     })
 }
 
+/// The links that led to a key, newest first, as far back as the list goes. Empty if none did, and if a link of the list
+/// leads on from it.
+#[must_use]
+pub fn line<'a>(
+    statements: &'a [RotationStatement],
+    did: &Did,
+    current: &PublicKey,
+) -> Vec<&'a RotationStatement> {
+    let links = Links::new(statements, did);
+    let newest = links.ends(current).into_iter().next();
+    std::iter::successors(newest, |link| links.before(link)).collect()
+}
+
 /// The statements whose `from` counts beside the current key at this moment (seconds since the epoch), newest first:
-/// the links that lead to the current key, back to the first one that is not in its overlap. What lies before that one
+/// the links that led to the current key, back to the first one that is not in its overlap. What lies before that one
 /// no longer counts, whatever its own `until`: a key that was withdrawn at once takes its predecessors with it.
 #[must_use]
 pub fn overlapping<'a>(
@@ -50,11 +63,7 @@ pub fn overlapping<'a>(
     current: &PublicKey,
     now: i64,
 ) -> Vec<&'a RotationStatement> {
-    let links = Links::new(statements, did);
-    let newest = links.ends(current).into_iter().next();
-    std::iter::successors(newest, |link| links.before(link))
-        .take_while(|link| link.is_in_overlap(now))
-        .collect()
+    line(statements, did, current).into_iter().take_while(|link| link.is_in_overlap(now)).collect()
 }
 
 /// The statements that verify.

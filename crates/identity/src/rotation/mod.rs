@@ -13,7 +13,7 @@ mod second_key;
 mod statement;
 mod time;
 
-pub use chain::{MOST_STATEMENTS, chain, overlapping};
+pub use chain::{MOST_STATEMENTS, chain, line, overlapping};
 pub use lineage::{Lineage, LineageError};
 pub use second_key::SecondKeyBinding;
 pub use statement::{NewRotation, RotationStatement, StatementError};

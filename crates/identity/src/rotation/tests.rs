@@ -50,6 +50,10 @@ fn generations(statements: &[RotationStatement], from: u8, to: u8) -> Option<Vec
     Some(chain.into_iter().map(|link| link.generation).collect())
 }
 
+fn line_of(statements: &[RotationStatement], current: u8) -> Vec<u64> {
+    super::line(statements, &did(), &public(current)).into_iter().map(|link| link.generation).collect()
+}
+
 /// Made with Python's `cryptography` and `json.dumps(sort_keys=True, separators=(",", ":"), ensure_ascii=False)`.
 #[test]
 fn another_implementation_signs_the_same() {
@@ -269,7 +273,9 @@ fn keys_that_still_count_end_at_the_first_that_does_not() {
     };
     assert_eq!(keys(&all, now), [public(3), public(2), public(1)]);
     assert_eq!(keys(&all, 1_796_284_800), []);
-    assert_eq!(overlapping(&all, &did(), &public(3), now).len(), 0, "it has given way");
+    assert_eq!(line_of(&all, 4), [3, 2, 1]);
+    assert_eq!(line_of(&all[1..], 4), [3, 2], "as far back as the list goes");
+    assert_eq!((line_of(&all, 3), line_of(&all, 9)), (vec![], vec![]), "it has given way; it is nowhere");
     // K2 was withdrawn at once.
     all.truncate(1);
     let withdrawn = RotationStatement::sign(&NewRotation {
