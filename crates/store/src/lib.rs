@@ -14,8 +14,8 @@ mod vault;
 
 pub use answer::{Answer, Outage, OutageReason, WriteError};
 pub use directory::{
-    Acknowledgement, DataDirectory, DirectoryError, DirectoryErrorKind, DirectoryOwner, IdentityFile,
-    LocalPair,
+    Acknowledgement, DataDirectory, DirectoryError, DirectoryErrorKind, DirectoryOwner, FileAccess,
+    IdentityFile, LocalPair, RingFile,
 };
 pub use file::FileStore;
 pub use record::{CredentialRecord, Fields, KeyRecord, Malformed, Record, RecordName, Version};

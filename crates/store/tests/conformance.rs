@@ -38,11 +38,11 @@ fn reason(answer: &Answer) -> OutageReason {
 async fn file_store_keeps_the_contract() {
     let directory = tempfile::tempdir().expect("a directory");
     let agent = Agent::random();
-    let open = || Arc::new(DataDirectory::open(directory.path()).expect("opens"));
-    let store = FileStore::new(open(), agent.did.clone(), agent.id.to_string(), None);
+    let open = || DataDirectory::open(directory.path(), &agent.did, &agent.id.to_string()).expect("opens");
+    let store = FileStore::new(Arc::new(open()), None);
     conformance::secret_store(Arc::new(store), &agent).await;
     // What it remembers outlives it.
-    let store = FileStore::new(open(), agent.did.clone(), agent.id.to_string(), None);
+    let store = FileStore::new(Arc::new(open()), None);
     assert!(
         matches!(store.read(&RecordName::Keys(agent.id)).await, Answer::Present(record) if record.version == 2)
     );

@@ -50,13 +50,14 @@ impl Parts {
     fn build(settings: &Settings, url: &str, open: bool) -> Result<Self, Refusal> {
         let metrics = Metrics::new();
         let status = Arc::new(Status::default());
+        let agent = agent(settings)?;
         // Whose it is is seen before anything is written there.
-        let looked = DataDirectory::look(&settings.data_dir);
-        let agent = agent(settings, &looked)?;
+        let looked = DataDirectory::look(&settings.data_dir, &agent.did, &agent.id.to_string());
         let directory = match check_owner(settings, &agent, looked, &status)? {
-            Some(_) if open => Some(Arc::new(open_directory(settings, &status)?)),
-            looked => looked.map(Arc::new),
+            Some(looked) if open => open_directory(settings, looked, &status)?,
+            looked => looked,
         };
+        let directory = directory.map(Arc::new);
         let (store, store_kind): (Arc<dyn SecretStore>, _) = match (&settings.vault, &directory) {
             (Some(vault), _) => {
                 let observer = Watched {
@@ -67,15 +68,10 @@ impl Parts {
                 (Arc::new(vault_store(vault, Arc::new(observer))?), StoreKind::Vault)
             }
             (None, Some(directory)) => {
-                let store = FileStore::new(
-                    Arc::clone(directory),
-                    agent.did.clone(),
-                    agent.id.to_string(),
-                    settings.key_password.clone(),
-                );
+                let store = FileStore::new(Arc::clone(directory), settings.key_password.clone());
                 (Arc::new(store), StoreKind::File)
             }
-            (None, None) => return Err(foreign_directory(settings, "another agent")),
+            (None, None) => return Err(foreign_directory(&settings.data_dir, "it is another agent's")),
         };
         let hydra =
             settings.hydra.as_ref().map(|choice| hydra(choice, &metrics, Arc::clone(&status))).transpose()?;
@@ -97,26 +93,36 @@ impl Parts {
     }
 }
 
-/// The directory, open for writing; only for reading where it can't be written and a store has the identity.
-fn open_directory(settings: &Settings, status: &Status) -> Result<DataDirectory, Refusal> {
-    let path = &settings.data_dir;
-    DataDirectory::open(path).or_else(|error| match settings.vault {
-        Some(_) => {
+/// The directory, open for writing; only for reading if it can't be written and a store has the identity; none if another
+/// agent was faster.
+fn open_directory(
+    settings: &Settings,
+    directory: DataDirectory,
+    status: &Status,
+) -> Result<Option<DataDirectory>, Refusal> {
+    match directory.open_again() {
+        Ok(()) => Ok(Some(directory)),
+        Err(error) if settings.vault.is_none() => Err(directory_refusal(&settings.data_dir, &error)),
+        Err(error) if error.kind == DirectoryErrorKind::OfAnotherAgent => {
+            tracing::warn!(cause = %error.source, "the data directory is another agent's: working without it");
+            status.directory_is_unusable(Reason::DirectoryOfAnotherAgent);
+            Ok(None)
+        }
+        Err(error) => {
             tracing::warn!(%error, cause = %error.source, "working without writing to the data directory");
             status.directory_is_unusable(Reason::DirectoryNotWritable);
-            Ok(DataDirectory::look(path))
+            Ok(Some(directory))
         }
-        None => Err(directory_refusal(path, &error)),
-    })
+    }
 }
 
 /// Who the agent is: by author and name, or by the id that its directory remembers.
-fn agent(settings: &Settings, directory: &DataDirectory) -> Result<AgentProfile, Refusal> {
+fn agent(settings: &Settings) -> Result<AgentProfile, Refusal> {
     let (author, name) = (settings.author.clone(), settings.name.clone());
     let id = match (settings.id, &author, &name) {
         (Some(id), ..) => id,
         (None, Some(author), Some(name)) => AgentId::derive(author, name),
-        _ => remembered_id(settings, directory)?,
+        _ => remembered_id(settings)?,
     };
     let name = AgentName {
         author: author.unwrap_or_else(|| NOBODY.0.to_owned()),
@@ -125,9 +131,10 @@ fn agent(settings: &Settings, directory: &DataDirectory) -> Result<AgentProfile,
     Ok(AgentProfile { did: Did::bindu(&name, id), id, name })
 }
 
-fn remembered_id(settings: &Settings, directory: &DataDirectory) -> Result<AgentId, Refusal> {
-    let identity = directory.identity().map_err(|error| directory_refusal(&settings.data_dir, &error))?;
-    if let Some(id) = identity.and_then(|identity| identity.agent_id.parse().ok()) {
+fn remembered_id(settings: &Settings) -> Result<AgentId, Refusal> {
+    let path = &settings.data_dir;
+    let id = DataDirectory::remembered_agent_id(path).map_err(|error| directory_refusal(path, &error))?;
+    if let Some(id) = id.and_then(|id| id.parse().ok()) {
         return Ok(id);
     }
     let mut bytes = [0; 16];
@@ -148,7 +155,7 @@ fn check_owner(
     match directory.owner(&agent.did) {
         Ok(DirectoryOwner::This | DirectoryOwner::Unknown) => Ok(Some(directory)),
         Ok(DirectoryOwner::Another(did)) if settings.vault.is_none() => {
-            Err(foreign_directory(settings, &did))
+            Err(foreign_directory(&settings.data_dir, format!("it is the directory of {did}")))
         }
         Ok(DirectoryOwner::Another(did)) => {
             tracing::warn!(owner = did, "the data directory is another agent's: working without it");
@@ -159,18 +166,19 @@ fn check_owner(
         Err(error) => {
             tracing::warn!(%error, cause = %error.source, "working without the data directory");
             status.directory_is_unusable(Reason::DirectoryNotWritable);
-            Ok(None)
+            // Not left out: what can't be read may hold a key, and only what is not there at all is none.
+            Ok(Some(directory))
         }
     }
 }
 
-fn foreign_directory(settings: &Settings, owner: &str) -> Refusal {
+fn foreign_directory(path: &Path, cause: impl std::fmt::Display) -> Refusal {
     Refusal::new(
         ExitClass::Usage,
-        format!("the data directory {} belongs to another agent; nothing was changed", settings.data_dir.display()),
+        format!("the data directory {} belongs to another agent; nothing was changed", path.display()),
         "give this agent a directory of its own with --data-dir or BINDU_DATA_DIR, or its author and name as they were",
     )
-    .because(format!("it is the directory of {owner}"))
+    .because(cause)
 }
 
 fn directory_refusal(path: &Path, error: &DirectoryError) -> Refusal {
@@ -184,9 +192,15 @@ fn directory_refusal(path: &Path, error: &DirectoryError) -> Refusal {
         DirectoryErrorKind::Link => {
             "put the file itself where the link is, or name the directory that holds it with --data-dir or BINDU_DATA_DIR"
         }
+        DirectoryErrorKind::Unreadable => {
+            "let this user read it (its owner and mode are above), or choose another directory with --data-dir or BINDU_DATA_DIR"
+        }
         DirectoryErrorKind::Malformed => "restore the file from a backup, or move it away",
         _ => "make it writable for this user, or choose another directory with --data-dir or BINDU_DATA_DIR",
     };
+    if error.kind == DirectoryErrorKind::OfAnotherAgent {
+        return foreign_directory(path, &error.source);
+    }
     let message = match error.kind {
         DirectoryErrorKind::InUse => {
             format!("the data directory {} is in use by another process", path.display())
