@@ -1,13 +1,13 @@
-//! How we talk to servers: one client for each, every answer bounded in time and size, no redirect followed, no URL,
-//! header or body in an error.
+//! How we talk to servers: one client for each, every answer bounded in time and size, no redirect followed but one of
+//! Vault's, no path, header or body in an error.
 //!
 //! What an answer means is for the store and Hydra crates to say.
 
+mod proxy;
+mod redirect;
+mod reply;
 mod tls;
 
-use http::HeaderMap;
-use reqwest::redirect;
-use serde_json::Value;
 use std::{
     io,
     path::PathBuf,
@@ -16,6 +16,9 @@ use std::{
 };
 use url::Url;
 
+pub use proxy::{Exemptions, ProxySettings, is_loopback, outward_address, proxy_url};
+pub use redirect::RedirectHost;
+pub use reply::{NoReply, Problem, Reply};
 pub use reqwest::Method;
 pub use tls::TlsSettings;
 
@@ -50,15 +53,25 @@ pub struct HttpSettings {
     pub timeout: Duration,
     /// What TLS goes by.
     pub tls: TlsSettings,
+    /// Which proxy a request goes through.
+    pub proxies: ProxySettings,
+    /// Hosts that a 307 may lead to, beside the server's own; `None` follows no redirect at all.
+    pub redirect_hosts: Option<Vec<RedirectHost>>,
     /// Who counts.
     pub observer: Arc<dyn RequestObserver>,
 }
 
 impl HttpSettings {
-    /// The system's authorities, nobody counting.
+    /// The system's authorities, no proxy, no redirect, nobody counting.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self { timeout, tls: TlsSettings::default(), observer: Arc::new(NoObserver) }
+        Self {
+            timeout,
+            tls: TlsSettings::default(),
+            proxies: ProxySettings::default(),
+            redirect_hosts: None,
+            observer: Arc::new(NoObserver),
+        }
     }
 }
 
@@ -70,39 +83,14 @@ struct Inner {
     base: Url,
     settings: HttpSettings,
     current: Mutex<Current>,
+    /// The client for where a redirect has led to.
+    redirected: Mutex<Option<HttpClient>>,
 }
 
 /// The client in use, and the certificates that it was made with.
 struct Current {
     client: reqwest::Client,
     stamps: Vec<tls::Stamp>,
-}
-
-/// A server's whole answer.
-pub struct Reply {
-    /// The status code.
-    pub status: u16,
-    /// The headers.
-    pub headers: HeaderMap,
-    /// The body. May hold secrets: never into an error or a log.
-    pub body: Vec<u8>,
-}
-
-/// Why there is no whole answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoReply {
-    /// No connection.
-    #[error("no connection")]
-    Unreachable,
-    /// A connection that TLS does not accept, in rustls' words.
-    #[error("TLS: {0}")]
-    Untrusted(String),
-    /// Not in time.
-    #[error("no answer in time")]
-    TimedOut,
-    /// Cut off, too long, or no HTTP.
-    #[error("the answer broke off, is no HTTP or is too long")]
-    Broken,
 }
 
 /// The client can't be built from its settings.
@@ -123,20 +111,23 @@ pub enum ClientError {
         /// The file or the directory.
         path: PathBuf,
     },
-    /// A file that is no PEM of certificates and keys.
-    #[error("{} is not usable as PEM", path.display())]
-    Tls {
+    /// A file whose content can't be used.
+    #[error("{} can't be used: {problem}", path.display())]
+    Unusable {
         /// The file.
         path: PathBuf,
-        /// Why.
-        source: reqwest::Error,
+        /// Why, without the content.
+        problem: String,
     },
     /// The name that the server's certificate must have.
     #[error("the server name must be a host name")]
     ServerName,
+    /// The system's authorities, or TLS itself.
+    #[error("TLS can't be used: {0}")]
+    Tls(String),
     /// All of them together.
-    #[error("the TLS settings cannot be used")]
-    Unusable(#[source] reqwest::Error),
+    #[error("the connection settings cannot be used")]
+    Client(#[source] reqwest::Error),
 }
 
 impl HttpClient {
@@ -151,12 +142,18 @@ impl HttpClient {
         let stamps = settings.tls.stamps();
         let client = client(base, settings)?;
         let current = Mutex::new(Current { client, stamps });
-        Ok(Self(Arc::new(Inner { base: base.clone(), settings: settings.clone(), current })))
+        let redirected = Mutex::default();
+        Ok(Self(Arc::new(Inner { base: base.clone(), settings: settings.clone(), current, redirected })))
     }
 
     /// Begins a request.
     pub fn request(&self, method: Method, url: Url) -> reqwest::RequestBuilder {
-        let (url, host) = self.0.settings.tls.rename(url);
+        let Inner { settings, .. } = &*self.0;
+        // A proxy is told the host itself, not the name in its certificate.
+        let (url, host) = match settings.proxies.for_url(&url) {
+            Some(_) => (url, None),
+            None => settings.tls.rename(url),
+        };
         let request = self.client().request(method, url);
         match host {
             Some(host) => request.header("Host", host),
@@ -166,7 +163,7 @@ impl HttpClient {
 
     /// The client with the certificates that there are now. What can't be used leaves the old ones.
     fn client(&self) -> reqwest::Client {
-        let Inner { base, settings, current } = &*self.0;
+        let Inner { base, settings, current, .. } = &*self.0;
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
         let stamps = settings.tls.stamps();
         if stamps != current.stamps {
@@ -195,7 +192,20 @@ impl HttpClient {
         operation: &'static str,
         request: reqwest::RequestBuilder,
     ) -> Result<Reply, NoReply> {
-        let reply = exchange(request).await;
+        let again = self.0.settings.redirect_hosts.as_ref().and_then(|_| request.try_clone());
+        let reply = self.send_once(operation, request).await?;
+        match again.filter(|_| reply.status == 307) {
+            Some(again) => self.follow(operation, &reply, again).await,
+            None => Ok(reply),
+        }
+    }
+
+    async fn send_once(
+        &self,
+        operation: &'static str,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Reply, NoReply> {
+        let reply = self.exchange(request).await;
         let outcome = match &reply {
             Ok(reply) => match reply.status {
                 200..300 => "ok",
@@ -203,55 +213,52 @@ impl HttpClient {
                 400..500 => "client_error",
                 _ => "server_error",
             },
-            Err(NoReply::Unreachable) => "unreachable",
-            Err(NoReply::Untrusted(_)) => "untrusted",
-            Err(NoReply::TimedOut) => "timed_out",
-            Err(NoReply::Broken) => "broken",
+            Err(no_reply) => no_reply.outcome(),
         };
         let observer = &self.0.settings.observer;
         observer.observe(operation, outcome);
-        if let Some(seconds) = reply.as_ref().ok().and_then(|reply| skew(&reply.headers)) {
+        if let Some(seconds) = reply.as_ref().ok().and_then(|reply| reply::skew(&reply.headers)) {
             observer.skew(seconds);
         }
         reply
     }
-}
 
-impl Reply {
-    /// The body as JSON, where it is some.
-    #[must_use]
-    pub fn json(&self) -> Option<Value> {
-        serde_json::from_slice(&self.body).ok()
+    async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Reply, NoReply> {
+        let (client, request) = request.build_split();
+        let base = &self.0.base;
+        let unsent = |_| self.no_reply(base, Problem::Broken);
+        let request = request.map_err(unsent)?;
+        let url = self.asked(request.url());
+        let failed = |error: reqwest::Error| self.no_reply(&url, Problem::of(&error));
+        let mut response = client.execute(request).await.map_err(failed)?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > MAX_ANSWER {
+                return Err(self.no_reply(&url, Problem::Broken));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let reply = Reply { status, headers, body, url: format!("{}{}", reply::origin(&url), url.path()) };
+        match url.scheme() == "http" && reply.wants_tls() {
+            true => Err(self.no_reply(&url, Problem::SpeaksTls)),
+            false => Ok(reply),
+        }
     }
 
-    /// Whether the body is a JSON object with this text as this member.
-    #[must_use]
-    pub fn has(&self, member: &str, text: &str) -> bool {
-        self.json().and_then(|body| body.get(member)?.as_str().map(|found| found == text)).unwrap_or(false)
+    fn no_reply(&self, url: &Url, problem: Problem) -> NoReply {
+        let proxy = self.0.settings.proxies.for_url(url).map(reply::origin);
+        NoReply { asked: reply::origin(url), proxy, problem }
     }
 
-    /// A header's text.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// When the server says that it answered (`Date`, RFC 9110 §6.6.1), seconds since the epoch.
-    #[must_use]
-    pub fn date(&self) -> Option<u64> {
-        date(&self.headers)
-    }
-
-    /// How long the server asks to be left alone (`Retry-After` in seconds; RFC 9110's date form is rare and ignored).
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
-    }
-}
-
-impl std::fmt::Debug for Reply {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Reply({}, {} bytes)", self.status, self.body.len())
+    /// The URL as it was meant, where [`TlsSettings::rename`] has changed it.
+    fn asked(&self, url: &Url) -> Url {
+        let Inner { base, settings, .. } = &*self.0;
+        let mut url = url.clone();
+        if url.host_str() == settings.tls.server_name.as_deref() && settings.tls.server_name.is_some() {
+            let _ = url.set_host(base.host_str());
+        }
+        url
     }
 }
 
@@ -261,65 +268,26 @@ pub fn epoch_seconds() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// By how much our clock is ahead of the `Date` that an answer bears (RFC 9110 §6.6.1: whole seconds).
-fn skew(headers: &HeaderMap) -> Option<i64> {
-    Some(i64::try_from(epoch_seconds()).ok()?.saturating_sub(i64::try_from(date(headers)?).ok()?))
-}
-
-fn date(headers: &HeaderMap) -> Option<u64> {
-    let date = httpdate::parse_http_date(headers.get("date")?.to_str().ok()?).ok()?;
-    date.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs())
-}
-
-async fn exchange(request: reqwest::RequestBuilder) -> Result<Reply, NoReply> {
-    let mut response = request.send().await.map_err(no_reply)?;
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(no_reply)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err(NoReply::Broken);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Reply { status, headers, body })
-}
-
 fn client(base: &Url, settings: &HttpSettings) -> Result<reqwest::Client, ClientError> {
     install_crypto_provider();
-    let builder = reqwest::Client::builder()
-        .redirect(redirect::Policy::none())
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
+        .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(settings.timeout)
         .tcp_nodelay(true)
         .user_agent(concat!("bindu/", env!("CARGO_PKG_VERSION")));
-    settings.tls.apply(base, builder)?.build().map_err(ClientError::Unusable)
-}
-
-fn no_reply(error: reqwest::Error) -> NoReply {
-    if error.is_timeout() {
-        NoReply::TimedOut
-    } else if let Some(words) = tls_words(&error) {
-        NoReply::Untrusted(words)
-    } else if error.is_connect() {
-        NoReply::Unreachable
-    } else {
-        NoReply::Broken
+    if settings.proxies != ProxySettings::default() {
+        let (proxies, base, name) =
+            (settings.proxies.clone(), base.clone(), settings.tls.server_name.clone());
+        builder = builder.proxy(reqwest::Proxy::custom(move |url| {
+            // A request by the name in the certificate goes to the server itself: see `HttpClient::request`.
+            let is_renamed = url.host_str() == name.as_deref() && url.host_str() != base.host_str();
+            if is_renamed { None } else { proxies.for_url(url).cloned() }
+        }));
     }
-}
-
-/// What rustls has against a connection. Its words name certificates and hosts, no secret.
-fn tls_words(error: &reqwest::Error) -> Option<String> {
-    let mut next = std::error::Error::source(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return Some(error.to_string());
-        }
-        // An I/O error's source is that of the error inside, not that error: look inside first.
-        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = inside.map(|inside| inside as &(dyn std::error::Error + 'static)).or_else(|| error.source());
-    }
-    None
+    settings.tls.apply(base, builder)?.build().map_err(ClientError::Client)
 }
 
 /// ring, not aws-lc: it needs no CMake and links a megabyte less.

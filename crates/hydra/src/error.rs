@@ -40,7 +40,14 @@ pub enum HydraError {
 
 impl HydraError {
     pub(crate) fn unavailable(what: &str, reply: &Reply) -> Self {
-        let detail = format!("{what} (status {}, {} bytes)", reply.status, reply.body.len());
+        let words = words(reply).map(|words| format!(" {words:?}")).unwrap_or_default();
+        let asked = if reply.url.is_empty() { String::new() } else { format!(" from {}", reply.url) };
+        let detail = format!(
+            "{what}: status {}{words}, {} bytes{asked}{}",
+            reply.status,
+            reply.body.len(),
+            wrong_base(reply)
+        );
         Self::Unavailable { detail, retry_after: reply.retry_after() }
     }
 
@@ -64,6 +71,30 @@ impl HydraError {
     }
 }
 
+/// What Hydra itself says: the texts of FACTS §1.1, no others.
+fn words(reply: &Reply) -> Option<String> {
+    let body = reply.json()?;
+    let error = body.get("error")?;
+    let text = |value: Option<&Value>| {
+        value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let described = text(body.get("error_description"));
+    described
+        .or_else(|| text(error.get("reason")))
+        .or_else(|| text(error.get("message")))
+        .or_else(|| text(Some(error)))
+}
+
+/// The admin address already ends with what is added to it.
+fn wrong_base(reply: &Reply) -> &'static str {
+    let doubled = reply.url.contains("/admin/admin/") || reply.url.ends_with("/admin/health/ready");
+    if doubled && reply.status == 404 {
+        "; HYDRA__ADMIN_URL ends with /admin, which is added to it: take that off"
+    } else {
+        ""
+    }
+}
+
 impl From<NoReply> for HydraError {
     fn from(error: NoReply) -> Self {
         Self::Unavailable { detail: error.to_string(), retry_after: None }
@@ -75,7 +106,24 @@ mod tests {
     use super::*;
 
     fn error(status: u16, body: &str) -> HydraError {
-        HydraError::of(&Reply { status, headers: Default::default(), body: body.as_bytes().to_vec() })
+        HydraError::of(&Reply { status, body: body.as_bytes().to_vec(), ..Reply::default() })
+    }
+
+    #[test]
+    fn an_admin_address_that_ends_with_admin_is_told() {
+        let body =
+            r#"{"error":{"code":404,"message":"Not Found","reason":"The requested route does not exist."}}"#;
+        let told = |url: &str| {
+            let reply = Reply { status: 404, body: body.into(), url: url.to_owned(), ..Reply::default() };
+            HydraError::of(&reply).to_string()
+        };
+        let wrong = told("http://h:4445/admin/admin/clients/x");
+        assert!(wrong.contains("HYDRA__ADMIN_URL ends with /admin"), "{wrong}");
+        for part in ["404", "http://h:4445/admin/admin/clients/x", "The requested route does not exist."] {
+            assert!(wrong.contains(part), "{part} in {wrong}");
+        }
+        assert!(told("http://h:4445/admin/health/ready").contains("HYDRA__ADMIN_URL"));
+        assert!(!told("http://h:4445/admin/clients/x").contains("HYDRA__ADMIN_URL"));
     }
 
     #[test]

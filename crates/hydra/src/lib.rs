@@ -114,7 +114,7 @@ pub mod fuzz {
 
     /// Reads an answer of a server that may be anything but Hydra.
     pub fn answer(status: u16, body: &[u8], token: &str) {
-        let reply = Reply { status, headers: Default::default(), body: body.to_vec() };
+        let reply = Reply { status, body: body.to_vec(), ..Reply::default() };
         let _ = (HydraError::of(&reply), introspection::read(&reply));
         if let Ok(keys) = KeySet::read(&reply, &reply) {
             assert!(keys.check(token).is_err(), "nobody has signed this");

@@ -89,6 +89,16 @@ pub enum NameProblem {
         /// `author` or `name`.
         field: &'static str,
     },
+    /// Quotes or white space around it: `docker run --env-file`, a copied line or a template has left them there.
+    #[error("the {field} {value:?} has {what} around it, which look like an accident")]
+    Around {
+        /// `author` or `name`.
+        field: &'static str,
+        /// As it was written.
+        value: String,
+        /// `quotes` or `spaces`.
+        what: &'static str,
+    },
     /// A character that ends or splits a DID, or that can't be shown.
     #[error("the {field} {value:?} contains {character:?}, which makes an invalid or ambiguous DID")]
     Character {
@@ -112,6 +122,23 @@ impl AgentName {
 fn problem_in(field: &'static str, value: &str) -> Option<NameProblem> {
     if value.trim().is_empty() {
         return Some(NameProblem::Empty { field });
+    }
+    let around = |what| Some(NameProblem::Around { field, value: value.to_owned(), what });
+    if value.trim() != value {
+        return around("spaces");
+    }
+    if value.starts_with(['"', '\'', '`', '\u{201c}']) || value.ends_with(['"', '`', '\u{201d}']) {
+        return around("quotes");
+    }
+    let hidden = |c: &char| {
+        matches!(
+            c,
+            '\u{feff}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'
+                ..='\u{202e}' | '\u{2028}' | '\u{2029}'
+        )
+    };
+    if let Some(character) = value.chars().find(hidden) {
+        return Some(NameProblem::Character { field, value: value.to_owned(), character });
     }
     let character = value.chars().find(|c| matches!(c, ':' | '/' | '?' | '#' | '%') || c.is_control())?;
     Some(NameProblem::Character { field, value: value.to_owned(), character })
@@ -159,11 +186,17 @@ mod tests {
 
     #[test]
     fn names_that_break_a_did_are_problems() {
-        for bad in ["a:b", "a/b", "x?y", "A&B#1", "50%", "a\nb", "tab\there", "", "   "] {
+        let accidents =
+            ["\"echo\"", "'echo'", "\"echo", "echo ", " echo", "echo\r", "\u{feff}echo", "e\u{202e}cho"];
+        for bad in
+            ["a:b", "a/b", "x?y", "A&B#1", "50%", "a\nb", "tab\there", "", "   "].into_iter().chain(accidents)
+        {
             assert!(name("alice", bad).problem().is_some(), "{bad:?}");
             assert!(name(bad, "echo").problem().is_some(), "{bad:?}");
         }
-        assert!(name("alice", "héllo wörld").problem().is_none(), "unambiguous, if not ASCII");
+        for good in ["héllo wörld", "Bob's agent", "5\" screen", "می\u{200c}خواهم"] {
+            assert!(name("alice", good).problem().is_none(), "{good:?}: unambiguous, if not ASCII");
+        }
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub enum OutageReason {
     ServerFailed,
     /// The token or the login does not count (expired, revoked, wrong). Waiting may mend it.
     LoginRejected,
+    /// The login is alive, and its policies do not let it ask this.
+    NotAllowed,
     /// A file or directory could not be read.
     Unreadable,
 }
@@ -81,6 +83,7 @@ impl OutageReason {
             Self::Busy => "busy",
             Self::ServerFailed => "server_failed",
             Self::LoginRejected => "login_rejected",
+            Self::NotAllowed => "not_allowed",
             Self::Unreadable => "unreadable",
         }
     }

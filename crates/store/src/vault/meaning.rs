@@ -125,6 +125,10 @@ pub(super) fn of_capabilities(reply: &Reply, path: &str) -> Result<Vec<String>, 
     let list = body.get("data").and_then(|data| data.get(path)).and_then(Value::as_array);
     match list.filter(|_| reply.status == 200) {
         Some(list) => Ok(list.iter().filter_map(Value::as_str).map(str::to_owned).collect()),
+        // `no_default_policy`: the token is alive and may not ask what it may do.
+        None if reply.status == 403 && policy_denies(&body) => {
+            Err(Outage::new(OutageReason::NotAllowed, answered(reply, &errors(&body))))
+        }
         None => Err(failure(reply, &body)),
     }
 }
@@ -161,11 +165,8 @@ pub(super) fn rejected(reply: &Reply, what: &str) -> Outage {
     }
     match reply.status {
         400 | 403 => {
-            let words = words(&errors(&body));
-            Outage::new(
-                OutageReason::LoginRejected,
-                format!("{what}: Vault answered {} {words:?}", reply.status),
-            )
+            let answered = answered(reply, &errors(&body));
+            Outage::new(OutageReason::LoginRejected, format!("{what}: {answered}"))
         }
         _ => failure(reply, &body),
     }
@@ -189,19 +190,30 @@ fn failure(reply: &Reply, body: &Value) -> Outage {
         503 if says("sealed") => OutageReason::Sealed,
         400 if says("Upgrading from non-versioned") => OutageReason::Busy,
         500.. if !errors.is_empty() => OutageReason::ServerFailed,
+        // Vault's own words, and not what it says about a record: told as they are.
+        400.. if !errors.is_empty() => OutageReason::NotTheStore,
         _ => return not_the_store(reply),
     };
-    Outage {
-        reason,
-        detail: format!("Vault answered {} {:?}", reply.status, words(&errors)),
-        retry_after: reply.retry_after(),
-    }
+    Outage { reason, detail: answered(reply, &errors), retry_after: reply.retry_after() }
+}
+
+/// The status, Vault's own words, and what was asked.
+fn answered(reply: &Reply, errors: &[String]) -> String {
+    format!("Vault answered {} {:?}{}", reply.status, words(errors), asked(reply))
+}
+
+fn asked(reply: &Reply) -> String {
+    if reply.url.is_empty() { String::new() } else { format!(" ({})", reply.url) }
 }
 
 fn not_the_store(reply: &Reply) -> Outage {
     let kind = reply.header("content-type").unwrap_or("no content type");
-    let detail =
-        format!("an answer that is not Vault's: status {}, {kind}, {} bytes", reply.status, reply.body.len());
+    let detail = format!(
+        "an answer that is not Vault's: status {}, {kind}, {} bytes{}",
+        reply.status,
+        reply.body.len(),
+        asked(reply)
+    );
     Outage { reason: OutageReason::NotTheStore, detail, retry_after: reply.retry_after() }
 }
 
@@ -237,7 +249,7 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, headers: Default::default(), body: body.as_bytes().to_vec() }
+        Reply { status, body: body.as_bytes().to_vec(), ..Reply::default() }
     }
 
     fn read_reason(status: u16, body: &str) -> OutageReason {
@@ -315,6 +327,28 @@ mod tests {
         }
         let denied = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
         assert!(!refuses_token(&reply(403, denied)));
+    }
+
+    #[test]
+    fn vaults_own_words_are_told_with_what_was_asked() {
+        let url = "http://vault:8200/v1/secret/data/x";
+        for status in [400, 404, 405, 412] {
+            let body = r#"{"errors":["1 error occurred:\n\t* unsupported operation\n\n"]}"#;
+            let reply = Reply { url: url.to_owned(), ..reply(status, body) };
+            let told = of_read(&reply).expect_err("an outage").detail;
+            assert!(told.contains("unsupported operation") && told.contains(url), "{told}");
+            assert!(told.contains(&status.to_string()), "{told}");
+        }
+    }
+
+    /// Seen on OpenBao 2.7.2: a token without the default policy may not ask; a dead one says it in other words.
+    #[test]
+    fn a_token_that_may_not_ask_is_not_a_dead_one() {
+        let asked =
+            |body: &str| of_capabilities(&reply(403, body), "secret/data/x").expect_err("an outage").reason;
+        let alive = r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#;
+        assert_eq!(asked(alive), OutageReason::NotAllowed);
+        assert_eq!(asked(r#"{"errors":["permission denied"]}"#), OutageReason::LoginRejected);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{
     Answer, Expected, Fields, Malformed, Outage, OutageReason, Record, RecordName, SecretStore, Version,
     WriteError,
 };
-use bindu_http_client::{ClientError, HttpClient, HttpSettings, Method, NoReply, Reply};
+use bindu_http_client::{ClientError, HttpClient, HttpSettings, Method, NoReply, Problem, Reply};
 use login::Session;
 pub use login::VaultLogin;
 use meaning::{ReadMeaning, WriteMeaning};
@@ -337,10 +337,10 @@ fn write_operation(name: &RecordName) -> &'static str {
 }
 
 fn outage(error: NoReply, what: &str) -> Outage {
-    let reason = match &error {
-        NoReply::Unreachable | NoReply::Untrusted(_) => OutageReason::Unreachable,
-        NoReply::TimedOut => OutageReason::TimedOut,
-        NoReply::Broken => OutageReason::NotTheStore,
+    let reason = match &error.problem {
+        Problem::TimedOut => OutageReason::TimedOut,
+        Problem::Broken | Problem::SpeaksTls | Problem::Redirected { .. } => OutageReason::NotTheStore,
+        _ => OutageReason::Unreachable,
     };
     Outage::new(reason, format!("Vault was asked to {what}: {error}"))
 }
@@ -387,7 +387,7 @@ pub mod fuzz {
 
     /// Reads an answer of a server that may be anything but Vault.
     pub fn answer(status: u16, body: &[u8]) {
-        let reply = Reply { status, headers: Default::default(), body: body.to_vec() };
+        let reply = Reply { status, body: body.to_vec(), ..Reply::default() };
         let _ = (meaning::of_read(&reply), meaning::of_write(&reply), meaning::of_token_lookup(&reply));
         let _ = meaning::of_mount(&reply, "secret");
     }
