@@ -5,7 +5,7 @@ use crate::{
     card::{self, Card},
     trust::{Sources, Trusted},
 };
-use bindu_http_client::{HttpClient, HttpSettings, Method, epoch_seconds};
+use bindu_http_client::{HttpClient, HttpSettings, Method, ProxySettings, epoch_seconds};
 use bindu_hydra::Hydra;
 use bindu_identity::{Did, PublicKey, request_signature};
 use bindu_keeper::{HeldIdentity, TokenSource};
@@ -60,6 +60,8 @@ pub struct ClientSettings {
     pub allowed_origins: Vec<String>,
     /// Calls over plain http beyond this machine: tokens and messages can be read on the way.
     pub dangerous_allow_http: bool,
+    /// Which proxy other agents are asked through.
+    pub proxies: ProxySettings,
 }
 
 /// What one call is about, beside its text.
@@ -121,7 +123,8 @@ impl AgentClient {
         let settings = &self.0;
         let deadline = Instant::now() + timeout;
         let base = card::address(url, settings.dangerous_allow_http)?;
-        let http = HttpSettings::new(REQUEST_TIMEOUT.min(timeout));
+        let proxies = settings.proxies.clone();
+        let http = HttpSettings { proxies, ..HttpSettings::new(REQUEST_TIMEOUT.min(timeout)) };
         let card =
             card::fetch(&base, &http, &settings.allowed_origins, settings.dangerous_allow_http).await?;
         let sources = Sources {

@@ -48,6 +48,7 @@ impl Parts {
     }
 
     fn build(settings: &Settings, url: &str, open: bool) -> Result<Self, Refusal> {
+        refuse_vault_in_doubt(settings)?;
         let metrics = Metrics::new();
         let status = Arc::new(Status::default());
         let agent = agent(settings)?;
@@ -73,8 +74,11 @@ impl Parts {
             }
             (None, None) => return Err(foreign_directory(&settings.data_dir, "it is another agent's")),
         };
-        let hydra =
-            settings.hydra.as_ref().map(|choice| hydra(choice, &metrics, Arc::clone(&status))).transpose()?;
+        let hydra = settings
+            .hydra
+            .as_ref()
+            .map(|choice| hydra(settings, choice, &metrics, Arc::clone(&status)))
+            .transpose()?;
         let client = settings.hydra.as_ref().map(|choice| client_profile(settings, choice, url));
         let keeper = Keeper {
             agent,
@@ -91,6 +95,21 @@ impl Parts {
         };
         Ok(Self { keeper, hydra, metrics })
     }
+}
+
+/// Settings that name a Vault, and nobody has said that it is on: a pod would make a key of its own on its own disk.
+fn refuse_vault_in_doubt(settings: &Settings) -> Result<(), Refusal> {
+    if settings.vault_unsaid.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        ExitClass::Usage,
+        format!(
+            "settings of Vault, and nobody says whether the identity is kept there: {}; nothing was changed",
+            settings.vault_unsaid.join(", ")
+        ),
+        "set VAULT__ENABLED=true; or VAULT__ENABLED=false to keep the identity in the data directory alone",
+    ))
 }
 
 /// The directory, open for writing; only for reading if it can't be written and a store has the identity; none if another
@@ -234,7 +253,13 @@ fn vault_store(choice: &VaultChoice, observer: Arc<dyn RequestObserver>) -> Resu
         mount: choice.mount.clone(),
         prefix: choice.prefix.clone(),
         namespace: choice.namespace.clone(),
-        http: HttpSettings { tls: choice.tls.clone(), observer, ..HttpSettings::new(VAULT_TIMEOUT) },
+        http: HttpSettings {
+            tls: choice.tls.clone(),
+            proxies: choice.proxies.clone(),
+            redirect_hosts: Some(choice.redirect_hosts.clone()),
+            observer,
+            ..HttpSettings::new(VAULT_TIMEOUT)
+        },
     };
     VaultStore::new(settings).map_err(|error| {
         Refusal::new(
@@ -246,7 +271,12 @@ fn vault_store(choice: &VaultChoice, observer: Arc<dyn RequestObserver>) -> Resu
     })
 }
 
-fn hydra(choice: &HydraChoice, metrics: &Metrics, status: Arc<Status>) -> Result<Hydra, Refusal> {
+fn hydra(
+    settings: &Settings,
+    choice: &HydraChoice,
+    metrics: &Metrics,
+    status: Arc<Status>,
+) -> Result<Hydra, Refusal> {
     let settings = HydraSettings {
         admin_url: choice.admin_url.clone(),
         public_url: choice.public_url.clone(),
@@ -260,6 +290,7 @@ fn hydra(choice: &HydraChoice, metrics: &Metrics, status: Arc<Status>) -> Result
                 status,
                 skew: Status::hydra_skew,
             }),
+            proxies: settings.proxies.clone(),
             ..HttpSettings::new(choice.timeout)
         },
     };

@@ -37,6 +37,7 @@ pub fn outgoing(settings: &Settings, keeper: &Arc<Keeper>, identity: Option<Arc<
         audiences: settings.hydra.as_ref().map(|hydra| hydra.audiences.clone()).unwrap_or_default(),
         allowed_origins: settings.call.allowed_origins.clone(),
         dangerous_allow_http: settings.call.dangerous_allow_http,
+        proxies: settings.proxies.clone(),
     });
     Outgoing { client, tokens }
 }

@@ -1,12 +1,18 @@
 //! The layers that settings come from, merged: flag > environment > `.env` > file > default.
 
-use super::registry::{
-    self, KNOWN_OTHERWISE, KNOWN_OTHERWISE_IN_FILE, NOT_YET, NOT_YET_IN_FILE, OBJECTS, OUR_PREFIXES,
-    PYTHONS_ALONE, REFUSED_PREFIXES, SETTINGS, WITHOUT_EFFECT,
+use super::{
+    Entry,
+    file::{self, FileValues},
+    names::{
+        KNOWN_OTHERWISE, KNOWN_OTHERWISE_IN_FILE, NOT_YET, NOT_YET_IN_FILE, OUR_PREFIXES, PYTHONS_ALONE,
+        REFUSED_PREFIXES, WITHOUT_EFFECT,
+    },
+    registry::{self, SETTINGS},
 };
 use bindu_keeper::{ExitClass, Refusal};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     fmt, fs, io,
     path::{Path, PathBuf},
 };
@@ -66,8 +72,10 @@ pub struct Layers {
     flags: BTreeMap<String, String>,
     config: Option<PathBuf>,
     environment: BTreeMap<String, String>,
+    /// Variables of ours whose name or value is not UTF-8.
+    unreadable: BTreeSet<String>,
     dotenv: BTreeMap<String, String>,
-    file: Option<(PathBuf, BTreeMap<String, String>)>,
+    file: Option<(PathBuf, FileValues)>,
     warnings: Vec<String>,
 }
 
@@ -87,10 +95,34 @@ impl Layers {
     /// # Errors
     /// Where a file that is there, or was named, can't be read or is not of its form.
     pub fn with_process(self) -> Result<Self, Refusal> {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
-        self.with_environment(environment, Path::new("."))
+        self.with_variables(std::env::vars_os(), Path::new("."))
+    }
+
+    /// The same with these variables, which may be anything, and working directory.
+    ///
+    /// # Errors
+    /// As [`Layers::with_process`].
+    pub fn with_variables(
+        mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+        directory: &Path,
+    ) -> Result<Self, Refusal> {
+        let mut environment = BTreeMap::new();
+        for (name, value) in variables {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => _ = environment.insert(name, value),
+                (Ok(name), Err(_)) if is_read(&name) => _ = self.unreadable.insert(name),
+                (Err(name), _) => {
+                    let shown = name.to_string_lossy().into_owned();
+                    if is_read(&shown) {
+                        self.unreadable.insert(shown);
+                    }
+                }
+                // Other programs': none of our business.
+                (Ok(_), Err(_)) => {}
+            }
+        }
+        self.with_environment(environment, directory)
     }
 
     /// The same with this environment and working directory, for tests.
@@ -103,17 +135,17 @@ impl Layers {
         directory: &Path,
     ) -> Result<Self, Refusal> {
         self.environment = environment;
-        self.dotenv = read_dotenv(&directory.join(".env"))?;
+        self.dotenv = file::read_dotenv(&directory.join(".env"))?;
         let named = self.config.clone().or_else(|| {
             let named = self.variable("BINDU_CONFIG")?;
-            Some(PathBuf::from(named.0))
+            Some(PathBuf::from(named.0.trim()))
         });
         let path = named.clone().unwrap_or_else(|| directory.join(DEFAULT_FILE));
-        match fs::read_to_string(&path) {
+        match fs::read(&path) {
             Ok(text) => {
-                let values = parse_file(&path, &text)?;
-                self.warn_of_differences(&path, &values);
-                self.file = Some((path, values));
+                let read = file::parse(&path, &text)?;
+                self.warn_of_differences(&path, &read.values);
+                self.file = Some((path, read));
             }
             Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -130,11 +162,20 @@ impl Layers {
         self.in_environment(name).or_else(|| self.in_dotenv(name))
     }
 
-    /// The setting's variable that counts: any in the environment goes before any in `.env`.
-    fn first_variable(&self, setting: &registry::Setting) -> Option<(&str, Origin)> {
-        let mut names = setting.variables.iter();
-        let found = names.find_map(|name| self.in_environment(name));
-        found.or_else(|| setting.variables.iter().find_map(|name| self.in_dotenv(name)))
+    /// The setting's variable that counts: any in the environment goes before any in `.env`. An empty one is an unset one,
+    /// unless the setting is never empty.
+    fn first_variable(&self, setting: &Entry) -> Option<(&str, Origin)> {
+        let names = || setting.variables.iter().copied();
+        let counts = |value: &&str| setting.never_empty || !value.is_empty();
+        let set = |name: &'static str| {
+            let value = self.environment.get(name).map(String::as_str).filter(counts)?;
+            Some((value, Origin::Variable(name.to_owned())))
+        };
+        let set_in_dotenv = |name: &'static str| {
+            let value = self.dotenv.get(name).map(String::as_str).filter(counts)?;
+            Some((value, Origin::DotEnv(name.to_owned())))
+        };
+        names().find_map(set).or_else(|| names().find_map(set_in_dotenv))
     }
 
     fn in_environment(&self, name: &str) -> Option<(&str, Origin)> {
@@ -170,22 +211,20 @@ impl Layers {
         let (mut mistakes, mut warnings) = (Vec::new(), self.warnings.clone());
         let mut values = BTreeMap::new();
         for setting in SETTINGS {
-            // An empty flag takes back what the layers below say.
-            let flag = self
-                .flags
-                .get(setting.key)
-                .map(|text| (if text.is_empty() { setting.default } else { text.as_str() }, Origin::Flag));
-            let variable = self.first_variable(setting);
-            let file = self.file.as_ref().and_then(|(path, values)| {
-                Some((values.get(setting.key)?.as_str(), Origin::File(path.clone())))
-            });
-            let file = file.filter(|(text, _)| !text.is_empty());
-            let (text, origin) = flag.or(variable).or(file).unwrap_or((setting.default, Origin::Default));
+            let (text, origin) = self.first(setting);
+            if text.is_empty() && setting.never_empty && !matches!(origin, Origin::Default | Origin::Flag) {
+                mistakes
+                    .push(format!("`{}` ({origin}): it is empty; give it a value, or unset it", setting.key));
+            }
             values.insert(setting.key, Value { text: text.to_owned(), origin });
         }
+        mistakes.extend(self.unreadable.iter().map(|name| {
+            format!("{name}: it is not UTF-8 text, so it cannot be read; set it anew, or unset it")
+        }));
         if let Some((path, file)) = &self.file {
             let is_python_shaped = path.extension().is_some_and(|extension| extension == "json");
-            for (key, value) in file.iter().filter(|(key, _)| registry::find(key).is_none()) {
+            mistakes.extend(file.mistakes.iter().cloned());
+            for (key, value) in file.values.iter().filter(|(key, _)| registry::find(key).is_none()) {
                 if is_python_shaped && says_nothing(key, value) {
                     continue;
                 }
@@ -210,6 +249,19 @@ impl Layers {
         }
         self.check_names(&mut mistakes, &mut warnings);
         Resolved { values, mistakes, warnings }
+    }
+
+    /// The text of a setting and where it came from, by the order of the layers.
+    fn first(&self, setting: &Entry) -> (&str, Origin) {
+        // An empty flag takes back what the layers below say.
+        let flag = self.flags.get(setting.key);
+        let flag =
+            flag.map(|text| (if text.is_empty() { setting.default } else { text.as_str() }, Origin::Flag));
+        let file = self.file.as_ref().and_then(|(path, file)| {
+            let text = file.values.get(setting.key).filter(|text| setting.never_empty || !text.is_empty())?;
+            Some((text.as_str(), Origin::File(path.clone())))
+        });
+        flag.or_else(|| self.first_variable(setting)).or(file).unwrap_or((setting.default, Origin::Default))
     }
 
     fn check_names(&self, mistakes: &mut Vec<String>, warnings: &mut Vec<String>) {
@@ -260,79 +312,12 @@ fn says_nothing(key: &str, value: &str) -> bool {
     KNOWN_OTHERWISE_IN_FILE.contains(&key) || (is_off && matches!(value, "" | "[]" | "{}" | "false"))
 }
 
-fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, Refusal> {
-    if !path.is_file() {
-        return Ok(BTreeMap::new());
-    }
-    let variables = dotenvy::from_path_iter(path).and_then(Iterator::collect::<Result<_, _>>);
-    variables.map_err(|error| {
-        // The error would quote the line, and the line may hold a secret.
-        let problem = match error {
-            dotenvy::Error::Io(error) => error.to_string(),
-            _ => "a line is not of the form NAME=VALUE".to_owned(),
-        };
-        Refusal::new(ExitClass::Usage, "the file .env can't be read", "mend it, or remove it")
-            .because(problem)
-    })
-}
-
-/// A file's values by dotted key. TOML, or JSON in Python Bindu's shape.
-fn parse_file(path: &Path, text: &str) -> Result<BTreeMap<String, String>, Refusal> {
-    let broken = |problem: String| {
-        let message = format!("the configuration file {} is not of its form", path.display());
-        Refusal::new(ExitClass::Usage, message, "see docs/CONFIGURATION.md").because(problem)
-    };
-    let is_json = path.extension().is_some_and(|extension| extension == "json");
-    let tree: serde_json::Value = if is_json {
-        serde_json::from_str(text).map_err(|error| broken(error.to_string()))?
-    } else {
-        let table: toml::Table = toml::from_str(text).map_err(|error| {
-            // Without the line itself, which the full message quotes: it may hold a secret.
-            let place =
-                error.span().map(|span| text.get(..span.start).unwrap_or_default().lines().count().max(1));
-            let place = place.map(|line| format!("line {line}: ")).unwrap_or_default();
-            broken(format!("{place}{}", error.message()))
-        })?;
-        serde_json::to_value(table).map_err(|error| broken(error.to_string()))?
-    };
-    let serde_json::Value::Object(members) = tree else {
-        return Err(broken("it is not an object".to_owned()));
-    };
-    let mut values = BTreeMap::new();
-    flatten("", members, &mut values);
-    if let Some(listen) = values.remove("listen") {
-        match listen.rsplit_once(':') {
-            Some((host, port)) => {
-                values.insert("host".to_owned(), host.to_owned());
-                values.insert("port".to_owned(), port.to_owned());
-            }
-            None => return Err(broken("`listen` must be \"host:port\"".to_owned())),
-        }
-    }
-    // Python Bindu listens on the port of its deployment URL.
-    if is_json
-        && !values.contains_key("port")
-        && let Some(port) = values.get("deployment.url").and_then(|url| url.parse::<url::Url>().ok()?.port())
-    {
-        values.insert("port".to_owned(), port.to_string());
-    }
-    Ok(values)
-}
-
-fn flatten(
-    prefix: &str,
-    members: serde_json::Map<String, serde_json::Value>,
-    to: &mut BTreeMap<String, String>,
-) {
-    for (name, value) in members {
-        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
-        match value {
-            serde_json::Value::Object(members) if !OBJECTS.contains(&key.as_str()) => {
-                flatten(&key, members, to);
-            }
-            serde_json::Value::Null => {}
-            serde_json::Value::String(text) => _ = to.insert(key, text),
-            other => _ = to.insert(key, other.to_string()),
-        }
-    }
+/// Whether a variable of this name is read, or refused, by this program.
+fn is_read(name: &str) -> bool {
+    let upper = name.to_ascii_uppercase();
+    let mut prefixes = OUR_PREFIXES.iter().chain(REFUSED_PREFIXES);
+    prefixes.any(|prefix| upper.starts_with(prefix))
+        || SETTINGS.iter().any(|setting| setting.variables.contains(&name))
+        || NOT_YET.contains(&name)
+        || PYTHONS_ALONE.iter().any(|(alone, _)| *alone == name)
 }

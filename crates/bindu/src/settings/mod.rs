@@ -1,16 +1,28 @@
 //! Settings: flag > environment > `.env` > file > default, merged in one place.
 //!
-//! [`registry`] knows every setting once. [`Layers`] collects texts with where they came from; [`Settings`] gives them
-//! their types and reports all mistakes together.
+//! [`registry`] declares every setting once, as a typed constant. [`Layers`] collects texts with where they came from;
+//! [`Settings`] gives them their types and reports all mistakes together. What can't be read is a mistake, never a
+//! default.
 
 mod access;
+mod file;
+mod form;
 mod layers;
+mod names;
 mod page;
+mod reader;
 pub mod registry;
+mod setting;
 mod typed;
 mod vault;
 
-pub use access::{AuthChoice, CallChoice, is_origin};
+pub use access::{AuthChoice, CallChoice};
+pub use form::{duration, is_origin};
 pub use layers::{Layers, Origin, Resolved, Value};
 pub use page::page;
-pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings, VaultChoice, duration};
+pub use setting::{Content, Entry, Setting};
+pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings};
+pub use vault::VaultChoice;
+
+#[cfg(test)]
+mod hostile;

@@ -1,6 +1,6 @@
 //! The table of docs/CONFIGURATION.md, from the registry.
 
-use super::registry::{SETTINGS, Setting};
+use super::{Entry, registry::SETTINGS};
 use std::fmt::Write as _;
 
 /// The lines between which the page's table stands.
@@ -28,7 +28,7 @@ fn table() -> String {
     table
 }
 
-fn default(setting: &Setting) -> String {
+fn default(setting: &Entry) -> String {
     match (setting.default, setting.otherwise) {
         ("", "") => "-".to_owned(),
         ("", otherwise) => otherwise.to_owned(),

@@ -1,7 +1,8 @@
 //! What the layers make of each other, and how mistakes are told.
 
 use super::*;
-use std::fs;
+use bindu_keeper::plan::Policy;
+use std::{collections::BTreeMap, fs};
 
 fn load(environment: &[(&str, &str)], file: Option<(&str, &str)>) -> Result<Settings, Refusal> {
     let directory = tempfile::tempdir().expect("a directory");

@@ -3,7 +3,7 @@
 use super::{Output, SettingFlags, print};
 use bindu::{
     Refusal,
-    settings::{Origin, Settings, registry},
+    settings::{Entry, Origin, Settings, registry},
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -24,16 +24,16 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     let Command::Show { settings, output } = command;
     let layers = settings.layers(Vec::new())?;
     let resolved = layers.clone().resolve();
-    let rows: Vec<(&registry::Setting, String, String)> = registry::SETTINGS
+    let rows: Vec<(&Entry, String, String)> = registry::SETTINGS
         .iter()
         .filter_map(|setting| {
             let value = resolved.values.get(setting.key)?;
             let shown = match (setting.secret, value.text.is_empty()) {
                 (_, true) => String::new(),
                 (true, false) => "set".to_owned(),
-                (false, false) => value.text.clone(),
+                (false, false) => Entry::shown(&value.text),
             };
-            Some((setting, shown, value.origin.to_string()))
+            Some((*setting, shown, value.origin.to_string()))
         })
         .collect();
     match output {
