@@ -8,7 +8,9 @@ use crate::{
 };
 use bindu_hydra::{HydraError, OAuthClient};
 use bindu_identity::{Did, Fingerprint, PublicKey, SigningKey, pem};
-use bindu_store::{Answer, CredentialRecord, Fields, KeyRecord, Outage, RecordName, Version};
+use bindu_store::{
+    Answer, CredentialRecord, DirectoryErrorKind, Fields, KeyRecord, Outage, RecordName, Version,
+};
 use secrecy::SecretString;
 use std::{
     sync::Arc,
@@ -100,6 +102,11 @@ impl Keeper {
         let Some(directory) = &self.directory else { return (keys::Local::None, None) };
         let (pair, identity) = match (directory.pair(), directory.identity()) {
             (Ok(pair), Ok(identity)) => (pair, identity),
+            // Claimed since the start looked at it.
+            (Err(error), _) | (_, Err(error)) if error.kind == DirectoryErrorKind::OfAnotherAgent => {
+                self.status.directory_is_unusable(crate::Reason::DirectoryOfAnotherAgent);
+                return (keys::Local::None, None);
+            }
             (Err(error), _) | (_, Err(error)) => {
                 return (keys::Local::Unusable(format!("{error}: {}", error.source)), None);
             }

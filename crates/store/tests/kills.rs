@@ -206,7 +206,7 @@ fn a_file_store_killed_at_each_system_call() {
             let parent = tempfile::tempdir().unwrap();
             let path = parent.path().join("data");
             prepare(write, &path);
-            hit += usize::from(!run(write, &path, &kills::killing(place, &path)));
+            hit += usize::from(!run(write, &path, &kills::killing(place, &path, parent.path())));
             let how = format!("{write:?} killed at {place:?}");
             let (store, name) = (open(&path), write.name());
             let found = record(&store, &name);

@@ -44,13 +44,16 @@ pub fn recording(trace: &Path) -> Vec<String> {
         .to_vec()
 }
 
-/// The arguments with which it kills the run at this place.
+/// The arguments with which it kills the run at this place; the program runs in the directory `at`.
 #[must_use]
-pub fn killing(place: &Place, data_dir: &Path) -> Vec<String> {
+pub fn killing(place: &Place, data_dir: &Path, at: &Path) -> Vec<String> {
     let mut arguments = vec!["-f".to_owned(), "-qq".to_owned(), "-o".to_owned(), "/dev/null".to_owned()];
     if let Some(file) = &place.file {
         let path = if file.is_empty() { data_dir.to_owned() } else { data_dir.join(file) };
-        arguments.extend(["-P".to_owned(), path.display().to_string()]);
+        // Temporary files are opened by their absolute paths. strace knows a file that is there by both names, and one that
+        // is not there yet by the name that it is told.
+        let paths = if path.is_absolute() { vec![path] } else { vec![at.join(&path), path] };
+        arguments.extend(paths.iter().flat_map(|path| ["-P".to_owned(), path.display().to_string()]));
     }
     let (call, nth) = (place.call, place.nth);
     let kill = format!("inject={call}:signal=KILL:when={nth}");
@@ -62,7 +65,8 @@ pub fn killing(place: &Place, data_dir: &Path) -> Vec<String> {
 #[must_use]
 pub fn places(trace: &str, data_dir: &Path) -> Vec<Place> {
     let directory = data_dir.display().to_string();
-    let mut on_files: BTreeMap<(&'static str, String), usize> = BTreeMap::new();
+    // strace counts calls in each thread by itself.
+    let mut on_files: BTreeMap<(&'static str, String, &str), usize> = BTreeMap::new();
     let mut on_sockets: BTreeMap<(&'static str, &str), usize> = BTreeMap::new();
     for line in trace.lines() {
         let Some((thread, rest)) = line.split_once(char::is_whitespace) else { continue };
@@ -72,12 +76,17 @@ pub fn places(trace: &str, data_dir: &Path) -> Vec<Place> {
         {
             let file: PathBuf = after.split(['"', '>']).next().unwrap_or_default().into();
             let file = file.strip_prefix("/").unwrap_or(&file).display().to_string();
-            *on_files.entry((call, file)).or_default() += 1;
+            *on_files.entry((call, file, thread)).or_default() += 1;
         } else if let Some(call) = ON_SOCKETS.into_iter().find(|call| *call == name) {
             *on_sockets.entry((call, thread)).or_default() += 1;
         }
     }
-    let files = on_files.into_iter().flat_map(|((call, file), count)| {
+    let mut most_on_files: BTreeMap<(&'static str, String), usize> = BTreeMap::new();
+    for ((call, file, _), count) in on_files {
+        let known = most_on_files.entry((call, file)).or_default();
+        *known = count.max(*known);
+    }
+    let files = most_on_files.into_iter().flat_map(|((call, file), count)| {
         (1..=count).map(move |nth| Place { call, file: Some(file.clone()), nth })
     });
     let mut most: BTreeMap<&'static str, usize> = BTreeMap::new();

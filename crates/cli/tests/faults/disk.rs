@@ -1,7 +1,10 @@
 //! What can be wrong with a disk. With a store none of it stops a start; without one each gives its own error and hint.
 
-use crate::{AUTHOR, Names, agent, assert_refused, degraded, full, is_one, names, public_key, reasons};
-use bindu_testkit::{AgentSetup, http};
+use crate::{AUTHOR, Names, agent, assert_refused, bao, degraded, full, is_one, names, public_key, reasons};
+use bindu_testkit::{
+    AgentSetup, http, install,
+    proxy::{Fault, Proxy},
+};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
@@ -57,16 +60,41 @@ async fn a_full_disk_with_a_store() {
     assert_eq!(is_one(&names).await, key);
 }
 
-/// A data directory without a byte of room, without a store.
+/// A data directory without room, without a store: from not a byte of it to enough, page by page.
 ///
-/// Promise: exit 64 with a hint about room; no key is used that is not kept.
+/// Promise: exit 64 with a hint about room, and no file of a key is left that the next start would use; or all of them are
+/// there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_alone() {
-    let disk = tempfile::tempdir().unwrap();
-    fs::create_dir(disk.path().join(".bindu")).unwrap();
-    let setup = agent(disk.path()).named(AUTHOR, "Full Alone");
-    let full = "mount -t tmpfs -o size=4k none .bindu && head -c 4096 /dev/zero > .bindu/filler";
-    assert_refused(with_mount(&setup, full).output(), 64, &["BINDU_DATA_DIR"]);
+    let (mut refused, mut kept) = (0, 0);
+    for pages in 0..8 {
+        let disk = tempfile::tempdir().unwrap();
+        fs::create_dir(disk.path().join(".bindu")).unwrap();
+        let setup = agent(disk.path()).named(AUTHOR, "Full Alone");
+        // Ends when the program has ended, or has a key and was asked to end; and says what is there then.
+        let script = format!(
+            "mount -t tmpfs -o size={}k none .bindu && head -c 4096 /dev/zero > .bindu/filler; \
+             \"$@\" & pid=$!; \
+             until [ -e .bindu/private.pem ] || ! kill -0 $pid 2> /dev/null; do sleep 0.02; done; \
+             kill $pid 2> /dev/null; wait $pid; code=$?; ls -A .bindu > listing; exit $code",
+            (pages + 1) * 4
+        );
+        let arguments = ["-rm", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
+        let ended = setup.under(Path::new("unshare"), arguments).output();
+        let listing = fs::read_to_string(disk.path().join("listing")).unwrap();
+        let holds = |name: &str| listing.lines().any(|line| line == name);
+        let code = ended.0;
+        if code == 64 {
+            assert_refused(ended, 64, &["BINDU_DATA_DIR"]);
+            assert_eq!(listing, "filler\nlock\n", "{pages} pages");
+            refused += 1;
+        } else {
+            assert_eq!(code, 0, "{pages} pages: {}", ended.2);
+            assert!(holds("private.pem") && holds("identity.json"), "{pages} pages: {listing}");
+            kept += 1;
+        }
+    }
+    assert!(refused > 1 && kept > 0, "{refused} refused, {kept} kept");
 }
 
 /// A read-only data directory: with a store, without one, and without one but with the key in it.
@@ -248,6 +276,160 @@ async fn the_directory_of_another_agent() {
         &["another agent", "--data-dir"],
     );
     assert_eq!(contents(), before);
+}
+
+/// Two agents that start at once in one fresh directory while Vault is away, ten times.
+///
+/// Promise: each has a key of its own when Vault is back; the directory is one agent's, and holds nothing of the other's.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_agents_in_one_fresh_directory() {
+    for round in 0..10 {
+        let disk = tempfile::tempdir().unwrap();
+        let proxy = Proxy::start(&bao().await.url).await;
+        proxy.script(|_, _| Fault::Drop);
+        let both = ["One Of Two", "Other Of Two"].map(|name| names(&format!("{name} {round}")));
+        let mut agents = Vec::new();
+        for names in &both {
+            agents.push(full(disk.path(), names).await.set("VAULT__URL", &proxy.url).spawn());
+        }
+        // Both have looked at the directory and wait for the store.
+        http::eventually("both wait", async || {
+            agents.iter().all(|agent| agent.log().contains("waiting for the store")).then_some(())
+        })
+        .await;
+        proxy.script(|_, _| Fault::None);
+        let mut keys = Vec::new();
+        for (agent, names) in agents.iter_mut().zip(&both) {
+            agent.listens().await.unwrap_or_else(|code| panic!("{code}: {}", agent.log()));
+            keys.push(is_one(names).await);
+        }
+        assert_ne!(keys[0], keys[1], "round {round}");
+        drop(agents);
+        let text = fs::read_to_string(disk.path().join(".bindu/identity.json")).unwrap();
+        let owner = usize::from(text.contains(&both[1].did));
+        assert!(text.contains(&keys[owner]) && !text.contains(&both[1 - owner].did), "{text}");
+        let public = fs::read_to_string(disk.path().join(".bindu/public.pem")).unwrap();
+        assert_eq!(bindu_identity::pem::decode_public_key(&public).unwrap().to_string(), keys[owner]);
+    }
+}
+
+/// Runs it without root's right to read what it may not.
+fn without_override(setup: AgentSetup) -> AgentSetup {
+    if !rustix::process::geteuid().is_root() {
+        return setup;
+    }
+    let dropped = ["--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"];
+    setup.under(Path::new("setpriv"), dropped.map(str::to_owned).to_vec())
+}
+
+/// A file or folder that can't be read, and its name in an error.
+struct Closed {
+    what: &'static str,
+    /// Relative to the agent's directory; its mode is taken away.
+    path: Option<&'static str>,
+    /// The file that cannot be read because of an error of the disk.
+    broken: Option<&'static str>,
+    named: &'static str,
+}
+
+const CLOSED: [Closed; 5] = [
+    Closed { what: "private.pem", path: Some(".bindu/private.pem"), broken: None, named: "private.pem" },
+    Closed {
+        what: "identity.json",
+        path: Some(".bindu/identity.json"),
+        broken: None,
+        named: "identity.json",
+    },
+    Closed { what: "the directory", path: Some(".bindu"), broken: None, named: ".bindu" },
+    Closed { what: "its parent", path: Some("volume"), broken: None, named: "volume" },
+    Closed {
+        what: "identity.json, by the disk",
+        path: None,
+        broken: Some(".bindu/identity.json"),
+        named: "identity.json",
+    },
+];
+
+impl Closed {
+    /// An agent with files of its own that it can't read any more.
+    fn close(&self, setup: AgentSetup, disk: &Path) -> AgentSetup {
+        let setup = match self.what {
+            "its parent" => {
+                fs::create_dir(disk.join("volume")).unwrap();
+                fs::rename(disk.join(".bindu"), disk.join("volume/.bindu")).unwrap();
+                setup.set("BINDU_DATA_DIR", "volume/.bindu")
+            }
+            _ => setup,
+        };
+        if let Some(path) = self.path {
+            fs::set_permissions(disk.join(path), fs::Permissions::from_mode(0)).unwrap();
+        }
+        match self.broken {
+            None => without_override(setup),
+            Some(file) => {
+                let arguments = [
+                    "-f",
+                    "-qq",
+                    "-o",
+                    "/dev/null",
+                    "-P",
+                    file,
+                    "-e",
+                    "trace=openat",
+                    "-e",
+                    "inject=openat:error=EIO",
+                ];
+                setup.under(&install::strace(), arguments.map(str::to_owned).to_vec())
+            }
+        }
+    }
+
+    fn open(&self, disk: &Path) {
+        if let Some(path) = self.path {
+            fs::set_permissions(disk.join(path), fs::Permissions::from_mode(0o700)).unwrap();
+        }
+    }
+}
+
+/// A data directory with the agent's files that it can't read: a key of another owner's, `identity.json` alone, the directory,
+/// the folder above it, an I/O error; and Vault has no record, has the record, or there is no Vault.
+///
+/// Promise: no second key is made: without a record the start is refused and names the file and its owner; with one the agent
+/// starts by it, and not a byte on the disk changes; without Vault exit 64.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_not_absent() {
+    for (number, closed) in CLOSED.iter().enumerate() {
+        let names = names(&format!("Closed {number}"));
+        let disk = tempfile::tempdir().unwrap();
+        let alone = agent(disk.path()).named(AUTHOR, &names.name);
+        alone.start().await.kill();
+        alone.until_port_is_free().await;
+        let before = fs::read(disk.path().join(".bindu/private.pem")).unwrap();
+        let shut = closed.close(alone, disk.path());
+        let ended = shut.output();
+        assert!(ended.2.contains(closed.named), "{}: {}", closed.what, ended.2);
+        assert_refused(ended, 64, &[]);
+        // Vault is on, and has nothing of it.
+        let with = shut.vault(bao().await);
+        let (code, _, stderr) = with.output();
+        assert!(matches!(code, 1 | 64), "{}: {code}: {stderr}", closed.what);
+        assert!(stderr.contains(closed.named), "{}: {stderr}", closed.what);
+        if closed.path.is_some() {
+            assert!(stderr.contains("belongs to uid "), "{}: {stderr}", closed.what);
+        }
+        assert!(bao().await.record(&names.keys_path()).await.is_none(), "{}: a second key", closed.what);
+        // Vault has the record.
+        let (record, key) = crate::new_record(&names);
+        bao().await.put(&names.keys_path(), &record).await;
+        let running = with.start().await;
+        assert_eq!(public_key(&running.url, &names.did).await, key, "{}", closed.what);
+        degraded(&running.url, "directory_not_writable").await;
+        running.kill();
+        closed.open(disk.path());
+        let file =
+            if closed.what == "its parent" { "volume/.bindu/private.pem" } else { ".bindu/private.pem" };
+        assert_eq!(fs::read(disk.path().join(file)).unwrap(), before, "{}", closed.what);
+    }
 }
 
 /// Two processes in one directory; with a store and without.

@@ -109,7 +109,7 @@ async fn killed_at_each_system_call() {
                 let case =
                     Case::prepare(start, &how.replace(['"', ':', '/', '.', '(', ')', '{', '}', ','], " "))
                         .await;
-                let killed = kills::killing(place, Path::new(".bindu"));
+                let killed = kills::killing(place, Path::new(".bindu"), case.disk.path());
                 let mut agent = case.setup.clone().under(&install::strace(), killed).spawn();
                 if agent.listens().await.is_ok() {
                     // Its last calls come after the first answer.
@@ -127,6 +127,93 @@ async fn killed_at_each_system_call() {
         println!("{start:?}: {} places, {hit} hit", places.len());
         assert!(hit * 2 > places.len(), "{start:?}: {hit} of {} were hit", places.len());
     }
+}
+
+/// kill -9 at each call on the data directory while `recreate_keys` rotates the key of an agent without a Vault, whose client
+/// is in Hydra.
+///
+/// Promise: the next start completes the rotation or begins it again: one more key, which lists the old one, and Hydra names
+/// it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_without_a_store_killed_at_each_system_call() {
+    let trace = {
+        let (setup, disk, _, old) = alone("Recorded Rotation Alone").await;
+        let trace = disk.path().join("trace");
+        let agent = setup.under(&install::strace(), kills::recording(&trace)).start().await;
+        http::healthy(&agent.url).await;
+        agent.kill();
+        // The archive's files have the old key's name.
+        std::fs::read_to_string(&trace).unwrap().replace(&old, "OLD")
+    };
+    let places: Vec<Place> =
+        kills::places(&trace, Path::new(".bindu")).into_iter().filter(|place| place.file.is_some()).collect();
+    assert!(places.len() > 25, "{places:?}");
+    let hits: Vec<bool> = stream::iter(places.iter().enumerate())
+        .map(|(number, place)| async move {
+            let (setup, disk, names, old) = alone(&format!("Rotation Alone {number}")).await;
+            let how = format!("killed at {place:?}");
+            let file = place.file.as_ref().map(|file| file.replace("OLD", &old));
+            let place = Place { file, ..place.clone() };
+            let killed = kills::killing(&place, Path::new(".bindu"), disk.path());
+            let mut agent = setup.clone().under(&install::strace(), killed).spawn();
+            if agent.listens().await.is_ok() {
+                // Its last calls come after the first answer.
+                let url = format!("{}/health", agent.url);
+                http::eventually("it has ended or done all", async || {
+                    let answer = http::client().get(&url).send().await.ok()?.text().await.ok()?;
+                    (agent.has_ended() || answer.contains("\"healthy\"")).then_some(())
+                })
+                .await;
+            }
+            let was_hit = agent.has_ended();
+            agent.kill();
+            setup.until_port_is_free().await;
+            let agent = setup.start().await;
+            let held = public_key(&agent.url, &names.did).await;
+            let named = async || {
+                let client = hydra().await.client(&names.did).await?;
+                (client["metadata"]["public_key"] == held.as_str()).then_some(())
+            };
+            let mut is_named = None;
+            for _ in 0..400 {
+                is_named = named().await;
+                if is_named.is_some() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+            assert!(is_named.is_some(), "{how}: Hydra names another key:\n{}", agent.log());
+            http::healthy(&agent.url).await;
+            let text = std::fs::read_to_string(disk.path().join(".bindu/identity.json")).unwrap();
+            let identity: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let keys = &identity["records"]["keys"];
+            assert_eq!(keys["extra"]["replaces"], serde_json::json!([old]), "{how}: {identity}");
+            assert_eq!(keys["version"], 2, "{how}: rotated once: {identity}");
+            let public = std::fs::read_to_string(disk.path().join(".bindu/public.pem")).unwrap();
+            let public = bindu_identity::pem::decode_public_key(&public).unwrap();
+            assert_eq!(public.to_string(), held, "{how}");
+            was_hit
+        })
+        .buffer_unordered(4)
+        .collect()
+        .await;
+    let hit = hits.iter().filter(|hit| **hit).count();
+    let missed: Vec<_> = places.iter().zip(&hits).filter(|(_, hit)| !**hit).map(|(place, _)| place).collect();
+    assert!(hit * 4 > places.len() * 3, "{hit} of {} were hit, not {missed:?}", places.len());
+}
+
+/// An agent without a Vault, with a client in Hydra, that is to rotate its key at its next start; the old fingerprint.
+async fn alone(name: &str) -> (AgentSetup, TempDir, Names, String) {
+    let (names, disk) = (names(name), tempfile::tempdir().unwrap());
+    let setup = crate::agent(disk.path()).named(crate::AUTHOR, name).set_all(hydra().await.environment());
+    let setup = setup.set("TOKIO_WORKER_THREADS", "1");
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    let key: bindu_identity::PublicKey = public_key(&agent.url, &names.did).await.parse().unwrap();
+    agent.kill();
+    setup.until_port_is_free().await;
+    let old = key.fingerprint().to_string();
+    (setup.set("BINDU_RECREATE_KEYS", &old), disk, names, old)
 }
 
 /// kill -9 at random moments (60 here, 50 times the repeats in `soak`), one to three times in a row, over a first start,
