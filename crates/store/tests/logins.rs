@@ -9,7 +9,7 @@ use bindu_testkit::{
     OpenBao,
     http::eventually,
     kubernetes::{ANY_AUTHORITY, Kubernetes},
-    proxy::{Fault, Proxy},
+    proxy::{Fault, Proxy, Seen},
 };
 use ed25519_dalek::Signer as _;
 use secrecy::SecretString;
@@ -20,7 +20,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 const POLICY: &str = "path \"secret/data/bindu/*\" { capabilities = [\"create\", \"read\", \"update\"] }";
@@ -200,6 +200,98 @@ async fn a_server_that_refuses_is_not_asked_in_a_loop() {
     let tries =
         seen.iter().filter(|seen| seen.path.ends_with("renew-self") || seen.path.ends_with("login")).count();
     assert!((3..=30).contains(&tries), "{tries} tries in ten seconds");
+}
+
+fn count(seen: &[Seen], path: &str) -> usize {
+    seen.iter().filter(|seen| seen.path.ends_with(path)).count()
+}
+
+/// A role that logs in, and whose tokens count from elsewhere only (`token_bound_cidrs`); a store that is read all the time.
+///
+/// Promise: the pauses between the logins double; each token that is given up is revoked if it can be; once the role is
+/// mended, the next login works by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_tokens_make_logins_rare() {
+    let (bao, disk) = (bao_with("approle").await, tempfile::tempdir().unwrap());
+    let role = app_role(&bao, json!({"token_bound_cidrs": ["10.9.9.9/32"]})).await;
+    file(disk.path(), "role", &role);
+    file(disk.path(), "secret", &secret_id(&bao).await);
+    let proxy = Proxy::start(&bao.url).await;
+    let store = store(&proxy.url, by_app_role(disk.path(), false));
+    let mut seen = Vec::new();
+    while count(&seen, "approle/login") < 5 {
+        assert!(rejected(&store).await);
+        seen.extend(proxy.take_seen());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let logins: Vec<_> =
+        seen.iter().filter(|seen| seen.path.ends_with("approle/login")).map(|seen| seen.at).collect();
+    for (number, pair) in logins.windows(2).enumerate() {
+        let (pause, at_least) = (pair[1] - pair[0], Duration::from_millis(500 << number));
+        assert!(pause >= at_least, "the pause after login {number} was {pause:?}");
+    }
+    let asked = |path: &str| count(&seen, path);
+    assert_eq!(
+        (asked("revoke-self"), asked("did-keys")),
+        (5, 5),
+        "one request for each token, and its revocation"
+    );
+    call(&bao, "POST", "auth/approle/role/agent", json!({"token_bound_cidrs": []})).await;
+    let begun = Instant::now();
+    while !works(&store).await {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come back");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How many tokens are alive besides root's.
+async fn tokens_alive(bao: &OpenBao) -> usize {
+    let (_, accessors) = bao.call("LIST", "auth/token/accessors", None).await;
+    accessors["data"]["keys"].as_array().unwrap().len() - 1
+}
+
+/// A store that is closed while a login is on its way, for a reader that waits no longer and for the keeper of the token.
+///
+/// Promise: no token is alive afterwards, and no login begins any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_on_its_way_is_revoked_at_the_end() {
+    let (bao, disk) = (bao_with("approle").await, tempfile::tempdir().unwrap());
+    let role = app_role(&bao, json!({"token_ttl": "2s"})).await;
+    file(disk.path(), "role", &role);
+    file(disk.path(), "secret", &secret_id(&bao).await);
+    let proxy = Proxy::start(&bao.url).await;
+    let slow = |seen: &Seen, _| match seen.path.as_str() {
+        path if path.ends_with("login") => Fault::Delay(Duration::from_millis(700)),
+        path if path.ends_with("renew-self") => {
+            Fault::Answer(400, "application/json", "{\"errors\":[\"no\"]}")
+        }
+        _ => Fault::None,
+    };
+    let asked = async || {
+        eventually("it asks for a token", async || (count(&proxy.take_seen(), "login") > 0).then_some(()))
+            .await
+    };
+    for is_kept in [false, true] {
+        let store = store(&proxy.url, by_app_role(disk.path(), false));
+        let user = Arc::clone(&store);
+        let waiting = if is_kept {
+            assert!(works(&store).await);
+            call(&bao, "POST", "auth/approle/role/agent", json!({"token_ttl": "1h"})).await;
+            let _ = proxy.take_seen();
+            proxy.script(slow);
+            tokio::spawn(async move { user.keep().await })
+        } else {
+            proxy.script(slow);
+            tokio::spawn(async move { drop(user.read(&record()).await) })
+        };
+        asked().await;
+        waiting.abort();
+        store.close().await;
+        assert_eq!(tokens_alive(&bao).await, 0, "kept: {is_kept}");
+        assert!(rejected(&store).await, "it is closed");
+        assert_eq!(count(&proxy.take_seen(), "login"), 0, "no login begins any more");
+        proxy.script(|_, _| Fault::None);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,9 +10,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use std::{
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// At which share of its life a token is renewed; drawn, so that a fleet doesn't come in step.
 const RENEW_AT: std::ops::Range<f64> = 0.6..0.7;
@@ -22,6 +26,10 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 
 /// How long a login that has failed is not tried again for somebody who waits; a start tries for a minute.
 const LOGIN_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+
+/// How long no other login follows one whose token was refused: at first, and at most. The server takes each of these logins
+/// and keeps its token until it ends.
+const REFUSED_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
 
 /// A token with less than this left of its life is not worth a renewal.
 const LEAST: Duration = Duration::from_secs(1);
@@ -83,6 +91,8 @@ struct Held {
     token: SecretString,
     /// Whether a login of ours has made it.
     is_ours: bool,
+    /// Whether a request with it was accepted.
+    is_accepted: bool,
     lease: Option<Lease>,
 }
 
@@ -117,6 +127,8 @@ pub(super) struct Session {
     /// Held by whoever logs in, so that one does it for all that wait.
     pub(super) turn: tokio::sync::Mutex<()>,
     failure: Mutex<Option<Failure>>,
+    /// No login begins any more.
+    is_closed: AtomicBool,
     /// A secret id that was taken out of its wrapping, and that wrapping's token.
     unwrapped: Mutex<Option<Unwrapped>>,
 }
@@ -132,6 +144,17 @@ struct Failure {
     at: Instant,
     pause: Duration,
     outage: Outage,
+}
+
+/// What a refused token is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// There is no other one.
+    IsLast,
+    /// It has ended, or another one has taken its place: the next one may be better.
+    IsForgotten,
+    /// No request with it was ever accepted: the next login waits.
+    WasNew,
 }
 
 /// What is to be done next about a token.
@@ -150,7 +173,9 @@ pub(super) enum Next {
 impl Session {
     pub(super) fn new(login: VaultLogin) -> Self {
         let held = match &login {
-            VaultLogin::Token(token) => Some(Held { token: token.clone(), is_ours: false, lease: None }),
+            VaultLogin::Token(token) => {
+                Some(Held { token: token.clone(), is_ours: false, is_accepted: false, lease: None })
+            }
             _ => None,
         };
         Self {
@@ -158,6 +183,7 @@ impl Session {
             held: Mutex::new(held),
             turn: tokio::sync::Mutex::default(),
             failure: Mutex::default(),
+            is_closed: AtomicBool::new(false),
             unwrapped: Mutex::default(),
         }
     }
@@ -246,28 +272,56 @@ impl Session {
         let token = token
             .ok_or_else(|| Outage::new(OutageReason::NotTheStore, "a login's answer without a token"))?;
         let token = SecretString::from(token);
-        *lock(&self.failure) = None;
-        *lock(&self.held) = Some(Held { token: token.clone(), is_ours: true, lease: lease_in(auth) });
+        let lease = lease_in(auth);
+        *lock(&self.held) = Some(Held { token: token.clone(), is_ours: true, is_accepted: false, lease });
         Ok(token)
     }
 
     /// Notes that a login has failed, so that the next one waits.
     pub(super) fn reject(&self, outage: &Outage) {
-        let mut failure = lock(&self.failure);
-        let pause = failure.as_ref().map_or(LOGIN_PAUSE.0, |failure| (failure.pause * 2).min(LOGIN_PAUSE.1));
-        *failure = Some(Failure { at: Instant::now(), pause, outage: outage.clone() });
+        self.wait_longer(outage, LOGIN_PAUSE);
     }
 
-    /// Forgets a token that was refused; whether another one can be had.
-    pub(super) fn forget(&self, refused: &SecretString) -> bool {
-        if !self.can_log_in() {
-            return false;
-        }
+    fn wait_longer(&self, outage: &Outage, (first, longest): (Duration, Duration)) {
+        let mut failure = lock(&self.failure);
+        let pause = failure.as_ref().map_or(first, |failure| (failure.pause * 2).max(first));
+        *failure = Some(Failure { at: Instant::now(), pause: pause.min(longest), outage: outage.clone() });
+    }
+
+    /// Notes that a request with this token was accepted: only this ends the growth of the pauses.
+    pub(super) fn accepted(&self, token: &SecretString) {
         let mut held = lock(&self.held);
-        if held.as_ref().is_some_and(|held| held.token.expose_secret() == refused.expose_secret()) {
-            *held = None;
+        if let Some(held) = held.as_mut().filter(|held| is_same(&held.token, token)) {
+            if !held.is_accepted {
+                *lock(&self.failure) = None;
+            }
+            held.is_accepted = true;
         }
-        true
+    }
+
+    /// Forgets a token that was refused.
+    pub(super) fn refused(&self, token: &SecretString, outage: impl FnOnce() -> Outage) -> Refused {
+        if !self.can_log_in() {
+            return Refused::IsLast;
+        }
+        let forgotten = lock(&self.held).take_if(|held| is_same(&held.token, token));
+        match forgotten {
+            Some(Held { is_ours: true, is_accepted: false, .. }) => {
+                self.wait_longer(&outage(), REFUSED_PAUSE);
+                Refused::WasNew
+            }
+            _ => Refused::IsForgotten,
+        }
+    }
+
+    /// Lets no login begin any more. The token that a login of ours has made: to be revoked.
+    pub(super) fn close(&self) -> Option<SecretString> {
+        self.is_closed.store(true, Ordering::SeqCst);
+        lock(&self.held).take_if(|held| held.is_ours).map(|held| held.token)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
     }
 
     /// Takes what a renewal has answered; whether it has made the token last longer.
@@ -321,10 +375,14 @@ impl Session {
         (lease.lasts < Duration::MAX).then(|| lease.lasts.saturating_sub(lease.since.elapsed()))
     }
 
-    /// A token that a login of ours has made: to be revoked at the end.
+    /// A token that a login of ours has made.
     pub(super) fn ours(&self) -> Option<SecretString> {
         lock(&self.held).as_ref().filter(|held| held.is_ours).map(|held| held.token.clone())
     }
+}
+
+fn is_same(one: &SecretString, other: &SecretString) -> bool {
+    one.expose_secret() == other.expose_secret()
 }
 
 /// Pauses that grow while something fails, each drawn from its upper half.
@@ -374,4 +432,85 @@ fn read_secret(path: &Path) -> Result<SecretString, Outage> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::new(VaultLogin::Cert { mount: "cert".to_owned(), role: None })
+    }
+
+    fn log_in(session: &Session, number: u32) -> SecretString {
+        let auth = json!({"client_token": format!("t{number}"), "lease_duration": 3600, "renewable": true});
+        session.accept(&auth).expect("a token")
+    }
+
+    fn refused() -> Outage {
+        Outage::new(OutageReason::LoginRejected, "refused")
+    }
+
+    /// Logs in whenever it may, for this long, and has each token refused: when.
+    async fn refused_logins(session: &Session, time: Duration) -> Vec<Duration> {
+        let begun = Instant::now();
+        let mut logins = Vec::new();
+        while begun.elapsed() < time {
+            if session.fresh_failure().is_none() {
+                let token = log_in(session, 0);
+                logins.push(begun.elapsed());
+                assert_eq!(session.refused(&token, refused), Refused::WasNew);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        logins
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_whose_tokens_are_refused_come_less_and_less_often() {
+        let session = session();
+        let logins = refused_logins(&session, Duration::from_secs(3600)).await;
+        let pauses: Vec<u64> = logins
+            .windows(2)
+            .map(|pair| (pair[1] - pair[0]).as_millis().next_multiple_of(500) as u64)
+            .collect();
+        let growth = [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 64_000, 128_000, 256_000];
+        assert_eq!(pauses.get(..10), Some(growth.as_slice()), "{pauses:?}");
+        assert!(
+            pauses.get(10..).is_some_and(|rest| rest.iter().all(|pause| *pause == 300_000)),
+            "{pauses:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_an_accepted_request_ends_the_growth() {
+        let session = session();
+        refused_logins(&session, Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let token = log_in(&session, 1);
+        session.accepted(&SecretString::from("another one"));
+        assert_eq!(session.refused(&token, refused), Refused::WasNew);
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        assert!(session.fresh_failure().is_some(), "a login alone has ended nothing");
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        let token = log_in(&session, 2);
+        session.accepted(&token);
+        // It ends later, as all tokens do: the next login is at once, and its own pauses begin anew.
+        assert_eq!(session.refused(&token, refused), Refused::IsForgotten);
+        assert!(session.fresh_failure().is_none());
+        let token = log_in(&session, 3);
+        assert_eq!(session.refused(&token, refused), Refused::WasNew);
+        tokio::time::sleep(REFUSED_PAUSE.0).await;
+        assert!(session.fresh_failure().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logins_that_fail_are_tried_again_within_a_start() {
+        let session = session();
+        for _ in 0..20 {
+            session.reject(&refused());
+        }
+        tokio::time::sleep(LOGIN_PAUSE.1).await;
+        assert!(session.fresh_failure().is_none());
+    }
 }

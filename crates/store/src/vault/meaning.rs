@@ -179,6 +179,12 @@ pub(super) fn refuses_token(reply: &Reply) -> bool {
     reply.status == 403 && reply.json().is_some_and(|body| errors(&body).iter().any(says_so))
 }
 
+/// Whether an answer shows that the token counts: it is the store's own, and neither a refusal nor trouble of the server's.
+pub(super) fn accepts_token(reply: &Reply) -> bool {
+    let is_answer = reply.status == 204 || reply.json().is_some();
+    is_answer && reply.status < 500 && reply.status != 429 && !refuses_token(reply)
+}
+
 fn failure(reply: &Reply, body: &Value) -> Outage {
     let errors = errors(body);
     let says = |part: &str| errors.iter().any(|text| text.contains(part));

@@ -14,8 +14,8 @@ use crate::{
     WriteError,
 };
 use bindu_http_client::{ClientError, HttpClient, HttpSettings, Method, NoReply, Problem, Reply};
-use login::Session;
 pub use login::VaultLogin;
+use login::{Refused, Session};
 use meaning::{ReadMeaning, WriteMeaning};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -127,7 +127,7 @@ impl VaultStore {
         url
     }
 
-    /// Sends a request with our token; once more with a new one where it is refused and we can log in.
+    /// Sends a request with our token; once more with a new one if it is refused and we can log in.
     async fn send(
         &self,
         operation: &'static str,
@@ -138,16 +138,33 @@ impl VaultStore {
         let token = self.token().await?;
         let reply =
             self.exchange((operation, method.clone()), url.clone(), Some(&token), body.clone()).await?;
-        if !meaning::refuses_token(&reply) || !self.session.forget(&token) {
+        if !self.gives_up(&token, &reply).await {
             return Ok(reply);
         }
         let token = self.token().await?;
         let reply = self.exchange((operation, method), url, Some(&token), body).await?;
-        if meaning::refuses_token(&reply) {
-            // A token that was made just now: another one would fare no better, so the next one has to wait.
-            self.session.reject(&meaning::rejected(&reply, "a new token is refused"));
-        }
+        self.gives_up(&token, &reply).await;
         Ok(reply)
+    }
+
+    /// Whether this answer refuses our token, and another one may be had. A login's token counts once an answer has accepted
+    /// it: until then each refusal makes the pause before the next login longer.
+    async fn gives_up(&self, token: &SecretString, reply: &Reply) -> bool {
+        if !meaning::refuses_token(reply) {
+            if meaning::accepts_token(reply) {
+                self.session.accepted(token);
+            }
+            return false;
+        }
+        match self.session.refused(token, || meaning::rejected(reply, "a new token is refused")) {
+            Refused::IsLast => false,
+            Refused::IsForgotten => true,
+            Refused::WasNew => {
+                // It may be alive, for others than us (`token_bound_cidrs`).
+                self.revoke(token).await;
+                true
+            }
+        }
     }
 
     /// Sends a request with this token, or without one.

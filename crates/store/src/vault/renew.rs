@@ -11,26 +11,44 @@ use tokio::time::{sleep, timeout};
 /// How long after a start the token is looked after for the first time.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 
+/// How long the end waits for a login that is on its way: as long as one request may take.
+const LAST_LOGIN: Duration = Duration::from_secs(10);
+
 /// A token that is not revoked in this time ends by itself.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 impl VaultStore {
-    /// The token to use; a login's where there is none.
+    /// The token to use; a login's if there is none.
     pub(super) async fn token(&self) -> Result<SecretString, Outage> {
         if let Some(token) = self.session.token()? {
             return Ok(token);
         }
-        // In a task of its own: a wrapped secret id can be taken out once, whoever has stopped waiting for it.
-        let store = self.clone();
-        let login = tokio::spawn(async move { store.token_by_login().await });
+        self.uncancelled(|store| async move { store.token_by_login().await }).await
+    }
+
+    /// Runs something that logs in, in a task of its own: a wrapped secret id can be taken out once, and a token that was
+    /// asked for must be known when it is to be revoked, even if nobody waits for it any more.
+    async fn uncancelled<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T, Outage>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Outage>> + Send + 'static,
+    {
         let ended = |_| Err(Outage::new(OutageReason::LoginRejected, "the login was broken off"));
-        login.await.unwrap_or_else(ended)
+        tokio::spawn(work(self.clone())).await.unwrap_or_else(ended)
     }
 
     async fn token_by_login(&self) -> Result<SecretString, Outage> {
         let _turn = self.session.turn.lock().await;
         if let Some(token) = self.session.token()? {
             return Ok(token);
+        }
+        self.log_in_or_wait().await
+    }
+
+    /// Logs in, unless the last failure is too fresh. Whoever calls it has the turn.
+    async fn log_in_or_wait(&self) -> Result<SecretString, Outage> {
+        if self.session.is_closed() {
+            return Err(Outage::new(OutageReason::LoginRejected, "the login was given back"));
         }
         if let Some(outage) = self.session.fresh_failure() {
             return Err(outage);
@@ -53,6 +71,11 @@ impl VaultStore {
         let url = self.url(request.path.iter().map(String::as_str));
         let reply = self.exchange(("login", Method::POST), url, None, Some(bytes(&request.body))).await?;
         let token = self.session.accept(&meaning::of_login(&reply)?)?;
+        if self.session.is_closed() {
+            // Whoever closed the store could wait no longer.
+            self.session.close();
+            self.revoke(&token).await;
+        }
         tracing::info!("logged in to Vault");
         Ok(token)
     }
@@ -114,7 +137,7 @@ impl VaultStore {
         let url = self.url(["auth", "token", "renew-self"]);
         let body = bytes(&json!({}));
         let reply = self.exchange(("renew_token", Method::POST), url, Some(&token), Some(body)).await?;
-        if meaning::refuses_token(&reply) && self.session.forget(&token) {
+        if self.gives_up(&token, &reply).await {
             return self.replace().await;
         }
         match meaning::of_login(&reply) {
@@ -132,27 +155,34 @@ impl VaultStore {
 
     /// Logs in anew, while the old token still serves whoever needs one.
     async fn replace(&self) -> Result<(), Outage> {
+        self.uncancelled(|store| async move { store.replace_now().await }).await
+    }
+
+    async fn replace_now(&self) -> Result<(), Outage> {
         let _turn = self.session.turn.lock().await;
         // Somebody who needed one may have logged in just now.
         if matches!(self.session.next(), Next::Wait(_)) {
             return Ok(());
         }
         let old = self.session.ours();
-        self.log_in().await?;
+        self.log_in_or_wait().await?;
         if let Some(old) = old {
             self.revoke(&old).await;
         }
         Ok(())
     }
 
-    /// Revokes the token that we made: nobody else should find it alive.
+    /// Revokes the token that we made: nobody else should find it alive. A login that is on its way is awaited; what it
+    /// brings is revoked, too.
     pub(super) async fn revoke_token(&self) {
-        if let Some(token) = self.session.ours() {
+        let turn = timeout(LAST_LOGIN, self.session.turn.lock()).await;
+        if let Some(token) = self.session.close() {
             self.revoke(&token).await;
         }
+        drop(turn);
     }
 
-    async fn revoke(&self, token: &SecretString) {
+    pub(super) async fn revoke(&self, token: &SecretString) {
         let url = self.url(["auth", "token", "revoke-self"]);
         let request =
             self.exchange(("revoke_token", Method::POST), url, Some(token), Some(bytes(&json!({}))));
