@@ -1,6 +1,10 @@
 //! The proof that a caller is the DID that its token names: Bindu's request signature, or an HTTP message signature.
 
-use super::{AuthRefusal, keys::Keys, single};
+use super::{
+    AuthRefusal, CallerKeys,
+    keys::{Keys, epoch_seconds},
+    single,
+};
 use axum::http::{HeaderMap, Method, Uri, header};
 use bindu_identity::{
     Did, PublicKey,
@@ -47,22 +51,14 @@ pub(super) async fn prove(
 ) -> Result<Proof, AuthRefusal> {
     let form = Form::of(signed, cover, own_authority)?;
     let known = keys.of(did, deadline).await?;
-    let failed = match form.key(&known).map(|key| form.verify(did, &key)) {
-        Some(Ok(proof)) => return Ok(proof),
-        Some(Err(rejection)) if rejection != Rejection::InvalidSignature => {
-            return Err(AuthRefusal::BadSignature(rejection));
+    let failed = match form.prove(did, &known) {
+        Err(failed @ (AuthRefusal::BadSignature(Rejection::InvalidSignature) | AuthRefusal::NoPublicKey)) => {
+            failed
         }
-        Some(Err(rejection)) => AuthRefusal::BadSignature(rejection),
-        None => AuthRefusal::NoPublicKey,
+        decided => return decided,
     };
     let now = keys.again(did, deadline).await?;
-    match form.key(&now) {
-        Some(key) if form.key(&known) != Some(key) => {
-            form.verify(did, &key).map_err(AuthRefusal::BadSignature)
-        }
-        Some(_) => Err(failed),
-        None => Err(AuthRefusal::NoPublicKey),
-    }
+    if now == known { Err(failed) } else { form.prove(did, &now) }
 }
 
 /// How a request is signed.
@@ -100,12 +96,29 @@ impl<'a> Form<'a> {
         Ok(Self::Bindu { headers, body })
     }
 
-    /// Each form has a key of its own: text that others choose is signed with the first one.
-    fn key(&self, keys: &super::CallerKeys) -> Option<PublicKey> {
+    /// Checks the signature by the caller's keys, each form by those of its own: text that others choose is signed with
+    /// the first ones.
+    fn prove(&self, did: &Did, keys: &CallerKeys) -> Result<Proof, AuthRefusal> {
+        let now = epoch_seconds();
         match self {
-            Self::Bindu { .. } => keys.request,
-            Self::Message { .. } => keys.message,
+            Self::Bindu { .. } => self.by_one_of(did, keys.for_requests(now)),
+            Self::Message { .. } => self.by_one_of(did, keys.for_messages(now)),
         }
+    }
+
+    fn by_one_of(&self, did: &Did, keys: impl Iterator<Item = PublicKey>) -> Result<Proof, AuthRefusal> {
+        let mut refusal = AuthRefusal::NoPublicKey;
+        for key in keys {
+            match self.verify(did, &key) {
+                Ok(proof) => return Ok(proof),
+                // The only one that another key can change.
+                Err(Rejection::InvalidSignature) => {
+                    refusal = AuthRefusal::BadSignature(Rejection::InvalidSignature);
+                }
+                Err(rejection) => return Err(AuthRefusal::BadSignature(rejection)),
+            }
+        }
+        Err(refusal)
     }
 
     fn verify(&self, did: &Did, key: &PublicKey) -> Result<Proof, Rejection> {

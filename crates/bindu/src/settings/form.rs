@@ -256,27 +256,56 @@ pub(super) fn pinned_keys(text: &str) -> Form<HashMap<Did, CallerKeys>> {
     };
     must(
         read(text),
-        "an object of keys in base58 by DID, such as {\"did:bindu:...\": \"4zvw...\"}; or of objects with `public_key` and \
-         `derived_public_key`",
+        "an object of keys in base58 by DID, such as {\"did:bindu:...\": \"4zvw...\"}; of lists of up to 8 keys; or of \
+         objects with `public_key` and `derived_public_key`, each a key or a list",
     )
 }
 
+/// How many keys are pinned for one DID: the old one, the new one, and some to spare. Each is tried.
+const MOST_PINNED: usize = 8;
+
 fn caller_keys(keys: &Value) -> Option<CallerKeys> {
     let read = |value: &Value| value.as_str()?.parse::<PublicKey>().ok();
+    let some = |value: &Value| match value {
+        Value::Array(listed) if (1..=MOST_PINNED).contains(&listed.len()) => {
+            listed.iter().map(read).collect()
+        }
+        Value::Array(_) => None,
+        one => Some(vec![read(one)?]),
+    };
     match keys {
         Value::Object(keys) => {
-            let one = |name: &str| keys.get(name).map(|value| read(value).ok_or(())).transpose().ok();
+            let named = |name: &str| keys.get(name).map_or(Some(Vec::new()), some);
             let known = ["public_key", "derived_public_key"];
             let is_known = !keys.is_empty() && keys.keys().all(|name| known.contains(&name.as_str()));
-            is_known.then(|| Some(CallerKeys { request: one(known[0])?, message: one(known[1])? }))?
+            is_known.then(|| Some(CallerKeys::pinned(named(known[0])?, named(known[1])?)))?
         }
-        text => Some(CallerKeys { request: Some(read(text)?), message: None }),
+        keys => Some(CallerKeys::pinned(some(keys)?, Vec::new())),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn pinned_keys_are_one_or_several() {
+        let key = |seed| bindu_identity::SigningKey::from_seed(&[seed; 32]).public_key();
+        let (one, other) = (key(1), key(2));
+        let read = |keys: Value| caller_keys(&keys).map(|keys| (keys.request, keys.message));
+        assert_eq!(read(json!(one)), Some((vec![one], vec![])));
+        assert_eq!(read(json!([one, other])), Some((vec![one, other], vec![])));
+        let both = json!({"public_key": one, "derived_public_key": other});
+        assert_eq!(read(both), Some((vec![one], vec![other])));
+        let lists = json!({"public_key": [one, other], "derived_public_key": [other]});
+        assert_eq!(read(lists), Some((vec![one, other], vec![other])));
+        assert_eq!(read(json!({"derived_public_key": one})), Some((vec![], vec![one])));
+        let many = json!(vec![json!(one); MOST_PINNED + 1]);
+        for odd in [json!([]), json!({}), json!(1), json!([one, 1]), json!([[one]]), json!({"key": one}), many] {
+            assert_eq!(read(odd.clone()), None, "{odd}");
+        }
+    }
 
     #[test]
     fn sizes_are_read() {

@@ -160,7 +160,7 @@ settings!(
     AUTH_STALE_IF_UNAVAILABLE: Duration = setting("auth.stale_if_unavailable", &["AUTH__STALE_IF_UNAVAILABLE"], |text| form::lasting(text, Duration::ZERO, WEEK),
         "how long a known token and a known key count while Hydra can't be asked, from Hydra's last answer; never past the token's own end. `0s`: not at all").default("5m");
     AUTH_PINNED_KEYS: HashMap<Did, CallerKeys> = setting("auth.pinned_keys", &["AUTH__PINNED_KEYS"], form::pinned_keys,
-        "keys that count whatever Hydra says, of callers and of agents that are called, an object: `{\"DID\": \"KEY\"}`, or `{\"DID\": {\"public_key\": \"KEY\", \"derived_public_key\": \"KEY\"}}` where the caller signs HTTP messages too. Base58").content(Content::Object).never_empty();
+        "keys that count whatever Hydra says, of callers and of agents that are called, an object: `{\"DID\": \"KEY\"}`, or `{\"DID\": {\"public_key\": \"KEY\", \"derived_public_key\": \"KEY\"}}` where the caller signs HTTP messages too. Instead of a KEY a list of up to 8 (`[\"OLD\", \"NEW\"]`), of which each counts: a rotation is not followed. Base58").content(Content::Object).never_empty();
     AUTH_RATE_LIMIT: Rate = setting("auth.rate_limit", &["AUTH__RATE_LIMIT"], |text| form::parsed(text, "a rate, such as 100/s, 600/m or 1000/h"),
         "how often one caller may call: `100/s`, `600/m`, `1000/h`. All of them may come at once").never_empty();
     AUTH_CONCURRENCY: usize = setting("auth.concurrency", &["AUTH__CONCURRENCY"], |text| form::count(text, 1, 1_000_000),
