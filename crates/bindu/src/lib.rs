@@ -34,7 +34,7 @@ pub use bindu_agent::{
     handler::{ChatMessage, EchoHandler, Handler, HandlerError, HandlerTask as Task, Reply, ReplyState},
 };
 pub use bindu_client::{
-    AgentClient, CallError, CallOptions, Reply as AgentReply, ReplyState as AgentReplyState, Trust,
+    AgentClient, CallError, CallOptions, KeyChange, Reply as AgentReply, ReplyState as AgentReplyState, Trust,
 };
-pub use bindu_identity::Did;
+pub use bindu_identity::{Did, PublicKey};
 pub use bindu_keeper::{ExitClass, Refusal};

@@ -1,20 +1,23 @@
 //! One call: the card, a token, a signature, the message, the task to its end.
 
 use crate::{
-    CallError, KnownAgents, Reply, ReplyState,
+    CallError, CallSigner, KeyChoice, KnownAgents, Reply, ReplyState, SignedCall, Trust,
     card::{self, Card},
     trust::{Sources, Trusted},
 };
 use bindu_http_client::{HttpClient, HttpSettings, Method, ProxySettings, epoch_seconds};
 use bindu_hydra::Hydra;
-use bindu_identity::{Did, PublicKey, request_signature};
-use bindu_keeper::{HeldIdentity, TokenSource};
+use bindu_identity::{Did, PublicKey};
+use bindu_keeper::TokenSource;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
@@ -30,6 +33,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(300);
 /// Nobody waits longer, whatever is said.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// The pauses before an agent's keys are looked at again because its reply is signed with another one.
+const RELOOKS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
+
 /// The first and the longest pause between two looks at the task.
 const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -44,14 +51,14 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// Who calls, and what it knows.
 pub struct ClientSettings {
-    /// Who we are; `None` for somebody without an identity, who can call agents that let everybody in.
-    pub identity: Option<Arc<HeldIdentity>>,
+    /// Who signs; `None` for somebody without an identity, who can call agents that let everybody in.
+    pub signer: Option<Arc<dyn CallSigner>>,
     /// Our tokens, where there is a Hydra.
     pub tokens: Option<Arc<TokenSource>>,
     /// Hydra, where there is one: the registry of keys.
     pub hydra: Option<Hydra>,
     /// Keys that count whatever anybody says.
-    pub pinned: HashMap<Did, PublicKey>,
+    pub pinned: HashMap<Did, Vec<PublicKey>>,
     /// The agents that were called before.
     pub known: KnownAgents,
     /// The audiences that our client is registered with.
@@ -69,6 +76,8 @@ pub struct ClientSettings {
 pub struct CallOptions {
     /// Who must be there; its key is the one in Hydra.
     pub did: Option<Did>,
+    /// Pinned for this call: the reply must be signed with one of them, whatever anybody says.
+    pub keys: Vec<PublicKey>,
     /// How long the whole call may take.
     pub timeout: Option<Duration>,
 }
@@ -133,9 +142,40 @@ impl AgentClient {
             known: &settings.known,
             http: &http,
         };
-        let trusted = sources.key(&card, options.did.as_ref()).await?;
+        let look = async || sources.keys(&card, options.did.as_ref(), &options.keys).await;
+        let trusted = look().await?;
         let call = Call::new(settings, (&card, options.did.as_ref()), &http, deadline)?;
-        call.ask(text, &trusted).await
+        let (task, state) = call.ask(text).await?;
+        believe((&task, state), trusted, look, deadline).await
+    }
+}
+
+/// The reply, if one of the agent's keys has signed it. An agent may rotate between our look at its keys and its answer,
+/// and its replicas do it one after the other: then its keys are looked at again.
+async fn believe(
+    (task, state): (&Value, ReplyState),
+    mut trusted: Trusted,
+    look: impl AsyncFn() -> Result<Trusted, CallError>,
+    deadline: Instant,
+) -> Result<Reply, CallError> {
+    let mut pauses = match trusted.trust {
+        Trust::Pinned => &[][..],
+        Trust::Hydra => &RELOOKS[..1],
+        Trust::FirstUse => &RELOOKS[..],
+    }
+    .iter();
+    loop {
+        let forged = match Reply::of(task, state, &trusted) {
+            Err(forged @ CallError::Forged { .. }) => forged,
+            decided => return decided,
+        };
+        match pauses.next() {
+            Some(pause) if Instant::now() + *pause < deadline => sleep(*pause).await,
+            _ => return Err(forged),
+        }
+        let Ok(mut now) = look().await else { return Err(forged) };
+        now.change = now.change.or(trusted.change.take());
+        trusted = now;
     }
 }
 
@@ -151,6 +191,8 @@ struct Call<'a> {
     client: HttpClient,
     audience: Option<&'a str>,
     deadline: Instant,
+    /// That the agent expects the other one of our keys.
+    expects_other_key: AtomicBool,
 }
 
 /// What an answer asks for.
@@ -158,6 +200,8 @@ enum Next {
     Result(Value),
     /// The token was refused.
     NewToken,
+    /// The signature was refused.
+    OtherKey(CallError),
     /// Once more, after this long, signed anew.
     Again(Duration, CallError),
 }
@@ -179,11 +223,11 @@ impl<'a> Call<'a> {
             names.into_iter().flatten().any(|name| audience.trim_end_matches('/') == name)
         };
         let audience = settings.audiences.iter().find(is_meant).map(String::as_str);
-        Ok(Self { settings, url, client, audience, deadline })
+        Ok(Self { settings, url, client, audience, deadline, expects_other_key: AtomicBool::new(false) })
     }
 
     /// Sends the message, and follows its task to the end.
-    async fn ask(&self, text: &str, trusted: &Trusted) -> Result<Reply, CallError> {
+    async fn ask(&self, text: &str) -> Result<(Value, ReplyState), CallError> {
         let id = || Uuid::new_v4().to_string();
         // The same ids however often it is sent: another agent of this kind runs it once.
         let message = json!({
@@ -198,7 +242,7 @@ impl<'a> Call<'a> {
         let (mut pause, mut failures) = (POLL.0, 0);
         loop {
             if let Some(state) = ReplyState::of(&task) {
-                return Reply::of(task, state, trusted);
+                return Ok((task, state));
             }
             if Instant::now() + pause > self.deadline {
                 return Err(self.unavailable("the task is not done in time"));
@@ -248,11 +292,25 @@ impl<'a> Call<'a> {
     async fn rpc(&self, method: &str, params: &Value) -> Result<Value, CallError> {
         let id = Uuid::new_v4().to_string();
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
-        let mut has_new_token = false;
+        let (mut has_new_token, mut refused_key) = (false, None);
         for last in (0..MOST_TRIES).map(|number| number + 1 == MOST_TRIES) {
             let token = self.token().await?;
-            match self.send(&body, token.as_ref()).await? {
+            // Where there is no other key, what the first one met with is the answer.
+            let signed = match self.sign(&body, token.as_ref()) {
+                Some(signed) => signed,
+                None => {
+                    return Err(
+                        refused_key.unwrap_or_else(|| self.unavailable("there is no key to sign with"))
+                    );
+                }
+            };
+            match self.send(&body, token.as_ref(), signed).await? {
                 Next::Result(result) => return Ok(result),
+                Next::OtherKey(error) if refused_key.is_some() || last => return Err(error),
+                Next::OtherKey(error) => {
+                    refused_key = Some(error);
+                    self.expects_other_key.fetch_xor(true, Ordering::Relaxed);
+                }
                 Next::NewToken if !has_new_token => {
                     has_new_token = true;
                     if let (Some(source), Some(token)) = (&self.settings.tokens, &token) {
@@ -284,7 +342,24 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn send(&self, body: &str, token: Option<&SecretString>) -> Result<Next, CallError> {
+    /// The signature of a request; `Some(None)` if none is needed, `None` if there is no key for it.
+    fn sign(&self, body: &str, token: Option<&SecretString>) -> Option<Option<(SignedCall, u64)>> {
+        // Without a token nobody looks at a signature.
+        let (Some(signer), Some(_)) = (&self.settings.signer, token) else { return Some(None) };
+        let choice = match self.expects_other_key.load(Ordering::Relaxed) {
+            false => KeyChoice::Expected,
+            true => KeyChoice::Other,
+        };
+        let now = epoch_seconds();
+        signer.sign(choice, body, now).map(|signed| Some((signed, now)))
+    }
+
+    async fn send(
+        &self,
+        body: &str,
+        token: Option<&SecretString>,
+        signed: Option<(SignedCall, u64)>,
+    ) -> Result<Next, CallError> {
         let mut request = self
             .client
             .request(Method::POST, self.url.clone())
@@ -293,14 +368,12 @@ impl<'a> Call<'a> {
         if let Some(token) = token {
             request = request.bearer_auth(token.expose_secret());
         }
-        // Without a token nobody looks at a signature.
-        if let (Some(held), Some(_)) = (&self.settings.identity, token) {
-            let (identity, now) = (held.current(), epoch_seconds());
-            let signature = request_signature::sign(&identity.signing_key, &identity.did, body, now);
+        let is_signed = signed.is_some();
+        if let Some((signed, at)) = signed {
             request = request
-                .header("X-DID", identity.did.as_str())
-                .header("X-DID-Timestamp", now.to_string())
-                .header("X-DID-Signature", signature.to_string());
+                .header("X-DID", signed.did.as_str())
+                .header("X-DID-Timestamp", at.to_string())
+                .header("X-DID-Signature", signed.signature.to_string());
         }
         let left = self.deadline.saturating_duration_since(Instant::now()).min(REQUEST_TIMEOUT);
         let sent = self.client.send("call", request.body(body.to_owned()).timeout(left)).await;
@@ -320,6 +393,9 @@ impl<'a> Call<'a> {
             // It may have run in an earlier life of the agent's: signed anew it is another request.
             403 if reason == "timestamp_before_start" => {
                 Ok(Next::Again(wait, CallError::Refused { status, reason }))
+            }
+            403 if is_signed && reason == "invalid_signature" => {
+                Ok(Next::OtherKey(CallError::Refused { status, reason }))
             }
             401 | 403 => Err(CallError::Refused { status, reason }),
             429 | 503 => Ok(Next::Again(wait, CallError::Refused { status, reason })),

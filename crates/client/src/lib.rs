@@ -1,7 +1,7 @@
 //! Calling other agents.
 //!
-//! [`AgentClient::call`] reads aloud: find the card (`card`), decide whose key the reply must be signed with (`trust`),
-//! get a token, sign, send and follow the task (`call`), verify the reply (`reply`).
+//! [`AgentClient::call`] reads aloud: find the card (`card`), decide whose key the reply must be signed with (`trust`,
+//! which remembers in `known`), get a token, sign, send and follow the task (`call`), verify the reply (`reply`).
 //!
 //! What another agent says about itself is a claim. It decides neither where our secret goes (tokens come from our own
 //! configuration's Hydra only) nor where a call goes beyond its own origin.
@@ -9,18 +9,25 @@
 mod call;
 mod card;
 mod error;
+mod known;
 mod reply;
+mod signer;
 mod trust;
 
 pub use call::{AgentClient, CallOptions, ClientSettings};
 pub use error::CallError;
+pub use known::KnownAgents;
 pub use reply::{Reply, ReplyState};
-pub use trust::{KnownAgents, Trust};
+pub use signer::{CallSigner, KeyChoice, SignedCall};
+pub use trust::{KeyChange, Trust};
 
 /// What the fuzz targets reach; no part of the interface.
 #[cfg(fuzzing)]
 pub mod fuzz {
-    use crate::{Reply, ReplyState, Trust, card, trust::Trusted};
+    use crate::{
+        Reply, ReplyState, Trust, card,
+        trust::{self, Trusted},
+    };
     use bindu_identity::SigningKey;
     use serde_json::Value;
 
@@ -28,10 +35,11 @@ pub mod fuzz {
     pub fn agent(said: &Value, url: &str) {
         let base = "https://agent.example".parse().expect("a URL");
         let _ = (card::read(&base, said, &[], false), card::address(url, false));
+        let _ = trust::published(said, &"did:bindu:fuzz".parse().expect("a DID"));
         if let Some(state) = ReplyState::of(said) {
             let key = SigningKey::from_seed(&[0; 32]).public_key();
-            let trusted = Trusted { did: String::new(), key, trust: Trust::Pinned };
-            if let Ok(reply) = Reply::of(said.clone(), state, &trusted) {
+            let trusted = Trusted { did: String::new(), keys: vec![key], trust: Trust::Pinned, change: None };
+            if let Ok(reply) = Reply::of(said, state, &trusted) {
                 assert!(reply.signed.is_none(), "nobody has signed this");
             }
         }

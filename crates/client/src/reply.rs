@@ -1,6 +1,6 @@
 //! What another agent answers, and whether it has signed it.
 
-use crate::{CallError, Trust, trust::Trusted};
+use crate::{CallError, KeyChange, Trust, trust::Trusted};
 use bindu_identity::{Signature, text_signature};
 use serde_json::Value;
 
@@ -15,6 +15,8 @@ pub struct Reply {
     pub did: String,
     /// By which trust the whole result is signed by that agent; `None` where a part of it is unsigned, or there is none.
     pub signed: Option<Trust>,
+    /// That the agent's key is another one than at the last call, and provably its own. On first use only.
+    pub key_change: Option<KeyChange>,
     /// The task as the agent gave it.
     pub task: Value,
 }
@@ -77,7 +79,7 @@ impl Reply {
     }
 
     /// Reads a task, and checks every signature in its artifacts.
-    pub(crate) fn of(task: Value, state: ReplyState, trusted: &Trusted) -> Result<Self, CallError> {
+    pub(crate) fn of(task: &Value, state: ReplyState, trusted: &Trusted) -> Result<Self, CallError> {
         let artifacts = task.get("artifacts").and_then(Value::as_array);
         let (mut texts, mut all_signed) = (Vec::new(), true);
         for part in artifacts.into_iter().flatten().flat_map(parts) {
@@ -91,8 +93,9 @@ impl Reply {
                     // Of data and files, Bindu's form signs the caption at most.
                     all_signed &= is_text;
                     let signature: Option<Signature> = signature.as_str().and_then(|text| text.parse().ok());
-                    let is_good = signature
-                        .is_some_and(|signature| text_signature::verify(&trusted.key, text, &signature));
+                    let is_good = signature.is_some_and(|signature| {
+                        trusted.keys.iter().any(|key| text_signature::verify(key, text, &signature))
+                    });
                     if !is_good {
                         return Err(CallError::Forged {
                             did: trusted.did.clone(),
@@ -107,9 +110,10 @@ impl Reply {
         }
         let has_result =
             artifacts.is_some_and(|artifacts| artifacts.iter().any(|artifact| !parts(artifact).is_empty()));
-        let text = if has_result { texts.join("\n") } else { last_message(&task) };
+        let text = if has_result { texts.join("\n") } else { last_message(task) };
         let signed = (has_result && all_signed).then_some(trusted.trust);
-        Ok(Self { text, state, did: trusted.did.clone(), signed, task })
+        let (did, key_change) = (trusted.did.clone(), trusted.change.clone());
+        Ok(Self { text, state, did, signed, key_change, task: task.clone() })
     }
 }
 
@@ -131,8 +135,8 @@ mod tests {
     use serde_json::json;
 
     fn trusted() -> Trusted {
-        let key = SigningKey::from_seed(&[0; 32]).public_key();
-        Trusted { did: "did:bindu:a:b".to_owned(), key, trust: Trust::Pinned }
+        let keys = [1, 0].map(|seed| SigningKey::from_seed(&[seed; 32]).public_key());
+        Trusted { did: "did:bindu:a:b".to_owned(), keys: keys.to_vec(), trust: Trust::Pinned, change: None }
     }
 
     fn task(parts: &Value) -> Value {
@@ -141,15 +145,20 @@ mod tests {
 
     fn read(task: Value) -> Result<Reply, CallError> {
         let state = ReplyState::of(&task).expect("it has ended");
-        Reply::of(task, state, &trusted())
+        Reply::of(&task, state, &trusted())
     }
 
     #[test]
     fn every_part_counts() {
-        let signed = |text: &str| {
-            let signature = text_signature::sign(&SigningKey::from_seed(&[0; 32]), text).expect("plain text");
+        let signed_by = |seed: u8, text: &str| {
+            let signature =
+                text_signature::sign(&SigningKey::from_seed(&[seed; 32]), text).expect("plain text");
             json!({"kind": "text", "text": text, "metadata": {"did.message.signature": signature.to_string()}})
         };
+        let signed = |text: &str| signed_by(0, text);
+        let rotating = read(task(&json!([signed("a"), signed_by(1, "b")]))).expect("good");
+        assert_eq!(rotating.signed, Some(Trust::Pinned), "by either of the keys");
+        assert!(matches!(read(task(&json!([signed_by(2, "a")]))), Err(CallError::Forged { .. })));
         let good = read(task(&json!([signed("a"), signed("b")]))).expect("good");
         assert_eq!((good.text.as_str(), good.signed), ("a\nb", Some(Trust::Pinned)));
         let half = read(task(&json!([signed("a"), {"kind": "text", "text": "b"}]))).expect("readable");

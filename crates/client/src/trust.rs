@@ -3,21 +3,21 @@
 use crate::{
     CallError,
     card::{self, Card},
+    known::{Known, KnownAgents, Replaced, Unusable},
 };
-use bindu_http_client::HttpSettings;
+use bindu_http_client::{HttpSettings, epoch_seconds};
 use bindu_hydra::{Hydra, HydraError};
-use bindu_identity::{Did, PublicKey};
-use rustix::fs::OFlags;
-use serde_json::{Value, json};
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+use bindu_identity::{
+    Did, PublicKey, RotationStatement,
+    rotation::{self, MOST_STATEMENTS},
 };
+use serde::Deserialize as _;
+use serde_json::Value;
+use std::{collections::HashMap, fmt};
 use url::Url;
+
+/// How often an entry is looked at again because another call has changed it meanwhile.
+const MOST_RACES: usize = 8;
 
 /// By what an agent's key is believed to be its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,190 +42,206 @@ impl Trust {
     }
 }
 
-/// An agent's key, and whose it is.
+/// An agent's key has given way to another since the last call; each step is proved by a statement of the key before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyChange {
+    /// The key of the last call.
+    pub from: PublicKey,
+    /// The key now.
+    pub to: PublicKey,
+    /// How many rotations have led to it.
+    pub generation: u64,
+}
+
+impl fmt::Display for KeyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its key {} gave way to {} (rotation {})", self.from, self.to, self.generation)
+    }
+}
+
+/// An agent's keys, and whose they are.
 #[derive(Debug)]
 pub(crate) struct Trusted {
     pub(crate) did: String,
-    pub(crate) key: PublicKey,
+    /// A reply must be signed with one of them: an agent that rotates has two for a while.
+    pub(crate) keys: Vec<PublicKey>,
     pub(crate) trust: Trust,
+    /// What was learned at this call.
+    pub(crate) change: Option<KeyChange>,
 }
 
 /// Where keys are known from.
 pub(crate) struct Sources<'a> {
     pub(crate) hydra: Option<&'a Hydra>,
-    pub(crate) pinned: &'a HashMap<Did, PublicKey>,
+    pub(crate) pinned: &'a HashMap<Did, Vec<PublicKey>>,
     pub(crate) known: &'a KnownAgents,
     pub(crate) http: &'a HttpSettings,
 }
 
 impl Sources<'_> {
-    /// The key of the agent whose card this is; `wanted` is the one that was asked for.
-    pub(crate) async fn key(&self, card: &Card, wanted: Option<&Did>) -> Result<Trusted, CallError> {
+    /// The keys of the agent whose card this is; `wanted` is the one that was asked for, `given` the keys that were
+    /// said with the call.
+    pub(crate) async fn keys(
+        &self,
+        card: &Card,
+        wanted: Option<&Did>,
+        given: &[PublicKey],
+    ) -> Result<Trusted, CallError> {
         let found = card.did.as_ref().map_or("no DID", Did::as_str);
         if let Some(wanted) = wanted.filter(|wanted| card.did.as_ref() != Some(wanted)) {
             return Err(CallError::OtherAgent { wanted: wanted.clone(), found: found.to_owned() });
         }
         let did = found.to_owned();
-        if let Some(key) = card.did.as_ref().and_then(|did| self.pinned.get(did)) {
-            return Ok(Trusted { did, key: *key, trust: Trust::Pinned });
+        let pinned = card.did.as_ref().and_then(|did| self.pinned.get(did)).filter(|keys| !keys.is_empty());
+        let given = Some(given).filter(|keys| !keys.is_empty());
+        if let Some(keys) = given.or(pinned.map(Vec::as_slice)) {
+            return Ok(Trusted { did, keys: keys.to_vec(), trust: Trust::Pinned, change: None });
         }
-        match (wanted, self.hydra) {
-            (Some(wanted), Some(hydra)) => {
-                let key = in_hydra(hydra, wanted).await?;
-                Ok(Trusted { did, key, trust: Trust::Hydra })
+        match (wanted, self.hydra, &card.did) {
+            (Some(wanted), Some(hydra), _) => {
+                let keys = in_hydra(hydra, wanted).await?;
+                Ok(Trusted { did, keys, trust: Trust::Hydra, change: None })
             }
-            (Some(_), None) => Err(CallError::NoKey {
-                did,
-                problem: "without Hydra or a pinned key nobody can say whose it is".to_owned(),
-            }),
-            (None, _) => {
-                let shown = self.shown(card).await?;
-                self.known.check(card.interface.as_str().trim_end_matches('/'), &did, &shown)?;
-                Ok(Trusted { did, key: shown, trust: Trust::FirstUse })
+            (Some(_), None, _) => {
+                Err(no_key(&did, "without Hydra or a pinned key nobody can say whose it is"))
+            }
+            (None, _, Some(did)) => self.on_first_use(card, did).await,
+            (None, _, None) => Err(no_key(&did, "it names no DID in its card")),
+        }
+    }
+
+    /// The keys of an agent that shows the same one as at the first call, or a key that the known one gave way to.
+    async fn on_first_use(&self, card: &Card, did: &Did) -> Result<Trusted, CallError> {
+        let url = card.interface.as_str().trim_end_matches('/');
+        let shown = self.shown(card, did).await?;
+        let unusable = |error: Unusable| no_key(did.as_str(), &error.to_string());
+        let now = epoch_seconds().cast_signed();
+        let mut known = self.known.of(url).await.map_err(unusable)?;
+        for _ in 0..MOST_RACES {
+            let next = match &known {
+                Some(known) if known.did == *did && known.keys(now).contains(&shown) => {
+                    return Ok(Trusted::first_use(known, now, None));
+                }
+                Some(known) => self.followed(card, known, (did, &shown), now).await?,
+                // What it says of its past is no more to be believed than its key; but it keeps the past from coming back.
+                None => {
+                    let statements = self.rotations(card, did).await.unwrap_or_default();
+                    Known::new(did.clone(), shown, &statements, now)
+                }
+            };
+            match self.known.replace(url, known.as_ref(), &next).await.map_err(unusable)? {
+                Replaced::Done => {
+                    let change = known.map(|known| KeyChange {
+                        from: known.key,
+                        to: next.key,
+                        generation: next.generation,
+                    });
+                    if let Some(change) = &change {
+                        let (from, to) = (change.from.fingerprint(), change.to.fingerprint());
+                        let generation = change.generation;
+                        tracing::warn!(url, %did, %from, %to, generation, "a known agent has rotated its key");
+                    }
+                    return Ok(Trusted::first_use(&next, now, change));
+                }
+                Replaced::Other(other) => known = other,
             }
         }
+        Err(no_key(did.as_str(), "what is known of it changes all the time"))
+    }
+
+    /// The entry of a known agent that shows another key, if statements that it publishes lead there: by its own keys,
+    /// one from another, none of them older than what is known.
+    async fn followed(
+        &self,
+        card: &Card,
+        known: &Known,
+        (did, shown): (&Did, &PublicKey),
+        now: i64,
+    ) -> Result<Known, CallError> {
+        let other_key = || CallError::OtherKey {
+            did: did.to_string(),
+            known: format!("{} of {}", known.key, known.did),
+            found: shown.to_string(),
+        };
+        if known.did != *did {
+            return Err(other_key());
+        }
+        let mut statements = self.rotations(card, did).await?;
+        let published = statements.clone();
+        statements.retain(|statement| statement.generation > known.generation);
+        rotation::chain(&statements, did, &known.key, shown).ok_or_else(other_key)?;
+        Ok(Known::new(did.clone(), *shown, &published, now))
     }
 
     /// The key that the agent shows in its DID document.
-    async fn shown(&self, card: &Card) -> Result<PublicKey, CallError> {
-        let did = card.did.as_ref().map_or("", Did::as_str);
-        let no_key = |problem: &str| CallError::NoKey { did: did.to_owned(), problem: problem.to_owned() };
-        let mut url: Url = card.interface.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["did", "resolve"]);
-        }
-        url.query_pairs_mut().clear().append_pair("did", did);
+    async fn shown(&self, card: &Card, did: &Did) -> Result<PublicKey, CallError> {
+        let mut url = below(&card.interface, &["did", "resolve"]);
+        url.query_pairs_mut().append_pair("did", did.as_str());
         let reply = card::get(&url, self.http).await?;
         let document = reply.json().filter(|_| reply.status == 200).unwrap_or_default();
-        if document.get("id").and_then(Value::as_str) != Some(did) {
-            return Err(no_key("its DID document is not there, or another agent's"));
+        if document.get("id").and_then(Value::as_str) != Some(did.as_str()) {
+            return Err(no_key(did.as_str(), "its DID document is not there, or another agent's"));
         }
         let key = document.pointer("/authentication/0/publicKeyBase58").and_then(Value::as_str);
-        key.and_then(|key| key.parse().ok()).ok_or_else(|| no_key("its DID document names no usable key"))
+        key.and_then(|key| key.parse().ok())
+            .ok_or_else(|| no_key(did.as_str(), "its DID document names no usable key"))
+    }
+
+    /// The rotation statements that the agent publishes. Not verified.
+    async fn rotations(&self, card: &Card, did: &Did) -> Result<Vec<RotationStatement>, CallError> {
+        let url = below(&card.interface, &[".well-known", "did-rotation.json"]);
+        let reply = card::get(&url, self.http).await?;
+        let document = reply.json().filter(|_| reply.status == 200).unwrap_or_default();
+        Ok(published(&document, did))
     }
 }
 
-async fn in_hydra(hydra: &Hydra, did: &Did) -> Result<PublicKey, CallError> {
+impl Trusted {
+    fn first_use(known: &Known, now: i64, change: Option<KeyChange>) -> Self {
+        Self { did: known.did.to_string(), keys: known.keys(now), trust: Trust::FirstUse, change }
+    }
+}
+
+/// The statements of a `did-rotation.json`: what is none is left out.
+pub(crate) fn published(document: &Value, did: &Did) -> Vec<RotationStatement> {
+    let is_its_own = document.get("did").and_then(Value::as_str) == Some(did.as_str());
+    let statements = document.get("statements").and_then(Value::as_array).filter(|_| is_its_own);
+    let statements = statements.into_iter().flatten().take(MOST_STATEMENTS);
+    statements.filter_map(|statement| RotationStatement::deserialize(statement).ok()).collect()
+}
+
+/// A path below where the agent takes calls.
+fn below(interface: &Url, segments: &[&str]) -> Url {
+    let mut url = interface.clone();
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(segments);
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    url
+}
+
+fn no_key(did: &str, problem: &str) -> CallError {
+    CallError::NoKey { did: did.to_owned(), problem: problem.to_owned() }
+}
+
+/// The key that Hydra names, and those that gave way to it and still count.
+async fn in_hydra(hydra: &Hydra, did: &Did) -> Result<Vec<PublicKey>, CallError> {
     let no_key = |problem: String| CallError::NoKey { did: did.to_string(), problem };
     match hydra.client(did).await {
         Ok(Some(client)) => {
-            let key = client.public_key().and_then(|key| key.parse().ok());
-            key.ok_or_else(|| no_key("its client in Hydra names no usable key".to_owned()))
+            let current: PublicKey = client
+                .public_key()
+                .and_then(|key| key.parse().ok())
+                .ok_or_else(|| no_key("its client in Hydra names no usable key".to_owned()))?;
+            let (statements, now) = (client.rotations(), epoch_seconds().cast_signed());
+            let earlier = rotation::overlapping(&statements, did, &current, now);
+            Ok(std::iter::once(current).chain(earlier.into_iter().map(|link| link.from)).collect())
         }
         Ok(None) => Err(no_key("Hydra has no client of this DID".to_owned())),
         Err(error @ HydraError::Unavailable { .. }) => {
             Err(CallError::Unavailable { url: "Hydra".to_owned(), detail: error.to_string() })
         }
         Err(error) => Err(no_key(error.to_string())),
-    }
-}
-
-/// The agents that were called before, by where they take calls, and the keys that they showed. In a file where one is
-/// given.
-#[derive(Debug, Default)]
-pub struct KnownAgents {
-    file: Option<PathBuf>,
-    /// What this process has seen, where there is no file or it can't be written.
-    seen: Mutex<serde_json::Map<String, Value>>,
-}
-
-impl KnownAgents {
-    /// Remembers in this file, as JSON: `{url: {"did": ..., "public_key": ...}}`.
-    #[must_use]
-    pub fn in_file(file: PathBuf) -> Self {
-        Self { file: Some(file), seen: Mutex::default() }
-    }
-
-    /// Compares a key with the one of the first call, and remembers it where this is the first.
-    fn check(&self, url: &str, did: &str, key: &PublicKey) -> Result<(), CallError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = &self.file {
-            match read(file) {
-                Ok(bytes) => {
-                    let known: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-                    let Value::Object(known) = known else {
-                        let problem = format!("{} is not of its form; mend it, or remove it", file.display());
-                        return Err(CallError::NoKey { did: did.to_owned(), problem });
-                    };
-                    seen.extend(known);
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    let problem = format!("{} can't be read: {error}", file.display());
-                    return Err(CallError::NoKey { did: did.to_owned(), problem });
-                }
-            }
-        }
-        let entry = json!({"did": did, "public_key": key.to_string()});
-        match seen.get(url) {
-            Some(known) if *known == entry => Ok(()),
-            Some(known) => {
-                let text = |name: &str| known.get(name).and_then(Value::as_str).unwrap_or_default();
-                let known = format!("{} of {}", text("public_key"), text("did"));
-                Err(CallError::OtherKey { did: did.to_owned(), known, found: key.to_string() })
-            }
-            None => {
-                seen.insert(url.to_owned(), entry);
-                if let Some(file) = &self.file
-                    && let Err(error) = write(file, &Value::Object(seen.clone()))
-                {
-                    tracing::warn!(%error, "the agent's key could not be kept for the next call");
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-/// Whole or not at all: under another name (one that a start of the agent sweeps), synced, renamed.
-fn write(file: &Path, known: &Value) -> std::io::Result<()> {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    // A name of its own: the agent and a command may write at the same time.
-    let temporary = file.with_file_name(format!(".writing-{name}-{}", uuid::Uuid::new_v4()));
-    let mut written = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let renamed = written
-        .write_all(format!("{known:#}\n").as_bytes())
-        .and_then(|()| written.sync_all())
-        .and_then(|()| std::fs::rename(&temporary, file));
-    if renamed.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    renamed?;
-    match file.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// A link is not followed: whoever may write to the directory must not choose what is believed.
-fn read(file: &Path) -> std::io::Result<Vec<u8>> {
-    let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let mut bytes = Vec::new();
-    File::options().read(true).custom_flags(flags).open(file)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bindu_identity::SigningKey;
-
-    #[test]
-    fn the_first_key_stays() {
-        let file = std::env::temp_dir().join(format!("known-agents-{}.json", uuid::Uuid::new_v4()));
-        let (one, other) =
-            (SigningKey::from_seed(&[1; 32]).public_key(), SigningKey::from_seed(&[2; 32]).public_key());
-        for _ in 0..2 {
-            let known = KnownAgents::in_file(file.clone());
-            assert!(known.check("https://a.example", "did:bindu:a:b", &one).is_ok());
-            assert!(known.check("https://a.example", "did:bindu:a:b", &other).is_err());
-            assert!(known.check("https://a.example", "did:bindu:a:c", &one).is_err(), "another name");
-        }
-        assert!(KnownAgents::default().check("https://a.example", "did:bindu:a:b", &other).is_ok());
-        std::fs::write(&file, "[]").expect("a file in a temporary directory");
-        assert!(
-            KnownAgents::in_file(file.clone()).check("https://a.example", "did:bindu:a:b", &one).is_err()
-        );
-        std::fs::remove_file(file).expect("it is there");
     }
 }

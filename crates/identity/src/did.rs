@@ -1,6 +1,7 @@
 //! DIDs: `did:bindu` (Python Bindu's, which does not depend on the key) and the conformant `did:key`.
 
 use crate::{AgentId, PublicKey};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::{fmt, str::FromStr};
 
 /// A decentralised identifier: `did:`, a method name, `:`, and an id of that method.
@@ -61,6 +62,19 @@ impl FromStr for Did {
             return Err(error());
         }
         Ok(Self(text.to_owned()))
+    }
+}
+
+/// As text.
+impl Serialize for Did {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Did {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What calls other agents, from the settings.
 
 use crate::settings::Settings;
-use bindu_client::{AgentClient, ClientSettings, KnownAgents};
+use bindu_client::{AgentClient, CallSigner, ClientSettings, KnownAgents};
 use bindu_keeper::{HeldIdentity, Keeper, TokenSource};
 use std::sync::Arc;
 
@@ -30,9 +30,9 @@ pub fn outgoing(settings: &Settings, keeper: &Arc<Keeper>, identity: Option<Arc<
     let pinned = settings.auth.pinned_keys.iter();
     let client = AgentClient::new(ClientSettings {
         tokens: tokens.clone().filter(|_| identity.is_some()),
-        identity,
+        signer: identity.map(|identity| identity as Arc<dyn CallSigner>),
         hydra,
-        pinned: pinned.filter_map(|(did, keys)| Some((did.clone(), keys.request?))).collect(),
+        pinned: pinned.map(|(did, keys)| (did.clone(), keys.request.clone())).collect(),
         known,
         audiences: settings.hydra.as_ref().map(|hydra| hydra.audiences.clone()).unwrap_or_default(),
         allowed_origins: settings.call.allowed_origins.clone(),

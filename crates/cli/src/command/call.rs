@@ -7,7 +7,7 @@ use bindu::{
     settings::Settings,
 };
 use bindu_hydra::HydraError;
-use bindu_identity::Did;
+use bindu_identity::{Did, PublicKey};
 use bindu_keeper::{HeldIdentity, TokenError};
 use bindu_store::Outage;
 use serde_json::json;
@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// Who must be there: its key is then the one in Hydra (or a pinned one), not the one that it shows
     #[arg(long)]
     did: Option<Did>,
+    /// A key in base58 that the reply must be signed with, whatever Hydra and the agent say; of several, one of them
+    #[arg(long = "key", value_name = "KEY")]
+    keys: Vec<PublicKey>,
     /// How long the whole call may take, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "300")]
     timeout: u64,
@@ -47,7 +50,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
     let mut settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
     settings.call.allowed_origins.extend(arguments.allow_origin);
     log::start(&settings)?;
-    let options = CallOptions { did: arguments.did, timeout: Some(Duration::from_secs(arguments.timeout)) };
+    let options = CallOptions {
+        did: arguments.did,
+        keys: arguments.keys,
+        timeout: Some(Duration::from_secs(arguments.timeout)),
+    };
     let reply = bindu::block_on(async move {
         let keeper = Arc::new(Parts::look(&settings)?.keeper);
         let identity = match settings.hydra {
@@ -82,6 +89,9 @@ fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(),
         _ => {}
     }
     let trust = reply.signed.map(|trust| trust.label());
+    if let Some(change) = &reply.key_change {
+        super::note(&format!("{} has rotated since the last call: {change}\n", reply.did));
+    }
     match output {
         Output::Text => {
             // Not part of the reply: whoever pipes it somewhere wants the reply alone.
@@ -96,6 +106,11 @@ fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(),
                 "state": reply.state.label(),
                 "did": reply.did,
                 "trust": trust,
+                "key_change": reply.key_change.as_ref().map(|change| json!({
+                    "from": change.from.to_string(),
+                    "to": change.to.to_string(),
+                    "generation": change.generation,
+                })),
                 "task": reply.task,
             })
         )),
@@ -137,7 +152,8 @@ fn refusal(error: &CallError) -> Refusal {
         ),
         CallError::OtherKey { .. } => (
             ExitClass::Failed,
-            "ask whoever runs that agent; after a rotation, take its entry out of known_agents.json in the data directory",
+            "it shows no rotation that leads from the one to the other: ask whoever runs that agent, and if the new key is \
+             right, take its entry out of known_agents.json in the data directory",
         ),
         CallError::Token(error) => return token_refusal(error),
         CallError::Refused { status: 401 | 403, .. } => (
