@@ -142,11 +142,11 @@ impl AgentClient {
             known: &settings.known,
             http: &http,
         };
-        let look = async || sources.keys(&card, options.did.as_ref(), &options.keys).await;
-        let trusted = look().await?;
+        let trusted = sources.keys(&card, options).await?;
         let call = Call::new(settings, (&card, options.did.as_ref()), &http, deadline)?;
         let (task, state) = call.ask(text).await?;
-        believe((&task, state), trusted, look, deadline).await
+        let whose = (&sources, &card, options);
+        believe((&task, state), trusted, whose, deadline).await
     }
 }
 
@@ -155,7 +155,7 @@ impl AgentClient {
 async fn believe(
     (task, state): (&Value, ReplyState),
     mut trusted: Trusted,
-    look: impl AsyncFn() -> Result<Trusted, CallError>,
+    (sources, card, options): (&Sources<'_>, &Card, &CallOptions),
     deadline: Instant,
 ) -> Result<Reply, CallError> {
     let mut pauses = match trusted.trust {
@@ -173,7 +173,7 @@ async fn believe(
             Some(pause) if Instant::now() + *pause < deadline => sleep(*pause).await,
             _ => return Err(forged),
         }
-        let Ok(mut now) = look().await else { return Err(forged) };
+        let Ok(mut now) = sources.keys(card, options).await else { return Err(forged) };
         now.change = now.change.or(trusted.change.take());
         trusted = now;
     }

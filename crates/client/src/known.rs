@@ -66,8 +66,19 @@ impl Known {
     pub(crate) fn new(did: Did, key: PublicKey, statements: &[RotationStatement], now: i64) -> Self {
         let line = rotation::line(statements, &did, &key);
         let generation = line.first().map_or(0, |newest| newest.generation);
-        let counting = line.into_iter().take_while(|link| link.is_in_overlap(now)).take(MOST_KEPT);
-        Self { key, generation, rotations: counting.cloned().collect(), did }
+        let rotations = counting(line.into_iter(), now);
+        Self { did, key, generation, rotations }
+    }
+
+    /// The same agent after these rotations, oldest first.
+    pub(crate) fn after(&self, chain: &[&RotationStatement], now: i64) -> Self {
+        let newest = chain.last();
+        Self {
+            did: self.did.clone(),
+            key: newest.map_or(self.key, |newest| newest.to),
+            generation: newest.map_or(self.generation, |newest| newest.generation),
+            rotations: counting(chain.iter().rev().copied().chain(&self.rotations), now),
+        }
     }
 
     /// The keys that count at this moment (seconds since the epoch), the current one first.
@@ -77,13 +88,21 @@ impl Known {
     }
 }
 
+/// The statements, newest first, whose old keys count.
+fn counting<'a>(
+    newest_first: impl Iterator<Item = &'a RotationStatement>,
+    now: i64,
+) -> Vec<RotationStatement> {
+    newest_first.take_while(|link| link.is_in_overlap(now)).take(MOST_KEPT).cloned().collect()
+}
+
 /// What became of a change.
 #[derive(Debug)]
 pub(crate) enum Replaced {
     /// The entry is the new one, or it can't be kept, which was told.
     Done,
     /// Nothing was changed: another one was there already.
-    Other(Option<Known>),
+    Other(Box<Option<Known>>),
 }
 
 /// Why nothing is known about anybody: nothing may be believed then.
@@ -185,7 +204,7 @@ impl Inner {
         let mut entries = self.read()?;
         let found = self.find(&entries, url)?;
         if found.as_ref() != expected {
-            return Ok(Replaced::Other(found));
+            return Ok(Replaced::Other(Box::new(found)));
         }
         let known = entries.len() + self.unsaved().len();
         if found.is_none() && known >= MOST_AGENTS {

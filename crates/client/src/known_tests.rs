@@ -73,7 +73,7 @@ async fn an_entry_changes_from_what_is_expected_only() {
         assert_eq!(known.of(URL).await.expect("usable"), None);
         assert!(is_done(&known, URL, None, &one).await);
         match known.replace(URL, None, &other).await.expect("usable") {
-            Replaced::Other(found) => assert_eq!(found, Some(one.clone())),
+            Replaced::Other(found) => assert_eq!(*found, Some(one.clone())),
             Replaced::Done => panic!("the first is gone"),
         }
         assert_eq!(known.of(URL).await.expect("usable"), Some(one.clone()));

@@ -1,7 +1,7 @@
 //! Whose key a reply must be signed with, and why we believe that.
 
 use crate::{
-    CallError,
+    CallError, CallOptions,
     card::{self, Card},
     known::{Known, KnownAgents, Replaced, Unusable},
 };
@@ -79,14 +79,10 @@ pub(crate) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The keys of the agent whose card this is; `wanted` is the one that was asked for, `given` the keys that were
-    /// said with the call.
-    pub(crate) async fn keys(
-        &self,
-        card: &Card,
-        wanted: Option<&Did>,
-        given: &[PublicKey],
-    ) -> Result<Trusted, CallError> {
+    /// The keys of the agent whose card this is, if it is the one that was asked for. Keys that were given with the call
+    /// go before all others.
+    pub(crate) async fn keys(&self, card: &Card, options: &CallOptions) -> Result<Trusted, CallError> {
+        let (wanted, given) = (options.did.as_ref(), options.keys.as_slice());
         let found = card.did.as_ref().map_or("no DID", Did::as_str);
         if let Some(wanted) = wanted.filter(|wanted| card.did.as_ref() != Some(wanted)) {
             return Err(CallError::OtherAgent { wanted: wanted.clone(), found: found.to_owned() });
@@ -119,10 +115,14 @@ impl Sources<'_> {
         let mut known = self.known.of(url).await.map_err(unusable)?;
         for _ in 0..MOST_RACES {
             let next = match &known {
-                Some(known) if known.did == *did && known.keys(now).contains(&shown) => {
+                Some(known) if known.did == *did && known.key == shown => {
                     return Ok(Trusted::first_use(known, now, None));
                 }
-                Some(known) => self.followed(card, known, (did, &shown), now).await?,
+                Some(known) => match self.followed(card, known, (did, &shown), now).await? {
+                    Some(next) => next,
+                    // One of its replicas is behind.
+                    None => return Ok(Trusted::first_use(known, now, None)),
+                },
                 // What it says of its past is no more to be believed than its key; but it keeps the past from coming back.
                 None => {
                     let statements = self.rotations(card, did).await.unwrap_or_default();
@@ -143,34 +143,38 @@ impl Sources<'_> {
                     }
                     return Ok(Trusted::first_use(&next, now, change));
                 }
-                Replaced::Other(other) => known = other,
+                Replaced::Other(other) => known = *other,
             }
         }
         Err(no_key(did.as_str(), "what is known of it changes all the time"))
     }
 
     /// The entry of a known agent that shows another key, if statements that it publishes lead there: by its own keys,
-    /// one from another, none of them older than what is known.
+    /// one from another, none of them older than what is known. `None` if it shows an earlier key that still counts.
     async fn followed(
         &self,
         card: &Card,
         known: &Known,
         (did, shown): (&Did, &PublicKey),
         now: i64,
-    ) -> Result<Known, CallError> {
-        let other_key = || CallError::OtherKey {
+    ) -> Result<Option<Known>, CallError> {
+        let is_earlier = known.did == *did && known.keys(now).contains(shown);
+        let mut news = match known.did == *did {
+            true => self.rotations(card, did).await.or_else(|lost| is_earlier.then(Vec::new).ok_or(lost))?,
+            false => Vec::new(),
+        };
+        news.retain(|statement| statement.generation > known.generation);
+        if let Some(chain) = rotation::chain(&news, did, &known.key, shown) {
+            return Ok(Some(known.after(&chain, now)));
+        }
+        if is_earlier {
+            return Ok(None);
+        }
+        Err(CallError::OtherKey {
             did: did.to_string(),
             known: format!("{} of {}", known.key, known.did),
             found: shown.to_string(),
-        };
-        if known.did != *did {
-            return Err(other_key());
-        }
-        let mut statements = self.rotations(card, did).await?;
-        let published = statements.clone();
-        statements.retain(|statement| statement.generation > known.generation);
-        rotation::chain(&statements, did, &known.key, shown).ok_or_else(other_key)?;
-        Ok(Known::new(did.clone(), *shown, &published, now))
+        })
     }
 
     /// The key that the agent shows in its DID document.

@@ -66,7 +66,9 @@ impl CallerKeys {
 
     /// The keys for requests in Bindu's form that count at this moment, the current one first.
     pub(super) fn for_requests(&self, now: i64) -> impl Iterator<Item = PublicKey> {
-        self.request.iter().copied().chain(self.counting(now).map(|earlier| earlier.by.from))
+        let earlier = self.counting(now).map(|earlier| earlier.by.from);
+        // After an undo the current key is an earlier one, too.
+        self.request.iter().copied().chain(earlier.filter(|key| !self.request.contains(key)))
     }
 
     /// The keys for HTTP message signatures that count at this moment, the current one first.

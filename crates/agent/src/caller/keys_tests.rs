@@ -111,9 +111,9 @@ fn what_is_no_chain_of_this_caller_to_its_key_counts_for_nothing() {
     for (what, current, rotations) in cases {
         assert_eq!(for_requests(&keys(current, &rotations), AT), [public(current)], "{what}");
     }
-    assert_eq!(for_requests(&keys(1, &undone), AT), [public(1), public(2), public(1)], "the undo itself");
+    assert_eq!(for_requests(&keys(1, &undone), AT), [public(1), public(2)], "the undo itself");
     let reversed: Vec<_> = undone.into_iter().rev().collect();
-    assert_eq!(for_requests(&keys(1, &reversed), AT).len(), 3, "in any order");
+    assert_eq!(for_requests(&keys(1, &reversed), AT).len(), 2, "in any order");
     let gap = [gap[0].clone(), gap[2].clone()];
     assert_eq!(for_requests(&keys(4, &gap), AT), [public(4), public(3)], "what lies behind a gap does not");
 }
