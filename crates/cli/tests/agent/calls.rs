@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// An agent that has started once, so that its client is registered, as somebody who calls.
-async fn somebody(directory: &Path, name: &str) -> AgentSetup {
+pub(crate) async fn somebody(directory: &Path, name: &str) -> AgentSetup {
     let setup = agent(directory).named(AUTHOR, name).set_all(hydra().await.environment());
     let first = setup.start().await;
     http::healthy(&first.url).await;

@@ -12,6 +12,7 @@ mod permits;
 mod probes;
 mod protocol;
 mod restart;
+mod rotation_seen;
 mod signatures;
 mod start;
 mod systemd;

@@ -173,7 +173,7 @@ impl Attack {
     /// Base58 of the signature, mangled as the file says.
     fn signature(&self, world: &World, values: &BTreeMap<String, String>, at: u64, body: &[u8]) -> String {
         let file = &self.file;
-        let stranger = SigningKey::from_seed(&[66; 32]);
+        let stranger = mallory();
         let key = match file.signer.as_deref().or(file.caller.as_deref()) {
             Some("bob") => &world.bob.key,
             Some("mallory") => &stranger,
@@ -188,6 +188,11 @@ impl Attack {
         let signature = bare_key(key).sign(payload.as_bytes()).to_bytes();
         bs58::encode(mangle(signature.to_vec(), file.mangle.as_deref())).into_string()
     }
+}
+
+/// The key of somebody who is no caller.
+pub(crate) fn mallory() -> SigningKey {
+    SigningKey::from_seed(&[66; 32])
 }
 
 /// The key without the rules of what it may sign: PKCS#8 ends with its 32 bytes.

@@ -3,6 +3,7 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod attack;
+mod rotations;
 mod send;
 
 #[path = "../shared/mod.rs"]
@@ -103,7 +104,7 @@ async fn world(hydra: &Hydra, agent: &AgentProcess) -> World {
         TestCaller::register(hydra, id, &metadata).await;
         TestCaller::token_of(hydra, id, &token).await
     };
-    let others = vec![
+    let mut others = vec![
         ("keyless", "did:bindu:keyless:attacks:1", of("did:bindu:keyless:attacks:1", json!({})).await),
         // The identity point, under which anything verifies.
         ("weak", "did:bindu:weak:attacks:1", {
@@ -116,6 +117,9 @@ async fn world(hydra: &Hydra, agent: &AgentProcess) -> World {
             of("DID:bindu:shout:attacks:1", key).await
         }),
     ];
+    for (name, id, metadata) in rotations::callers() {
+        others.push((name, id, of(id, metadata).await));
+    }
     let revoked = TestCaller::token_of(hydra, &alice.id, &token).await;
     let url = format!("{}/oauth2/revoke", hydra.public_url);
     let form = format!(
