@@ -16,6 +16,8 @@ use bindu_testkit::{
     AgentSetup,
     caller::{TestCaller, now},
     http::{self, call},
+    install,
+    server::run_script,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -142,6 +144,36 @@ async fn an_agent_that_rotates_is_believed_by_its_old_key() {
 fn key_of(disk: &Path) -> SigningKey {
     let pem = std::fs::read_to_string(disk.join(".bindu").join("private.pem")).unwrap();
     pem::decode_private_key(&pem.into(), None).unwrap()
+}
+
+/// The page's own lines, run by Python.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lines_of_the_guide_verify_statements() {
+    let did = "did:bindu:ä \"quoted\":rotating\\agent:1";
+    let [one, two] = [1, 2].map(|seed| SigningKey::from_seed(&[seed; 32]));
+    let good = rotate(did, &one, &two);
+    let next = RotationStatement::sign(&NewRotation {
+        did: &did.parse().unwrap(),
+        from: &two,
+        to: one.public_key(),
+        to_second: DerivedKey::of(&one).public_key(),
+        generation: good.generation + 1,
+        prev: Some(&good),
+        at: &good.at,
+        until: &good.until,
+    });
+    let forged = RotationStatement { until: next.at.clone(), ..next.clone() };
+    let foreign = rotate("did:bindu:another", &one, &two);
+    let statements = [&good, &next, &forged, &foreign];
+    let page = install::source_tree().join("docs/ROTATION.md").display().to_string();
+    let input = serde_json::to_string(&statements).unwrap();
+    let Some(verified) = run_script("verify_rotation.py", &[&page, did], &input).await else {
+        eprintln!("skipped: needs Python 3.12");
+        return;
+    };
+    assert_eq!(verified, "[true, true, false, false]");
+    let did = did.parse().unwrap();
+    assert_eq!(statements.map(|statement| statement.verify(&did).is_ok()), [true, true, false, false]);
 }
 
 /// Holds a key that the called agent does not expect, and perhaps the one that it does.
