@@ -253,7 +253,7 @@ mod tests {
         }));
         assert_eq!(good.generation(), Some(1));
         assert_eq!(good.replaces(), [replaced]);
-        assert_eq!(good.rotations(), [statement.clone()]);
+        assert_eq!(good.rotations(), std::slice::from_ref(&statement));
         assert_eq!(good.second_key_binding(), Some(binding));
         for junk in
             [json!(null), json!("x y"), json!(-1), json!(1.5), json!({"a": []}), json!(["x"]), json!(true)]
