@@ -302,7 +302,9 @@ mod tests {
         assert_eq!(read(lists), Some((vec![one, other], vec![other])));
         assert_eq!(read(json!({"derived_public_key": one})), Some((vec![], vec![one])));
         let many = json!(vec![json!(one); MOST_PINNED + 1]);
-        for odd in [json!([]), json!({}), json!(1), json!([one, 1]), json!([[one]]), json!({"key": one}), many] {
+        for odd in
+            [json!([]), json!({}), json!(1), json!([one, 1]), json!([[one]]), json!({"key": one}), many]
+        {
             assert_eq!(read(odd.clone()), None, "{odd}");
         }
     }
