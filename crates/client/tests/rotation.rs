@@ -147,6 +147,7 @@ impl FakeAgent {
             audiences: Vec::new(),
             allowed_origins: Vec::new(),
             dangerous_allow_http: false,
+            proxies: Default::default(),
         });
         client.call_with(&self.url, "hello", options).await
     }

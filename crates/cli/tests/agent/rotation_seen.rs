@@ -223,6 +223,7 @@ async fn a_call_that_is_refused_for_its_key_is_signed_with_the_other_one() {
             audiences: Vec::new(),
             allowed_origins: Vec::new(),
             dangerous_allow_http: false,
+            proxies: Default::default(),
         });
         client.call_with(&called.url, "hello", &CallOptions::default()).await
     };
