@@ -219,7 +219,11 @@ impl Inner {
         let written = match (&self.file, may_write) {
             (Some(file), Some(_lock)) => {
                 entries.insert(url.to_owned(), entry.clone());
-                write(file, &entries)
+                // A start of the agent sweeps what it takes for a crash's, and that may be what was just being written.
+                write(file, &entries).or_else(|error| match error.kind() {
+                    io::ErrorKind::NotFound => write(file, &entries),
+                    _ => Err(error),
+                })
             }
             _ => Err(problem.unwrap_or_else(|| io::Error::other("there is no file"))),
         };

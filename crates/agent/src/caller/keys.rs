@@ -6,7 +6,7 @@
 //! who pins has said which keys count.
 
 use super::{
-    AuthRefusal,
+    AuthRefusal, MOST_FRESH,
     remembered::{Answer, Lifetimes, Missing, Place, Remembered, Wish},
 };
 use bindu_hydra::{Hydra, HydraError, OAuthClient};
@@ -16,8 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a caller's key counts: so late is a rotation noticed where the old key signs on.
-const FRESH: Duration = Duration::from_secs(30);
+/// How long a caller's key counts, as long as a token at most: so late is a withdrawal noticed if the old key signs on.
+const FRESH: Duration = MOST_FRESH;
 
 /// Keys are asked for again after a bad signature, and after a refusal, not more often than this for one DID.
 const REFRESH: Duration = Duration::from_secs(5);

@@ -13,7 +13,7 @@ use bindu_identity::{
     rotation, text_signature,
 };
 use bindu_testkit::{
-    AgentSetup,
+    AgentSetup, PythonBindu,
     caller::{TestCaller, now},
     http::{self, call},
     install,
@@ -194,39 +194,45 @@ impl CallSigner for TwoKeys {
     }
 }
 
+/// Calls as the agent that has this data directory, with a key that nobody expects and this other one.
+async fn call_with_two_keys(
+    url: &str,
+    (disk, name): (&Path, &crate::Names),
+    other: Option<SigningKey>,
+) -> Result<bindu::AgentReply, CallError> {
+    let mut environment: BTreeMap<String, String> = hydra().await.environment().into_iter().collect();
+    for (variable, value) in [
+        ("BINDU_NAME", name.name.as_str()),
+        ("BINDU_AUTHOR", AUTHOR),
+        ("BINDU_DATA_DIR", disk.join(".bindu").to_str().unwrap()),
+    ] {
+        environment.insert(variable.to_owned(), value.to_owned());
+    }
+    let layers = Layers::default().with_environment(environment, disk).unwrap();
+    let settings = Settings::load(layers).unwrap();
+    let keeper = Arc::new(Parts::look(&settings).unwrap().keeper);
+    let expected = SigningKey::generate().unwrap();
+    let client = AgentClient::new(ClientSettings {
+        signer: Some(Arc::new(TwoKeys { did: name.did.parse().unwrap(), expected, other })),
+        tokens: bindu::run::outgoing(&settings, &keeper, None).tokens,
+        hydra: None,
+        pinned: Default::default(),
+        known: Default::default(),
+        audiences: Vec::new(),
+        allowed_origins: Vec::new(),
+        dangerous_allow_http: false,
+        proxies: Default::default(),
+    });
+    client.call_with(url, "hello", &CallOptions::default()).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_is_refused_for_its_key_is_signed_with_the_other_one() {
     let (disk, other_disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let name = names("Two Keys");
     let _ = somebody(disk.path(), &name.name).await;
     let called = guarded(other_disk.path(), "Expects One Key").await;
-    let mut environment: BTreeMap<String, String> = hydra().await.environment().into_iter().collect();
-    for (variable, value) in [
-        ("BINDU_NAME", name.name.as_str()),
-        ("BINDU_AUTHOR", AUTHOR),
-        ("BINDU_DATA_DIR", disk.path().join(".bindu").to_str().unwrap()),
-    ] {
-        environment.insert(variable.to_owned(), value.to_owned());
-    }
-    let layers = Layers::default().with_environment(environment, disk.path()).unwrap();
-    let settings = Settings::load(layers).unwrap();
-    let keeper = Arc::new(Parts::look(&settings).unwrap().keeper);
-    let call = async |other: Option<SigningKey>| {
-        let did = name.did.parse().unwrap();
-        let signer = TwoKeys { did, expected: SigningKey::generate().unwrap(), other };
-        let client = AgentClient::new(ClientSettings {
-            signer: Some(Arc::new(signer)),
-            tokens: bindu::run::outgoing(&settings, &keeper, None).tokens,
-            hydra: None,
-            pinned: Default::default(),
-            known: Default::default(),
-            audiences: Vec::new(),
-            allowed_origins: Vec::new(),
-            dangerous_allow_http: false,
-            proxies: Default::default(),
-        });
-        client.call_with(&called.url, "hello", &CallOptions::default()).await
-    };
+    let call = async |other| call_with_two_keys(&called.url, (disk.path(), &name), other).await;
     assert_eq!(call(Some(key_of(disk.path()))).await.unwrap().text, "hello");
     for other in [None, Some(SigningKey::generate().unwrap())] {
         match call(other).await {
@@ -234,6 +240,26 @@ async fn a_call_that_is_refused_for_its_key_is_signed_with_the_other_one() {
             decided => panic!("{decided:?}"),
         }
     }
+}
+
+/// Python Bindu checks the one key that Hydra names, and follows no statement.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_python_agent_gets_the_call_signed_with_the_key_that_it_expects() {
+    let (disk, python_disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let environment = hydra().await.environment();
+    let started =
+        PythonBindu::start(python_disk.path(), AUTHOR, "Python Expects One Key", &environment).await;
+    let Some(python) = started else {
+        eprintln!("skipped: needs Python 3.12");
+        return;
+    };
+    let name = names("Two Keys For Python");
+    let _ = somebody(disk.path(), &name.name).await;
+    let reply =
+        call_with_two_keys(&python.url, (disk.path(), &name), Some(key_of(disk.path()))).await.unwrap();
+    assert_eq!((reply.text.as_str(), reply.signed), ("hello", Some(bindu::Trust::FirstUse)));
+    let refused = call_with_two_keys(&python.url, (disk.path(), &name), None).await;
+    assert!(matches!(refused, Err(CallError::Refused { status: 403, .. })), "{refused:?}");
 }
 
 /// Many agents at one address, each below a path of its own.

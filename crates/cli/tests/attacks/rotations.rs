@@ -26,6 +26,9 @@ fn rotate(
     })
 }
 
+/// What a file calls a caller, its client id, and the statements of a client with this id.
+type Case<'a> = (&'static str, &'static str, &'a dyn Fn(&str) -> Vec<RotationStatement>);
+
 /// What files call them, their client ids, and their clients' metadata.
 pub(crate) fn callers() -> Vec<(&'static str, &'static str, Value)> {
     const DAY: i64 = 24 * 3600;
@@ -38,7 +41,7 @@ pub(crate) fn callers() -> Vec<(&'static str, &'static str, Value)> {
             "rotations": statements,
         })
     };
-    let cases: [(&str, &str, &dyn Fn(&str) -> Vec<RotationStatement>); 8] = [
+    let cases: [Case<'_>; 8] = [
         ("rotated", "did:bindu:rotated:attacks:1", &|did| vec![rotate(did, (&mallory, &own), None, DAY)]),
         ("rotated-forged", "did:bindu:rotated-forged:attacks:1", &|did| {
             let from = mallory.public_key();
