@@ -13,6 +13,7 @@ use std::{
 pub enum Reason {
     StoreUnavailable,
     StoreDenied,
+    RecordMissing,
     RecordDeleted,
     RecordMalformed,
     RecordLocked,
@@ -23,6 +24,7 @@ pub enum Reason {
     ClientPending,
     CredentialsMissing,
     CredentialsMalformed,
+    CredentialsRolledBack,
     HydraUnavailable,
     ClientMissing,
     ClientDiffers,
@@ -37,9 +39,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that show those that do not apply as 0.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::StoreUnavailable,
         Self::StoreDenied,
+        Self::RecordMissing,
         Self::RecordDeleted,
         Self::RecordMalformed,
         Self::RecordLocked,
@@ -50,6 +53,7 @@ impl Reason {
         Self::ClientPending,
         Self::CredentialsMissing,
         Self::CredentialsMalformed,
+        Self::CredentialsRolledBack,
         Self::HydraUnavailable,
         Self::ClientMissing,
         Self::ClientDiffers,
@@ -68,6 +72,7 @@ impl Reason {
         match self {
             Self::StoreUnavailable => "store_unavailable",
             Self::StoreDenied => "store_denied",
+            Self::RecordMissing => "record_missing",
             Self::RecordDeleted => "record_deleted",
             Self::RecordMalformed => "record_malformed",
             Self::RecordLocked => "record_locked",
@@ -78,6 +83,7 @@ impl Reason {
             Self::ClientPending => "client_pending",
             Self::CredentialsMissing => "credentials_missing",
             Self::CredentialsMalformed => "credentials_malformed",
+            Self::CredentialsRolledBack => "credentials_rolled_back",
             Self::HydraUnavailable => "hydra_unavailable",
             Self::ClientMissing => "client_missing",
             Self::ClientDiffers => "client_differs",
@@ -105,6 +111,8 @@ pub struct Status(Mutex<StatusSnapshot>);
 pub struct StatusSnapshot {
     /// What is the matter with the keys.
     pub keys: Option<Reason>,
+    /// If callers should be sent elsewhere because of the keys: another key than ours may be the right one.
+    pub is_unproven: bool,
     /// What is the matter with the OAuth client.
     pub client: Option<Reason>,
     /// What is the matter with the data directory.

@@ -18,7 +18,7 @@ pub use directory::{
     IdentityFile, LocalPair, RingFile,
 };
 pub use file::FileStore;
-pub use record::{CredentialRecord, Fields, KeyRecord, Malformed, Record, RecordName, Version};
+pub use record::{CredentialRecord, Fields, KeyRecord, Malformed, Record, RecordName, RingKey, Version};
 pub use secret_store::{Expected, SecretStore};
 pub use vault::{VaultLogin, VaultSettings, VaultStore, VaultStoreError, setup};
 

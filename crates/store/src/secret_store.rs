@@ -4,7 +4,7 @@ use crate::{Answer, Fields, Outage, RecordName, Version, WriteError};
 use std::time::Duration;
 
 /// What the writer believes to be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Expected {
     /// No record, and none that was deleted.
     Absent,
@@ -61,6 +61,12 @@ pub trait SecretStore: Send + Sync {
 
     /// Where a record lies, as a person would look for it: a path in Vault, a directory. No secret.
     fn locate(&self, name: &RecordName) -> String;
+
+    /// The same with the namespace, for telling one place from another. Without the server's address: one server has many
+    /// (a proxy, a service name), and a key that was acknowledged under one of them was acknowledged. No secret.
+    fn place(&self, name: &RecordName) -> String {
+        self.locate(name)
+    }
 
     /// The path that a policy must name for a record; where there are no policies, where it lies.
     fn policy_path(&self, name: &RecordName) -> String {

@@ -6,7 +6,7 @@ pub mod log;
 mod outgoing;
 mod systemd;
 
-pub use build::{Parts, administered_vault};
+pub use build::{Parts, administered_vault, agent_url};
 pub use outgoing::{Outgoing, outgoing};
 
 use crate::settings::{HandlerChoice, HydraChoice, Settings};
@@ -97,7 +97,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     systemd::ready(&identity.did.to_string());
     let reconciler = {
         let mut asked_to_end = asked_to_end.clone();
-        tokio::spawn(async move { keeper.reconcile(held, work, changed(&mut asked_to_end)).await })
+        tokio::spawn(async move { keeper.reconcile(work, changed(&mut asked_to_end)).await })
     };
     let store = Arc::clone(&keeper_store);
     let kept = tokio::spawn(async move { store.keep().await });

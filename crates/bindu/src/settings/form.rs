@@ -113,6 +113,10 @@ fn spelled(duration: Duration) -> String {
 /// A duration with its unit, such as `500ms`, `30s` or `1h30m`.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
+    // A day of 24 hours: jiff leaves days to calendars.
+    if let Some(days) = text.strip_suffix('d').and_then(|days| days.trim_end().parse::<u64>().ok()) {
+        return days.checked_mul(24 * 3600).map(Duration::from_secs);
+    }
     let signed: jiff::SignedDuration = text.parse().ok()?;
     Duration::try_from(signed).ok()
 }

@@ -23,6 +23,8 @@ const SHORTEST: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A replaced key that stays longer is no overlap.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Declares each setting as a constant, and the list of all.
 macro_rules! settings {
@@ -87,6 +89,8 @@ settings!(
         "how long a start without a key waits for an unavailable store, `100ms` to `24h`").default("60s");
     RECONCILE_INTERVAL: Duration = setting("reconcile_interval", &["BINDU_RECONCILE_INTERVAL"], |text| form::lasting(text, Duration::from_secs(1), DAY),
         "how often all is compared again, give or take 10 %; `1s` to `24h`").default("60s");
+    ROTATION_OVERLAP: Duration = setting("rotation.overlap", &["BINDU_ROTATION_OVERLAP"], |text| form::lasting(text, Duration::from_secs(1), YEAR),
+        "how long a replaced key stays valid beside its successor, `1s` to `365d` (docs/ROTATION.md)").default("7d");
     DRAIN_DEADLINE: Duration = setting("drain_deadline", &["BINDU_DRAIN_DEADLINE"], |text| form::lasting(text, SHORTEST, DAY),
         "how long an end waits for requests and tasks, `100ms` to `24h`").default("25s");
     KEY_PASSWORD_FILE: PathBuf = setting("key_password_file", &["BINDU_KEY_PASSWORD_FILE"], form::file,

@@ -10,7 +10,8 @@ use super::{
         HYDRA_AUTO_REGISTER_AGENTS, HYDRA_DEFAULT_AGENT_SCOPES, HYDRA_PUBLIC_URL, HYDRA_TIMEOUT,
         HYDRA_VERIFY_SSL, ID, KEY_PASSWORD_FILE, LOG_FORMAT, LOG_LEVEL, NAME, ON_ABSENT, ON_UNAVAILABLE,
         PORT, PROBE_LISTEN, PROXY_EXEMPT, PROXY_HTTP, PROXY_HTTPS, RECONCILE_INTERVAL, RECREATE_KEYS,
-        START_DEADLINE, STORAGE_TYPE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT, VAULT_PREFIX, VERSION,
+        ROTATION_OVERLAP, START_DEADLINE, STORAGE_TYPE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT, VAULT_PREFIX,
+        VERSION,
     },
 };
 use bindu_agent::HttpLimits;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub start_deadline: Duration,
     /// How often all is compared again.
     pub reconcile_interval: Duration,
+    /// `rotation.overlap`.
+    pub rotation_overlap: Duration,
     /// How long an end waits.
     pub drain_deadline: Duration,
     /// The private key's password.
@@ -197,6 +200,7 @@ impl Reader {
             },
             start_deadline: self.value(&START_DEADLINE),
             reconcile_interval: self.value(&RECONCILE_INTERVAL),
+            rotation_overlap: self.value(&ROTATION_OVERLAP),
             drain_deadline: self.value(&DRAIN_DEADLINE),
             key_password: self.password(&KEY_PASSWORD_FILE),
             handler: self.handler(),

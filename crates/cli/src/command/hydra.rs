@@ -1,14 +1,14 @@
 //! `bindu hydra plan` and `token`. Neither changes anything; where the plan depends on whether the secret works, it asks
 //! for a token.
 
-use super::{LookArguments, Output, SettingFlags, print};
+use super::{LookArguments, Output, SettingFlags, note, print};
 use bindu::{
     ExitClass, Refusal,
-    run::{Parts, log},
+    run::{Parts, agent_url, log},
     settings::Settings,
 };
 use bindu_keeper::{
-    ClientLook, Keeper, TokenError, TokenSource,
+    Applied, ClientLook, Keeper, TokenError, TokenSource,
     plan::client::{Client, Local, Secret, Step, Store},
 };
 use secrecy::ExposeSecret as _;
@@ -22,6 +22,17 @@ pub(crate) enum Command {
     /// Print an access token of this agent's client, for curl: whoever has it can call as this agent where no signature
     /// is asked for
     Token(TokenArguments),
+    /// Replace the client's secret: prepare another in the store, put it into Hydra, prove it by a token, retire the old one
+    RotateSecret(RotateArguments),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct RotateArguments {
+    /// Take the steps; without this flag they are only printed
+    #[arg(long)]
+    apply: bool,
+    #[command(flatten)]
+    look: LookArguments,
 }
 
 #[derive(clap::Args)]
@@ -37,6 +48,7 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     match command {
         Command::Plan(arguments) => plan(arguments),
         Command::Token(arguments) => token(arguments),
+        Command::RotateSecret(arguments) => rotate_secret(arguments),
     }
 }
 
@@ -60,6 +72,64 @@ fn token(arguments: TokenArguments) -> Result<(), Refusal> {
     })?;
     print(&format!("{}\n", token.expose_secret()));
     Ok(())
+}
+
+fn rotate_secret(arguments: RotateArguments) -> Result<(), Refusal> {
+    let output = arguments.look.output;
+    let settings = settings(arguments.look.settings)?;
+    let steps = [
+        "prepare: write another secret beside the current one to the store",
+        "put it into Hydra's client",
+        "prove it by a token, and take the old one out of the store",
+    ];
+    bindu::block_on(async move {
+        let apply = arguments.apply;
+        let parts = match apply && settings.vault.is_none() {
+            true => Parts::open(&settings, &agent_url(&settings))?,
+            false => Parts::look(&settings)?,
+        };
+        let keeper = &parts.keeper;
+        let done = match apply {
+            false => Ok(None),
+            true => keeper.rotate_secret().await.map(Some),
+        };
+        let told = match done {
+            Err(error) => Err(super::identity::secret_not_taken(keeper, &error)),
+            Ok(applied) => {
+                tell_rotation(&steps, applied.as_ref(), output);
+                Ok(())
+            }
+        };
+        keeper.store.close().await;
+        told
+    })
+}
+
+fn tell_rotation(steps: &[&str], applied: Option<&Applied>, output: Output) {
+    let client = applied.and_then(|applied| applied.client);
+    match output {
+        Output::Text => {
+            let word = if applied.is_some() { "done" } else { "would" };
+            print(&steps.iter().map(|step| format!("{word}   {step}\n")).collect::<String>());
+        }
+        Output::Json => print(&format!(
+            "{:#}\n",
+            json!({
+                (if applied.is_some() { "done" } else { "would" }): steps,
+                "applied": applied.is_some(),
+                "version": applied.map(|applied| applied.version),
+                "client": client.map_or(Value::Null, |reason| json!(reason.label())),
+            })
+        )),
+    }
+    match (applied, client) {
+        (None, _) => note("nothing was changed; --apply takes these steps\n"),
+        (Some(_), Some(reason)) => note(&format!(
+            "Hydra's client is not in step yet ({}): the running replicas finish the rotation\n",
+            reason.label()
+        )),
+        (Some(_), None) => {}
+    }
 }
 
 fn plan(arguments: LookArguments) -> Result<(), Refusal> {
@@ -86,6 +156,7 @@ fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
     let secret = match seen.secret {
         Secret::Untested => "not tried: nothing depends on it",
         Secret::Works => "gets a token",
+        Secret::NextWorks => "is replaced: the one that a rotation has prepared gets a token",
         Secret::Wrong => "gets no token, and Hydra is well",
         Secret::Unknown => "could not be tried",
     };
@@ -134,8 +205,8 @@ fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
 
 fn describe_store(store: &Store) -> String {
     match store {
-        Store::Present { version, taken_over: None } => format!("holds credentials at version {version}"),
-        Store::Present { version, taken_over: Some(key) } => {
+        Store::Present { version, taken_over: None, .. } => format!("holds credentials at version {version}"),
+        Store::Present { version, taken_over: Some(key), .. } => {
             format!("holds credentials at version {version}, with consent to take over from {key}")
         }
         Store::Absent => "holds no credentials".to_owned(),
@@ -151,6 +222,7 @@ fn describe_client(client: &Client) -> String {
         Client::Absent => "has no client of this DID".to_owned(),
         Client::OfOurKey => "has a client that names our key".to_owned(),
         Client::OfAnOlderKey => "has a client that names a key which ours replaces".to_owned(),
+        Client::OfOurNextKey => "has a client that names the key that a rotation has prepared".to_owned(),
         Client::OfAnotherKey(key) => format!("has a client that names another key, {key}"),
         Client::OfNoKey => "has a client that names no key".to_owned(),
         Client::Unaddressable => "can't be asked about a DID with a `/`".to_owned(),

@@ -330,6 +330,11 @@ impl SecretStore for VaultStore {
         segments.join("/")
     }
 
+    fn place(&self, name: &RecordName) -> String {
+        let namespace = self.settings.namespace.as_deref().unwrap_or_default();
+        format!("{namespace}:{}", self.locate(name))
+    }
+
     fn policy_path(&self, name: &RecordName) -> String {
         self.api_segments("data", name).join("/")
     }

@@ -1,64 +1,31 @@
 //! `bindu identity show` and `bindu identity plan`. Neither changes anything.
 
-use super::{LookArguments, Output, print};
-use bindu::{
-    ExitClass, Refusal,
-    run::{Parts, log},
-    settings::Settings,
-};
+use super::super::{Output, print};
+use bindu::{ExitClass, Refusal};
 use bindu_keeper::{
-    Keeper, KeyObservation,
-    plan::keys::{HydraNames, Local, Plan, Step, Store},
+    Keeper, KeyLook,
+    plan::keys::{HydraNames, Local, Step, Store},
 };
 use serde_json::{Value, json};
 
-#[derive(clap::Subcommand)]
-pub(crate) enum Command {
-    /// Print the agent's DID, its key and where they are kept
-    Show(LookArguments),
-    /// Print what was observed and what a start would do about the keys, and why
-    Plan(LookArguments),
-}
-
-pub(crate) fn run(command: Command) -> Result<(), Refusal> {
-    let (arguments, is_plan) = match command {
-        Command::Show(arguments) => (arguments, false),
-        Command::Plan(arguments) => (arguments, true),
-    };
-    let settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
-    log::start(&settings)?;
-    bindu::block_on(async move {
-        let parts = Parts::look(&settings)?;
-        let (observation, plan) = parts.keeper.look().await;
-        parts.keeper.store.close().await;
-        if is_plan {
-            tell_plan(&parts.keeper, &observation, &plan, arguments.output);
-            Ok(())
-        } else {
-            tell_identity(&parts.keeper, &observation, &plan, arguments.output)
-        }
-    })
-}
-
-fn tell_identity(
-    keeper: &Keeper,
-    observation: &KeyObservation,
-    plan: &Plan,
-    output: Output,
-) -> Result<(), Refusal> {
-    let (stored, version) = match &observation.seen.store {
-        Store::Present { key, version, .. } => (Some(*key), Some(*version)),
+pub(super) fn tell_identity(keeper: &Keeper, look: &KeyLook, output: Output) -> Result<(), Refusal> {
+    let (seen, plan) = (&look.seen, &look.plan);
+    let (stored, version) = match &seen.store {
+        Store::Present(stored) => (Some(stored), Some(stored.version)),
         _ => (None, None),
     };
-    let local = match &observation.seen.local {
+    let (ring, lineage) =
+        stored.map(|stored| (stored.ring.clone(), stored.lineage.clone())).unwrap_or_default();
+    let stored = stored.map(|stored| stored.key);
+    let local = match &seen.local {
         Local::Present { key, .. } => Some(*key),
         _ => None,
     };
     let key = match plan.step {
         Step::UseLocal | Step::BackUp { .. } => local,
         // The one that Hydra names.
-        Step::UseEarlier { .. } => match &observation.seen.hydra {
-            HydraNames::Key { key, .. } => key.parse().ok(),
+        Step::UseEarlier { .. } => match &seen.hydra {
+            HydraNames::Key { key, .. } => *key,
             _ => stored,
         },
         // What a start would come to if the doubt lasts.
@@ -67,13 +34,13 @@ fn tell_identity(
     };
     let Some(key) = key else {
         return Err(match plan.step {
-            Step::Refuse => keeper.refusal(plan.row, observation),
+            Step::Refuse => keeper.row_refusal(plan.row, seen, look.outage.as_ref()),
             Step::LookAgain { .. } => Refusal::new(
                 ExitClass::Unavailable,
                 "the store gave no believable answer, and there is no key on disk",
                 "see that Vault answers (VAULT__URL or VAULT_ADDR)",
             )
-            .because(observation.outage.as_ref().map_or("", |outage| outage.detail.as_str())),
+            .because(look.outage.as_ref().map_or("", |outage| outage.detail.as_str())),
             _ => Refusal::new(
                 ExitClass::Failed,
                 "there is no identity yet",
@@ -84,12 +51,13 @@ fn tell_identity(
     let kept_in = keeper.store.locate(&keeper.keys_record());
     match output {
         Output::Text => print(&format!(
-            "did          {}\nagent id     {}\npublic key   {key}\nfingerprint  {}\nkept in      {kept_in}{}\ndirectory    {}\n",
+            "did          {}\nagent id     {}\npublic key   {key}\nfingerprint  {}\nkept in      {kept_in}{}\ndirectory    {}\n{}",
             keeper.agent.did,
             keeper.agent.id,
             key.fingerprint(),
             version.map(|version| format!(" (version {version})")).unwrap_or_default(),
-            describe_local(&observation.seen.local),
+            describe_local(&seen.local),
+            ring_text(&ring, lineage.generation),
         )),
         Output::Json => print(&format!(
             "{:#}\n",
@@ -100,28 +68,44 @@ fn tell_identity(
                 "fingerprint": key.fingerprint().as_str(),
                 "kept_in": kept_in,
                 "version": version,
+                "generation": lineage.generation,
+                "next": ring.next.map(|next| next.key.to_string()),
+                "previous": ring.previous.map(|previous| previous.key.to_string()),
             })
         )),
     }
     Ok(())
 }
 
-fn tell_plan(keeper: &Keeper, observation: &KeyObservation, plan: &Plan, output: Output) {
-    let seen = &observation.seen;
+/// The keys beside the current one, a line each.
+fn ring_text(ring: &bindu_keeper::plan::ring::Ring, generation: u64) -> String {
+    let mut text = format!("generation   {generation}\n");
+    if let Some(next) = &ring.next {
+        text.push_str(&format!("next key     {}\n", next.key.fingerprint()));
+    }
+    if let Some(previous) = &ring.previous {
+        text.push_str(&format!("previous     {}\n", previous.key.fingerprint()));
+    }
+    text
+}
+
+pub(super) fn tell_plan(keeper: &Keeper, look: &KeyLook, output: Output) {
+    let (seen, plan) = (&look.seen, &look.plan);
     let hydra = match &seen.hydra {
         HydraNames::NotAsked => "not asked".to_owned(),
         HydraNames::Unknown => "no answer".to_owned(),
         HydraNames::NoClient => "has no client of this DID".to_owned(),
         HydraNames::NoKey => "has a client that names no key".to_owned(),
-        HydraNames::Key { key, .. } => format!("names the key {key}"),
+        HydraNames::Key { text, .. } => format!("names the key {text}"),
     };
     let would = match plan.step {
         Step::UseLocal => "use the directory's key",
         Step::UseStore => "use the store's key, and write it to the directory",
+        Step::UseStoreOnly => "use the store's key, and write nothing anywhere",
         Step::UseEarlier { .. } => {
             "use the key of the record's earlier version that Hydra names, and write nothing to the store"
         }
-        Step::Rotate { .. } => "make a key that replaces the record's, and write it to the store",
+        Step::Ring { step, .. } => step.explain(),
         Step::BackUp { .. } => "write the directory's key to the store",
         Step::Generate => "make a key and write it to the store",
         Step::GenerateProvisional => "make a provisional key, on the disk only",
@@ -130,7 +114,7 @@ fn tell_plan(keeper: &Keeper, observation: &KeyObservation, plan: &Plan, output:
     };
     let (store, local) = (describe_store(&seen.store), describe_local(&seen.local));
     let hint = match plan.step {
-        Step::Refuse => Some(keeper.refusal(plan.row, observation).hint),
+        Step::Refuse => Some(keeper.row_refusal(plan.row, seen, look.outage.as_ref()).hint),
         _ => keeper.hint(plan, seen),
     };
     match output {
@@ -159,8 +143,8 @@ fn tell_plan(keeper: &Keeper, observation: &KeyObservation, plan: &Plan, output:
 
 fn describe_store(store: &Store) -> String {
     match store {
-        Store::Present { key, version, .. } => {
-            format!("holds the key {} at version {version}", key.fingerprint())
+        Store::Present(stored) => {
+            format!("holds the key {} at version {}", stored.key.fingerprint(), stored.version)
         }
         Store::Absent => "holds no record".to_owned(),
         Store::Deleted { version, destroyed: false } => {
@@ -179,14 +163,15 @@ fn describe_store(store: &Store) -> String {
 
 fn describe_local(local: &Local) -> String {
     match local {
-        Local::Present { key, acknowledged: Some(version) } => {
-            format!("holds the key {}, acknowledged at version {version}", key.fingerprint())
+        Local::Present { key, acknowledged: Some(known), .. } => {
+            format!("holds the key {}, acknowledged at version {}", key.fingerprint(), known.version)
         }
-        Local::Present { key, acknowledged: None } => {
+        Local::Present { key, acknowledged: None, .. } => {
             format!("holds the key {}, never acknowledged by the store", key.fingerprint())
         }
         Local::None => "holds no key".to_owned(),
         Local::Unusable(problem) => format!("holds no usable key: {problem}"),
+        Local::Unreadable(problem) => format!("can't be read: {problem}"),
         Local::Locked(problem) => format!("holds a key that can't be opened: {problem}"),
     }
 }
