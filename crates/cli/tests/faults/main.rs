@@ -16,6 +16,7 @@ mod outages;
 mod pods;
 mod python;
 mod races;
+mod ring;
 mod rotation;
 mod tokens;
 
