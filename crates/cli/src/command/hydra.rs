@@ -1,19 +1,14 @@
 //! `bindu hydra plan` and `token`. Neither changes anything; where the plan depends on whether the secret works, it asks
 //! for a token.
 
-use super::{LookArguments, Output, SettingFlags, print};
-use bindu::{
-    ExitClass, Refusal,
-    run::{Parts, log},
-    settings::Settings,
-};
+use super::{LookArguments, Output, SettingFlags, print, with_keeper};
+use bindu::{ExitClass, Refusal, run::log, settings::Settings};
 use bindu_keeper::{
     ClientLook, Keeper, TokenError, TokenSource,
     plan::client::{Client, Local, Secret, Step, Store},
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -51,11 +46,8 @@ fn settings(flags: SettingFlags) -> Result<Settings, Refusal> {
 
 fn token(arguments: TokenArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
-    let token = bindu::block_on(async move {
-        let keeper = Arc::new(Parts::look(&settings)?.keeper);
-        let source = TokenSource::new(Arc::clone(&keeper));
-        let token = source.token(arguments.audience.as_deref()).await;
-        keeper.store.close().await;
+    let token = with_keeper(&settings, async |keeper| {
+        let token = TokenSource::new(keeper).token(arguments.audience.as_deref()).await;
         token.map_err(|error| super::call::token_refusal(&error))
     })?;
     print(&format!("{}\n", token.expose_secret()));
@@ -64,18 +56,15 @@ fn token(arguments: TokenArguments) -> Result<(), Refusal> {
 
 fn plan(arguments: LookArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
-    bindu::block_on(async move {
-        let parts = Parts::look(&settings)?;
-        let look = parts.keeper.look_at_client().await;
-        parts.keeper.store.close().await;
-        let Some(look) = look else {
+    with_keeper(&settings, async |keeper| {
+        let Some(look) = keeper.look_at_client().await else {
             return Err(Refusal::new(
                 ExitClass::Failed,
                 "there is no key yet that a client could be registered with",
                 "`bindu identity plan` with the same settings says what a start would do about the key",
             ));
         };
-        tell(&parts.keeper, &look, arguments.output);
+        tell(&keeper, &look, arguments.output);
         Ok(())
     })
 }

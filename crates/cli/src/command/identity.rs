@@ -1,11 +1,7 @@
 //! `bindu identity show` and `bindu identity plan`. Neither changes anything.
 
-use super::{LookArguments, Output, print};
-use bindu::{
-    ExitClass, Refusal,
-    run::{Parts, log},
-    settings::Settings,
-};
+use super::{LookArguments, Output, print, with_keeper};
+use bindu::{ExitClass, Refusal, run::log, settings::Settings};
 use bindu_keeper::{
     Keeper, KeyObservation,
     plan::keys::{HydraNames, Local, Plan, Step, Store},
@@ -27,15 +23,13 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     };
     let settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
     log::start(&settings)?;
-    bindu::block_on(async move {
-        let parts = Parts::look(&settings)?;
-        let (observation, plan) = parts.keeper.look().await;
-        parts.keeper.store.close().await;
+    with_keeper(&settings, async |keeper| {
+        let (observation, plan) = keeper.look().await;
         if is_plan {
-            tell_plan(&parts.keeper, &observation, &plan, arguments.output);
+            tell_plan(&keeper, &observation, &plan, arguments.output);
             Ok(())
         } else {
-            tell_identity(&parts.keeper, &observation, &plan, arguments.output)
+            tell_identity(&keeper, &observation, &plan, arguments.output)
         }
     })
 }

@@ -1,12 +1,8 @@
 //! `bindu vault check`: what the agent's own login may do. Changes nothing.
 
 use super::NEEDED;
-use crate::command::{LookArguments, Output, print};
-use bindu::{
-    ExitClass, Refusal,
-    run::{Parts, log},
-    settings::Settings,
-};
+use crate::command::{LookArguments, Output, print, with_keeper};
+use bindu::{ExitClass, Refusal, run::log, settings::Settings};
 use bindu_store::{Answer, OutageReason, RecordName};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -22,8 +18,7 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
         ));
     }
     let with_hydra = settings.hydra.is_some();
-    let (rows, locked) = bindu::block_on(async move {
-        let keeper = Parts::look(&settings)?.keeper;
+    let (rows, locked) = with_keeper(&settings, async |keeper| {
         let mut names = vec![keeper.keys_record()];
         names.extend(with_hydra.then(|| keeper.credentials_record()));
         let mut rows = Vec::new();
@@ -33,7 +28,6 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
             locked = locked.or_else(|| row.as_ref().err().cloned());
             rows.extend(row.ok());
         }
-        keeper.store.close().await;
         Ok((rows, locked))
     })?;
     tell(&rows, arguments.output);

@@ -1,7 +1,7 @@
 //! `bindu vault setup`: what an administrator does in Vault for one agent. Without `--apply` it only looks.
 
 use super::policy::{self, Whose};
-use crate::command::{Output, SettingFlags, note, print};
+use crate::command::{Output, SettingFlags, closing, note, print};
 use bindu::{
     ExitClass, Refusal,
     run::{administered_vault, log},
@@ -81,13 +81,16 @@ pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
     let wanted = wanted(&arguments, said, &settings)?;
     let (steps, is_blocked) = bindu::block_on(async move {
         let vault = administered_vault(&settings)?;
-        let steps = vault.plan_setup(&wanted).await.map_err(|error| refusal(&error))?;
-        let is_blocked = steps.iter().any(|step| step.state == StepState::Conflict);
-        if !arguments.apply || is_blocked {
-            return Ok((steps, is_blocked));
-        }
-        let done = vault.apply_setup(&wanted, &steps).await.map_err(|error| refusal(&error))?;
-        Ok((done, false))
+        let work = async {
+            let steps = vault.plan_setup(&wanted).await.map_err(|error| refusal(&error))?;
+            let is_blocked = steps.iter().any(|step| step.state == StepState::Conflict);
+            if !arguments.apply || is_blocked {
+                return Ok((steps, is_blocked));
+            }
+            let done = vault.apply_setup(&wanted, &steps).await.map_err(|error| refusal(&error))?;
+            Ok((done, false))
+        };
+        closing(&vault, work).await
     })?;
     tell(&steps, arguments.output);
     let count = |state| steps.iter().filter(|step| step.state == state).count();
