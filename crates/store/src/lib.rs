@@ -19,7 +19,7 @@ pub use directory::{
 };
 pub use file::FileStore;
 pub use record::{CredentialRecord, Fields, KeyRecord, Malformed, Record, RecordName, Version};
-pub use secret_store::{Expected, SecretStore};
+pub use secret_store::{Expected, SecretStore, StoreWarning};
 pub use vault::{VaultLogin, VaultSettings, VaultStore, VaultStoreError, setup};
 
 #[cfg(fuzzing)]

@@ -1,9 +1,9 @@
 //! `bindu vault check`: what the agent's own login may do. Changes nothing.
 
 use super::NEEDED;
-use crate::command::{LookArguments, Output, print, with_keeper};
+use crate::command::{LookArguments, Output, note, print, with_keeper};
 use bindu::{ExitClass, Refusal, run::log, settings::Settings};
-use bindu_store::{Answer, OutageReason, RecordName};
+use bindu_store::{Answer, OutageReason, RecordName, StoreWarning};
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -18,24 +18,35 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
         ));
     }
     let with_hydra = settings.hydra.is_some();
-    let (rows, locked) = with_keeper(&settings, async |keeper| {
+    let (rows, locked, warnings) = with_keeper(&settings, async |keeper| {
         let mut names = vec![keeper.keys_record()];
         names.extend(with_hydra.then(|| keeper.credentials_record()));
         let mut rows = Vec::new();
         let mut locked = None;
-        for name in names {
-            let row = look(keeper.store.as_ref(), &name).await;
+        for name in &names {
+            let row = look(keeper.store.as_ref(), name).await;
             locked = locked.or_else(|| row.as_ref().err().cloned());
             rows.extend(row.ok());
         }
-        Ok((rows, locked))
+        // Reading tells most about the place, and leaves out what it need not know.
+        let examined = match &locked {
+            None => keeper.store.examine(&names).await,
+            Some(_) => Ok(Vec::new()),
+        };
+        let locked = locked.or_else(|| examined.as_ref().err().cloned());
+        Ok((rows, locked, examined.unwrap_or_default()))
     })?;
-    tell(&rows, arguments.output);
+    tell(&rows, &warnings, arguments.output);
     if let Some(outage) = locked.as_ref().filter(|outage| outage.reason == OutageReason::LoginRejected) {
         let hint =
             "give a token that is alive, or see why the login is refused: docs/VAULT.md, \"Logging in\"";
         let message = "Vault does not accept the token or the login";
         return Err(Refusal::new(ExitClass::Denied, message, hint).because(outage));
+    }
+    if let Some(outage) = locked.as_ref().filter(|outage| outage.reason == OutageReason::WrongMount) {
+        let hint = "set VAULT__MOUNT to a mount of KV version 2, and VAULT__PREFIX to the folder below it";
+        let message = "VAULT__MOUNT is not the name of a mount of KV version 2";
+        return Err(Refusal::new(ExitClass::Failed, message, hint).because(outage));
     }
     if let Some(outage) = locked {
         let hint = "see that Vault answers at VAULT_ADDR, that the login is right (docs/VAULT.md), and the mount KV version 2";
@@ -75,7 +86,7 @@ async fn look(store: &dyn bindu_store::SecretStore, name: &RecordName) -> Result
     Ok(Row { path: store.policy_path(name), allowed, missing, holds })
 }
 
-fn tell(rows: &[Row], output: Output) {
+fn tell(rows: &[Row], warnings: &[StoreWarning], output: Output) {
     match output {
         Output::Text => {
             let mut text = String::new();
@@ -87,6 +98,12 @@ fn tell(rows: &[Row], output: Output) {
                     let _ = writeln!(text, "         missing: {}", row.missing.join(", "));
                 }
             }
+            for warning in warnings {
+                let _ = writeln!(text, "warning  {}", warning.problem);
+                for command in &warning.fix {
+                    let _ = writeln!(text, "         {command}");
+                }
+            }
             print(&text);
         }
         Output::Json => {
@@ -95,6 +112,10 @@ fn tell(rows: &[Row], output: Output) {
                 .map(|row| json!({"path": row.path, "allowed": row.allowed, "missing": row.missing, "holds": row.holds}))
                 .collect();
             print(&format!("{:#}\n", json!(rows)));
+            // Its form is documented, and has a place for records only.
+            for warning in warnings {
+                note(&format!("warning: {}\n", warning.problem));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 mod observe;
 mod plan;
 
-use super::{VaultStore, meaning};
+use super::{VaultStore, lifetime, meaning};
 use crate::{Outage, RecordName};
 use bindu_http_client::Method;
 use bindu_identity::{AgentId, Did};
@@ -145,7 +145,7 @@ impl VaultStore {
             }
         }
         let seen = self.plan_setup(wanted).await?;
-        Ok(seen.into_iter().zip(steps).map(|(after, before)| after.after(before)).collect())
+        Ok(plan::outcome(steps, seen))
     }
 
     /// By now the method, the role and the entity are there, and so are their ids.

@@ -1,6 +1,6 @@
 //! What is there of a setup. Reads only.
 
-use super::{VaultSetup, VaultSetupError, VaultStore, WhoLogsIn, plan};
+use super::{VaultSetup, VaultSetupError, VaultStore, WhoLogsIn, meaning, plan};
 use bindu_http_client::Method;
 use serde_json::{Map, Value, json};
 
@@ -18,6 +18,8 @@ pub(super) struct Observed {
     pub(super) alias_owner: Option<Entity>,
     /// Whether the two records ask for a version.
     pub(super) protected: [bool; 2],
+    /// How long new versions last, if not for ever: in the mount, and of the two records. As far as the token may see it.
+    pub(super) lifetimes: (Option<String>, [Option<String>; 2]),
 }
 
 /// A secrets engine.
@@ -91,11 +93,23 @@ impl VaultStore {
             version: mount.pointer("/options/version").and_then(Value::as_str).map(str::to_owned),
         });
         let policy = read(&plan::policy_path(&wanted.policy_name)).await?;
-        let mut protected = [false; 2];
-        if wanted.protect && mount.as_ref().is_some_and(Mount::is_kv2) {
-            for (path, protected) in place.metadata.iter().zip(&mut protected) {
-                let settings = read(path).await?.unwrap_or_default();
-                *protected = settings.get("cas_required").and_then(Value::as_bool).unwrap_or_default();
+        let (mut protected, mut lifetimes) = ([false; 2], (None, [None, None]));
+        if mount.as_ref().is_some_and(Mount::is_kv2) {
+            let may_read = async |path: &str| match read(path).await {
+                // Whoever only sets up policies and logins may not look into the mount.
+                Err(VaultSetupError::Denied { .. }) if !wanted.protect => Ok(None),
+                answer => answer,
+            };
+            let config = may_read(&format!("{}/config", place.mount)).await?;
+            lifetimes.0 = config.as_ref().and_then(meaning::lifetime);
+            for (number, path) in place.metadata.iter().enumerate() {
+                let settings = may_read(path).await?.unwrap_or_default();
+                let is_protected = settings.get("cas_required").and_then(Value::as_bool).unwrap_or_default();
+                if let (Some(protected), Some(lifetime)) =
+                    (protected.get_mut(number), lifetimes.1.get_mut(number))
+                {
+                    (*protected, *lifetime) = (is_protected, meaning::lifetime(&settings));
+                }
             }
         }
         let mut observed = Observed {
@@ -108,6 +122,7 @@ impl VaultStore {
             alias_name: None,
             alias_owner: None,
             protected,
+            lifetimes,
         };
         self.observe_login(wanted, &mut observed).await?;
         Ok(observed)

@@ -1,7 +1,7 @@
 //! What there is to do about a setup, from what was observed. Pure.
 
 use super::{
-    LoginSetup, VaultSetup, WhoLogsIn,
+    LoginSetup, VaultSetup, WhoLogsIn, lifetime,
     observe::{Entity, Observed},
 };
 use secrecy::ExposeSecret as _;
@@ -75,6 +75,20 @@ impl Step {
     }
 }
 
+/// What became of a plan, by the plan that is made after it.
+pub(super) fn outcome(before: &[Step], after: Vec<Step>) -> Vec<Step> {
+    let is_same = |one: &Step, other: &Step| (one.what, &one.path) == (other.what, &other.path);
+    let gone = before.iter().filter(|step| !after.iter().any(|after| is_same(after, step)));
+    // Nothing more is to be said about it.
+    let gone: Vec<Step> =
+        gone.map(|step| there(step.what, step.path.clone(), "new versions stay").after(step)).collect();
+    let seen = after.into_iter().map(|step| match before.iter().find(|before| is_same(before, &step)) {
+        Some(before) => step.after(before),
+        None => step,
+    });
+    seen.chain(gone).collect()
+}
+
 /// What is sent.
 #[derive(Clone, PartialEq)]
 pub(super) enum Change {
@@ -108,7 +122,9 @@ pub(super) fn role_path(login: &LoginSetup) -> String {
 
 /// All steps, in the order in which they are taken.
 pub(super) fn plan(wanted: &VaultSetup, observed: &Observed, place: &Place) -> Vec<Step> {
-    let mut steps = vec![mount(observed, place), policy(wanted, observed)];
+    let mut steps = vec![mount(observed, place)];
+    steps.extend(lifetimes(observed, place));
+    steps.push(policy(wanted, observed));
     if let Some(login) = &wanted.login {
         steps.push(method(login, observed));
         steps.extend(config(login, observed));
@@ -155,6 +171,28 @@ fn mount(observed: &Observed, place: &Place) -> Step {
             conflict(what, path, format!("it is of type {}: VAULT__MOUNT names another", mount.kind))
         }
     }
+}
+
+/// Records that Vault deletes by itself (`delete_version_after`) are lost on a day that nobody has in mind. The mount's
+/// setting is for all its records: whoever has set it may want it for others. A record's own is ours to change.
+fn lifetimes(observed: &Observed, place: &Place) -> Vec<Step> {
+    let what = "lifetime";
+    let (in_mount, of_records) = &observed.lifetimes;
+    let in_mount = in_mount.as_ref().map(|after| {
+        let about = format!(
+            "every new version is deleted {after} later, an agent's keys as well: `{}`, or VAULT__MOUNT names another \
+             mount",
+            lifetime::mend_mount(&place.mount)
+        );
+        let path = format!("{}/config", place.mount);
+        Step { what, path, state: StepState::ByHand, about, change: None }
+    });
+    let of_records = place.metadata.iter().zip(of_records).filter_map(|(path, after)| {
+        let about = format!("every new version is deleted {} later: for ever", after.as_ref()?);
+        let body = json!({"delete_version_after": "0s"});
+        Some(post(what, path.clone(), (StepState::Change, about), body))
+    });
+    in_mount.into_iter().chain(of_records).collect()
 }
 
 fn policy(wanted: &VaultSetup, observed: &Observed) -> Step {
