@@ -129,10 +129,12 @@ pub(super) fn of_mount(reply: &Reply, mount: &[String], prefix: &[String]) -> Re
 }
 
 /// What was meant by a mount that is a path below another one.
-fn other_mount(real: &[String], mount: &[String], prefix: &[String]) -> String {
+pub(super) fn other_mount(real: &[String], mount: &[String], prefix: &[String]) -> String {
     let (said, real_name) = (mount.join("/"), real.join("/"));
     let Some(below) = mount.strip_prefix(real) else {
-        return format!("Vault takes `{said}` for its mount `{real_name}`: set VAULT__MOUNT={real_name}");
+        return format!(
+            "`{said}` is no mount, but there is one named `{real_name}`: set VAULT__MOUNT={real_name}"
+        );
     };
     // Of the API's own paths, not of a record's.
     let below = match below {

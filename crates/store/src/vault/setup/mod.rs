@@ -7,7 +7,7 @@
 mod observe;
 mod plan;
 
-use super::{VaultStore, lifetime, meaning};
+use super::{VaultStore, lifetime, meaning, path_segments};
 use crate::{Outage, RecordName};
 use bindu_http_client::Method;
 use bindu_identity::{AgentId, Did};
@@ -196,7 +196,8 @@ impl VaultStore {
 
     fn place(&self, wanted: &VaultSetup) -> plan::Place {
         plan::Place {
-            mount: super::path_segments(&self.settings.mount).join("/"),
+            mount: path_segments(&self.settings.mount).join("/"),
+            prefix: path_segments(&self.settings.prefix),
             metadata: wanted.records().map(|name| self.api_segments("metadata", &name).join("/")),
         }
     }

@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 /// What is there.
 pub(super) struct Observed {
     pub(super) mount: Option<Mount>,
+    /// Another mount that its path is below of, or above.
+    pub(super) in_the_way: Option<String>,
     pub(super) policy: Option<String>,
     pub(super) method: Option<AuthMethod>,
     pub(super) is_configured: bool,
@@ -92,6 +94,11 @@ impl VaultStore {
             kind: text(mount, "type"),
             version: mount.pointer("/options/version").and_then(Value::as_str).map(str::to_owned),
         });
+        let wanted_path = format!("{}/", place.mount);
+        let in_the_way = mounts.as_object().into_iter().flat_map(Map::keys).find(|path| {
+            let is_one_of_two = wanted_path.starts_with(path.as_str()) || path.starts_with(&wanted_path);
+            path.ends_with('/') && **path != wanted_path && is_one_of_two
+        });
         let policy = read(&plan::policy_path(&wanted.policy_name)).await?;
         let (mut protected, mut lifetimes) = ([false; 2], (None, [None, None]));
         if mount.as_ref().is_some_and(Mount::is_kv2) {
@@ -114,6 +121,7 @@ impl VaultStore {
         }
         let mut observed = Observed {
             mount,
+            in_the_way: in_the_way.map(|path| path.trim_end_matches('/').to_owned()),
             policy: policy.map(|data| text(&data, "policy")),
             method: None,
             is_configured: false,

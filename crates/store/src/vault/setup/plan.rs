@@ -1,8 +1,9 @@
 //! What there is to do about a setup, from what was observed. Pure.
 
 use super::{
-    LoginSetup, VaultSetup, WhoLogsIn, lifetime,
+    LoginSetup, VaultSetup, WhoLogsIn, lifetime, meaning,
     observe::{Entity, Observed},
+    path_segments,
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
@@ -11,6 +12,7 @@ use std::time::Duration;
 /// Where the records are.
 pub(super) struct Place {
     pub(super) mount: String,
+    pub(super) prefix: Vec<String>,
     pub(super) metadata: [String; 2],
 }
 
@@ -153,13 +155,17 @@ fn post(what: &'static str, path: String, (state, about): (StepState, String), b
 
 fn mount(observed: &Observed, place: &Place) -> Step {
     let (what, path) = ("mount", format!("sys/mounts/{}", place.mount));
-    match &observed.mount {
-        None => {
+    match (&observed.mount, &observed.in_the_way) {
+        (None, Some(other)) => {
+            let other = path_segments(other);
+            conflict(what, path, meaning::other_mount(&other, &path_segments(&place.mount), &place.prefix))
+        }
+        (None, None) => {
             let body = json!({"type": "kv", "options": {"version": "2"}});
             post(what, path, (StepState::Create, "KV version 2".to_owned()), body)
         }
-        Some(mount) if mount.is_kv2() => there(what, path, "KV version 2"),
-        Some(mount) if mount.kind == "kv" => {
+        (Some(mount), _) if mount.is_kv2() => there(what, path, "KV version 2"),
+        (Some(mount), _) if mount.kind == "kv" => {
             let mend = format!(
                 "it is KV version 1, which has no compare-and-set: `vault kv enable-versioning {}` makes it \
                  version 2, VAULT__MOUNT names another",
@@ -167,7 +173,7 @@ fn mount(observed: &Observed, place: &Place) -> Step {
             );
             conflict(what, path, mend)
         }
-        Some(mount) => {
+        (Some(mount), _) => {
             conflict(what, path, format!("it is of type {}: VAULT__MOUNT names another", mount.kind))
         }
     }
