@@ -245,7 +245,8 @@ impl VaultStore {
         let meaning = match meaning::of_read(&reply) {
             // Vault's description of the mount says what is wrong with it, and which one was meant.
             Err(outage) if outage.reason == OutageReason::WrongMount => {
-                return Err(self.ask_for_mount().await.err().unwrap_or(outage));
+                let told = self.ask_for_mount().await.err();
+                return Err(told.filter(|told| told.reason == OutageReason::WrongMount).unwrap_or(outage));
             }
             meaning => meaning?,
         };

@@ -28,10 +28,11 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
             locked = locked.or_else(|| row.as_ref().err().cloned());
             rows.extend(row.ok());
         }
-        // Reading tells most about the place, and leaves out what it need not know.
-        let examined = match &locked {
-            None => keeper.store.examine(&names).await,
-            Some(_) => Ok(Vec::new()),
+        // A login without rights can't tell a mount that it may not see from one that is not there.
+        let is_good = locked.is_none() && rows.iter().all(|row: &Row| row.missing.is_empty());
+        let examined = match is_good {
+            true => keeper.store.examine(&names).await,
+            false => Ok(Vec::new()),
         };
         let locked = locked.or_else(|| examined.as_ref().err().cloned());
         Ok((rows, locked, examined.unwrap_or_default()))
