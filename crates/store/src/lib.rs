@@ -20,7 +20,7 @@ pub use directory::{
 pub use file::FileStore;
 pub use record::{CredentialRecord, Fields, KeyRecord, Malformed, Record, RecordName, Version};
 pub use secret_store::{Expected, SecretStore, StoreWarning};
-pub use vault::{VaultLogin, VaultSettings, VaultStore, VaultStoreError, setup};
+pub use vault::{AdministrationError, VaultLogin, VaultSettings, VaultStore, VaultStoreError, kv2};
 
 #[cfg(fuzzing)]
 pub use vault::fuzz;

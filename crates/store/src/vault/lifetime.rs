@@ -4,7 +4,7 @@
 //! Such a version reads as any other until its time, then as deleted: all agents of a mount would lose their records on the
 //! same day.
 
-use super::{VaultStore, meaning, path_segments};
+use super::{VaultStore, kv2, meaning, path_segments};
 use crate::{Outage, RecordName, StoreWarning, Version};
 use bindu_http_client::Method;
 use std::{
@@ -58,8 +58,8 @@ impl VaultStore {
                 "Vault will delete version {version} of {mount}/{path} by itself at {at} (delete_version_after)"
             ),
             fix: vec![
-                mend_mount(&mount),
-                mend_record(&mount, &path),
+                kv2::fix_of_mount(&mount),
+                kv2::fix_of_record(&mount, &path),
                 format!("vault kv undelete -mount={mount} -versions={version} {path}"),
             ],
         })
@@ -79,7 +79,7 @@ impl VaultStore {
             let problem = format!(
                 "every new version in the mount {mount} is deleted {after} later (its delete_version_after)"
             );
-            warnings.push(StoreWarning { problem, fix: vec![mend_mount(&mount)] });
+            warnings.push(StoreWarning { problem, fix: vec![kv2::fix_of_mount(&mount)] });
         }
         for name in names {
             if let Some(after) = self.lifetime(&self.api_segments("metadata", name)).await? {
@@ -87,7 +87,7 @@ impl VaultStore {
                 let problem = format!(
                     "every new version of {mount}/{path} is deleted {after} later (its delete_version_after)"
                 );
-                warnings.push(StoreWarning { problem, fix: vec![mend_record(&mount, &path)] });
+                warnings.push(StoreWarning { problem, fix: vec![kv2::fix_of_record(&mount, &path)] });
             }
         }
         Ok(warnings)
@@ -98,17 +98,9 @@ impl VaultStore {
         let url = self.url(segments.iter().map(String::as_str));
         let reply = self.send("look_at_lifetimes", Method::GET, url, None).await?;
         Ok(match meaning::of_administration(&reply)? {
-            meaning::Administration::Done(data) => data.as_ref().and_then(meaning::lifetime),
+            meaning::Administration::Done(data) => data.as_ref().and_then(kv2::lifetime),
             // The least policy allows neither.
             meaning::Administration::PolicyDenies | meaning::Administration::Refused(_) => None,
         })
     }
-}
-
-pub(super) fn mend_mount(mount: &str) -> String {
-    format!("vault write {mount}/config delete_version_after=0s")
-}
-
-pub(super) fn mend_record(mount: &str, path: &str) -> String {
-    format!("vault kv metadata put -mount={mount} -delete-version-after=0s {path}")
 }

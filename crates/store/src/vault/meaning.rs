@@ -2,6 +2,7 @@
 //!
 //! The bodies are those of OpenBao 2.7 and Vault 1.x; FACTS §2.1 and §2.2 list them.
 
+use super::kv2;
 use crate::{Fields, Outage, OutageReason, Version};
 use bindu_http_client::Reply;
 use serde_json::Value;
@@ -68,14 +69,6 @@ fn time(value: Option<&Value>) -> Option<String> {
     value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// The `delete_version_after` of a mount's or a record's settings; none if it is zero.
-pub(super) fn lifetime(settings: &Value) -> Option<String> {
-    let text = settings.get("delete_version_after")?.as_str()?;
-    // "0s"; a negative one turns it off.
-    let is_none = text.starts_with('-') || !text.bytes().any(|byte| matches!(byte, b'1'..=b'9'));
-    (!is_none).then(|| text.to_owned())
-}
-
 pub(super) fn of_write(reply: &Reply) -> Result<WriteMeaning, Outage> {
     if reply.status == 204 {
         // KV v1 has taken the write, without any compare-and-set. The mount was checked, so it was changed since.
@@ -116,7 +109,9 @@ pub(super) fn of_mount(reply: &Reply, mount: &[String], prefix: &[String]) -> Re
     match reply.status {
         200 if text("/type").is_some() => match text("/path").map(super::path_segments) {
             None => Err(not_the_store(reply)),
-            Some(real) if real != mount => Err(wrong_mount(&other_mount(&real, mount, prefix))),
+            Some(real) if real != mount => {
+                Err(wrong_mount(&kv2::mount_that_is_meant(&real.join("/"), &name, &prefix.join("/"))))
+            }
             Some(_) if text("/type") == Some("kv") && text("/options/version") == Some("2") => Ok(()),
             Some(_) => Err(wrong_mount(&format!("`{name}` is not KV version 2"))),
         },
@@ -126,25 +121,6 @@ pub(super) fn of_mount(reply: &Reply, mount: &[String], prefix: &[String]) -> Re
         }
         _ => Err(failure(reply, &body)),
     }
-}
-
-/// What was meant by a mount that is a path below another one.
-pub(super) fn other_mount(real: &[String], mount: &[String], prefix: &[String]) -> String {
-    let (said, real_name) = (mount.join("/"), real.join("/"));
-    let Some(below) = mount.strip_prefix(real) else {
-        return format!(
-            "`{said}` is no mount, but there is one named `{real_name}`: set VAULT__MOUNT={real_name}"
-        );
-    };
-    // Of the API's own paths, not of a record's.
-    let below = match below {
-        [first, rest @ ..] if first == "data" || first == "metadata" => rest,
-        below => below,
-    };
-    let prefix = [below, prefix].concat().join("/");
-    format!(
-        "`{said}` is no mount, but a path below the mount `{real_name}`: set VAULT__MOUNT={real_name} and VAULT__PREFIX={prefix}"
-    )
 }
 
 pub(super) fn of_token_lookup(reply: &Reply) -> Result<(), Outage> {
@@ -367,9 +343,6 @@ mod tests {
             }
         };
         assert_eq!((read(""), read("2027-01-01T00:00:00Z").as_deref()), (None, Some("2027-01-01T00:00:00Z")));
-        let settings = |text: &str| lifetime(&json!({"delete_version_after": text}));
-        assert_eq!((settings("0s"), settings("-1s"), settings("")), (None, None, None));
-        assert_eq!(settings("1h0m0s").as_deref(), Some("1h0m0s"));
     }
 
     #[test]
@@ -453,23 +426,6 @@ mod tests {
             ),
         ] {
             assert_eq!(of_mount(status, body).expect_err("wrong").reason, OutageReason::WrongMount, "{body}");
-        }
-    }
-
-    #[test]
-    fn a_path_below_a_mount_is_told_from_it() {
-        let names = |path: &str| crate::vault::path_segments(path);
-        let cases = [
-            ("secret/data", "secret", "VAULT__MOUNT=secret and VAULT__PREFIX=bindu"),
-            ("secret/metadata", "secret", "VAULT__MOUNT=secret and VAULT__PREFIX=bindu"),
-            ("secret/data/x", "secret", "VAULT__MOUNT=secret and VAULT__PREFIX=x/bindu"),
-            ("secret/x/data", "secret", "VAULT__MOUNT=secret and VAULT__PREFIX=x/data/bindu"),
-            ("team/kv/data", "team/kv", "VAULT__MOUNT=team/kv and VAULT__PREFIX=bindu"),
-            ("team/kv/x/y", "team/kv", "VAULT__MOUNT=team/kv and VAULT__PREFIX=x/y/bindu"),
-        ];
-        for (said, real, meant) in cases {
-            let told = other_mount(&names(real), &names(said), &names("bindu"));
-            assert!(told.ends_with(meant) && told.contains(&format!("the mount `{real}`")), "{said}: {told}");
         }
     }
 }

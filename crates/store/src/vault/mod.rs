@@ -4,16 +4,18 @@
 //! first absence costs two more (is this mount KV v2 at all?), a denial one (is the token alive?). [`login`] says whose
 //! token they bear.
 
+mod administration;
+pub mod kv2;
 mod lifetime;
 mod login;
 mod meaning;
 mod renew;
-pub mod setup;
 
 use crate::{
     Answer, Expected, Fields, Malformed, Outage, OutageReason, Record, RecordName, SecretStore, StoreWarning,
     Version, WriteError,
 };
+pub use administration::AdministrationError;
 use bindu_http_client::{ClientError, HttpClient, HttpSettings, Method, NoReply, Problem, Reply};
 pub use login::VaultLogin;
 use login::{Refused, Session};
