@@ -110,3 +110,88 @@ fn protection(path: &str, is_protected: bool) -> Step {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::outcome;
+
+    fn wanted() -> VaultSetup {
+        VaultSetup {
+            agent: "5c908f70-ec50-7e33-bf7d-2735c15d5c13".parse().expect("a UUID"),
+            did: "did:bindu:a:b:c".parse().expect("a DID"),
+            policy_name: "bindu-agents".to_owned(),
+            policy: "# ours".to_owned(),
+            login: None,
+            protect: true,
+        }
+    }
+
+    fn place() -> Place {
+        let metadata = ["keys", "credentials"].map(|name| format!("secret/metadata/bindu/{name}"));
+        Place { mount: "secret".to_owned(), prefix: "bindu".to_owned(), metadata }
+    }
+
+    fn nothing() -> Observed {
+        Observed {
+            mount: None,
+            in_the_way: None,
+            policy: None,
+            method: None,
+            is_configured: false,
+            role: None,
+            entity: None,
+            alias_name: None,
+            alias_owner: None,
+            protected: [false; 2],
+            lifetimes: (None, [None, None]),
+        }
+    }
+
+    fn all() -> Observed {
+        let mount = crate::observed::Mount { kind: "kv".to_owned(), version: Some("2".to_owned()) };
+        Observed { mount: Some(mount), policy: Some("# ours".to_owned()), protected: [true; 2], ..nothing() }
+    }
+
+    fn states(observed: &Observed) -> Vec<(&'static str, StepState)> {
+        let steps = plan(&wanted(), observed, &place());
+        steps.into_iter().map(|step| (step.what, step.state)).collect()
+    }
+
+    #[test]
+    fn what_is_missing_is_made_and_what_is_there_is_left() {
+        let whats = ["mount", "policy", "protection", "protection"];
+        assert_eq!(states(&nothing()), whats.map(|what| (what, StepState::Create)));
+        assert_eq!(states(&all()), whats.map(|what| (what, StepState::There)));
+    }
+
+    #[test]
+    fn a_mount_in_the_way_is_a_conflict() {
+        for in_the_way in ["secret/x", "se"] {
+            let observed = Observed { in_the_way: Some(in_the_way.to_owned()), ..nothing() };
+            assert_eq!(states(&observed).first(), Some(&("mount", StepState::Conflict)), "{in_the_way}");
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_the_mounts_owners_to_change_or_the_records() {
+        let half_an_hour = Some("30m0s".to_owned());
+        let observed = Observed { lifetimes: (half_an_hour.clone(), [None, half_an_hour]), ..all() };
+        let before = plan(&wanted(), &observed, &place());
+        let lifetimes = |steps: &[Step]| {
+            let lifetimes = steps.iter().filter(|step| step.what == "lifetime");
+            lifetimes.map(|step| (step.state, step.path.clone())).collect::<Vec<_>>()
+        };
+        let (mount, record) = ("secret/config".to_owned(), "secret/metadata/bindu/credentials".to_owned());
+        assert_eq!(
+            lifetimes(&before),
+            [(StepState::ByHand, mount.clone()), (StepState::Change, record.clone())]
+        );
+        // The plan that is made afterwards says nothing of what was changed.
+        let (in_mount, _) = observed.lifetimes;
+        let after = plan(&wanted(), &Observed { lifetimes: (in_mount, [None, None]), ..all() }, &place());
+        let done = outcome(&before, after);
+        assert_eq!(lifetimes(&done), [(StepState::ByHand, mount), (StepState::Changed, record)]);
+        assert_eq!(done.len(), before.len());
+    }
+}
