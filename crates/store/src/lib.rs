@@ -19,8 +19,8 @@ pub use directory::{
 };
 pub use file::FileStore;
 pub use record::{CredentialRecord, Fields, KeyRecord, Malformed, Record, RecordName, RingKey, Version};
-pub use secret_store::{Expected, SecretStore};
-pub use vault::{VaultLogin, VaultSettings, VaultStore, VaultStoreError, setup};
+pub use secret_store::{Expected, SecretStore, StoreWarning};
+pub use vault::{AdministrationError, VaultLogin, VaultSettings, VaultStore, VaultStoreError, kv2};
 
 #[cfg(fuzzing)]
 pub use vault::fuzz;

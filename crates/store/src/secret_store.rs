@@ -12,6 +12,15 @@ pub enum Expected {
     Version(Version),
 }
 
+/// Something about a store's own settings that will do harm later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreWarning {
+    /// What will happen to what, and why. No secret.
+    pub problem: String,
+    /// The commands that fix it, for an administrator of the store.
+    pub fix: Vec<String>,
+}
+
 /// A store of versioned records.
 ///
 /// - **Atomic**: a write takes effect wholly, or not at all, and only where what is there is what was expected. Of any
@@ -44,6 +53,14 @@ pub trait SecretStore: Send + Sync {
     /// Where it can't be found out.
     async fn capabilities(&self, _name: &RecordName) -> Result<Vec<String>, Outage> {
         Ok(vec!["root".to_owned()])
+    }
+
+    /// Looks at the place of the records, for a command that checks it: what will do harm later, as far as we may see it.
+    ///
+    /// # Errors
+    /// If the place is not what it must be, or the store can't be asked.
+    async fn examine(&self, _names: &[RecordName]) -> Result<Vec<StoreWarning>, Outage> {
+        Ok(Vec::new())
     }
 
     /// Keeps whatever the store needs to be used (a login, say) alive, for as long as it is polled.

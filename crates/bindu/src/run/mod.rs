@@ -38,7 +38,27 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         // Without the slash that parsing puts behind a bare host.
         |url| url.as_str().trim_end_matches('/').to_owned(),
     );
-    let Parts { keeper, hydra, metrics } = Parts::open(&settings, &url)?;
+    let parts = Parts::open(&settings, &url)?;
+    let store = Arc::clone(&parts.keeper.store);
+    let ended = until_asked_to_end(Run { settings, handler, url, begun }, parts, (port, probe_port)).await;
+    // However it ends, a login of ours is not left behind.
+    store.close().await;
+    ended
+}
+
+struct Run {
+    settings: Settings,
+    handler: Arc<dyn Handler>,
+    url: String,
+    begun: Instant,
+}
+
+/// Starts the agent and serves on the ports that are reserved for it.
+async fn until_asked_to_end(
+    Run { settings, handler, url, begun }: Run,
+    Parts { keeper, hydra, metrics }: Parts,
+    (port, probe_port): (ReservedPort, Option<ReservedPort>),
+) -> Result<(), Refusal> {
     let keeper = Arc::new(keeper);
     let mut asked_to_end = ends()?;
     let probes = Probes::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
@@ -53,18 +73,11 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         started = keeper.start() => started.map(Some),
         () = changed(&mut asked_to_end) => Ok(None),
     };
-    let started = match started {
-        Ok(Some(started)) => started,
-        // A login of ours is not left behind.
-        ended => {
-            keeper.store.close().await;
-            return ended.map(|_| ());
-        }
-    };
+    let Some(started) = started? else { return Ok(()) };
     let (held, work) = started.split();
     let identity = held.current();
     let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
-    let keeper_store = Arc::clone(&keeper.store);
+    let store = Arc::clone(&keeper.store);
     let server = AgentServer::new(ServerSettings {
         held: Arc::clone(&held),
         status: Arc::clone(&keeper.status),
@@ -99,7 +112,6 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         let mut asked_to_end = asked_to_end.clone();
         tokio::spawn(async move { keeper.reconcile(work, changed(&mut asked_to_end)).await })
     };
-    let store = Arc::clone(&keeper_store);
     let kept = tokio::spawn(async move { store.keep().await });
     let tokens = outgoing.tokens.map(|tokens| tokio::spawn(async move { tokens.keep().await }));
     let end = async {
@@ -107,12 +119,10 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
         systemd::stopping();
     };
     server.serve(listener, end).await;
-    // Nobody may log in any more when the login is given back.
     for task in [Some(reconciler), Some(kept), tokens].into_iter().flatten() {
         task.abort();
         let _ = task.await;
     }
-    keeper_store.close().await;
     Ok(())
 }
 

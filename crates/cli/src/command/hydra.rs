@@ -1,19 +1,14 @@
 //! `bindu hydra plan` and `token`. Neither changes anything; where the plan depends on whether the secret works, it asks
 //! for a token.
 
-use super::{LookArguments, Output, SettingFlags, note, print};
-use bindu::{
-    ExitClass, Refusal,
-    run::{Parts, agent_url, log},
-    settings::Settings,
-};
+use super::{LookArguments, Output, SettingFlags, note, print, with_keeper, with_opened_keeper};
+use bindu::{ExitClass, Refusal, run::log, settings::Settings};
 use bindu_keeper::{
     Applied, ClientLook, Keeper, TokenError, TokenSource,
     plan::client::{Client, Local, Secret, Step, Store},
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -63,11 +58,8 @@ fn settings(flags: SettingFlags) -> Result<Settings, Refusal> {
 
 fn token(arguments: TokenArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
-    let token = bindu::block_on(async move {
-        let keeper = Arc::new(Parts::look(&settings)?.keeper);
-        let source = TokenSource::new(Arc::clone(&keeper));
-        let token = source.token(arguments.audience.as_deref()).await;
-        keeper.store.close().await;
+    let token = with_keeper(&settings, async |keeper| {
+        let token = TokenSource::new(keeper).token(arguments.audience.as_deref()).await;
         token.map_err(|error| super::call::token_refusal(&error))
     })?;
     print(&format!("{}\n", token.expose_secret()));
@@ -82,26 +74,15 @@ fn rotate_secret(arguments: RotateArguments) -> Result<(), Refusal> {
         "put it into Hydra's client",
         "prove it by a token, and take the old one out of the store",
     ];
-    bindu::block_on(async move {
-        let apply = arguments.apply;
-        let parts = match apply && settings.vault.is_none() {
-            true => Parts::open(&settings, &agent_url(&settings))?,
-            false => Parts::look(&settings)?,
-        };
-        let keeper = &parts.keeper;
+    let apply = arguments.apply;
+    with_opened_keeper(&settings, apply, async |keeper| {
         let done = match apply {
             false => Ok(None),
             true => keeper.rotate_secret().await.map(Some),
         };
-        let told = match done {
-            Err(error) => Err(super::identity::secret_not_taken(keeper, &error)),
-            Ok(applied) => {
-                tell_rotation(&steps, applied.as_ref(), output);
-                Ok(())
-            }
-        };
-        keeper.store.close().await;
-        told
+        let applied = done.map_err(|error| super::identity::secret_not_taken(&keeper, &error))?;
+        tell_rotation(&steps, applied.as_ref(), output);
+        Ok(())
     })
 }
 
@@ -134,18 +115,15 @@ fn tell_rotation(steps: &[&str], applied: Option<&Applied>, output: Output) {
 
 fn plan(arguments: LookArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
-    bindu::block_on(async move {
-        let parts = Parts::look(&settings)?;
-        let look = parts.keeper.look_at_client().await;
-        parts.keeper.store.close().await;
-        let Some(look) = look else {
+    with_keeper(&settings, async |keeper| {
+        let Some(look) = keeper.look_at_client().await else {
             return Err(Refusal::new(
                 ExitClass::Failed,
                 "there is no key yet that a client could be registered with",
                 "`bindu identity plan` with the same settings says what a start would do about the key",
             ));
         };
-        tell(&parts.keeper, &look, arguments.output);
+        tell(&keeper, &look, arguments.output);
         Ok(())
     })
 }

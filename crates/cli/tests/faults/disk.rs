@@ -362,7 +362,7 @@ impl Closed {
             _ => setup,
         };
         if let Some(path) = self.path {
-            fs::set_permissions(disk.join(path), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(disk.join(path), fs::Permissions::from_mode(0o000)).unwrap();
         }
         match self.broken {
             None => without_override(setup),

@@ -106,9 +106,11 @@ async fn killed_at_each_system_call() {
         let hits: Vec<bool> = stream::iter(&places)
             .map(|place| async move {
                 let how = format!("{start:?} {round} killed at {place:?}");
-                let case =
-                    Case::prepare(start, &how.replace(['"', ':', '/', '.', '(', ')', '{', '}', ','], " "))
-                        .await;
+                let case = Case::prepare(
+                    start,
+                    how.replace(['"', ':', '/', '.', '(', ')', '{', '}', ','], " ").trim(),
+                )
+                .await;
                 let killed = kills::killing(place, Path::new(".bindu"), case.disk.path());
                 let mut agent = case.setup.clone().under(&install::strace(), killed).spawn();
                 if agent.listens().await.is_ok() {

@@ -12,6 +12,7 @@ mod clock;
 mod disk;
 mod kills;
 mod matrix;
+mod mounts;
 mod outages;
 mod pods;
 mod python;

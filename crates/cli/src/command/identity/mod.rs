@@ -7,13 +7,8 @@ mod ring;
 
 pub(crate) use ring::secret_not_taken;
 
-use super::LookArguments;
-use bindu::{
-    Refusal,
-    run::{Parts, log},
-    settings::Settings,
-};
-use bindu_keeper::Keeper;
+use super::{LookArguments, SettingFlags, with_keeper};
+use bindu::{Refusal, run::log, settings::Settings};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -33,34 +28,24 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     match command {
-        Command::Show(arguments) => with_keeper(arguments.settings, async |keeper| {
-            let look = keeper.look().await;
-            look::tell_identity(keeper, &look, arguments.output)
+        Command::Show(arguments) => with_keeper(&settings(arguments.settings)?, async |keeper| {
+            look::tell_identity(&keeper, &keeper.look().await, arguments.output)
         }),
-        Command::Plan(arguments) => with_keeper(arguments.settings, async |keeper| {
-            look::tell_plan(keeper, &keeper.look().await, arguments.output);
+        Command::Plan(arguments) => with_keeper(&settings(arguments.settings)?, async |keeper| {
+            look::tell_plan(&keeper, &keeper.look().await, arguments.output);
             Ok(())
         }),
-        Command::History(arguments) => {
-            with_keeper(arguments.settings, async |keeper| history::tell(keeper, arguments.output).await)
-        }
+        Command::History(arguments) => with_keeper(&settings(arguments.settings)?, async |keeper| {
+            history::tell(&keeper, arguments.output).await
+        }),
         Command::Rotate(arguments) => ring::rotate(arguments),
         Command::Undo(arguments) => ring::undo(arguments),
         Command::Keep(arguments) => ring::keep(arguments),
     }
 }
 
-/// Does something with a keeper that changes nothing, and gives back what was lent to it.
-fn with_keeper(
-    flags: super::SettingFlags,
-    work: impl AsyncFnOnce(&Keeper) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
+fn settings(flags: SettingFlags) -> Result<Settings, Refusal> {
     let settings = Settings::load(flags.layers(Vec::new())?)?;
     log::start(&settings)?;
-    bindu::block_on(async move {
-        let parts = Parts::look(&settings)?;
-        let done = work(&parts.keeper).await;
-        parts.keeper.store.close().await;
-        done
-    })
+    Ok(settings)
 }

@@ -1,11 +1,7 @@
 //! `bindu identity rotate`, `undo` and `keep`: the plan first, then, with `--apply`, its steps by compare-and-set.
 
-use super::super::{Output, SettingFlags, note, print};
-use bindu::{
-    ExitClass, Refusal,
-    run::{Parts, agent_url, log},
-    settings::Settings,
-};
+use super::super::{Output, SettingFlags, note, print, with_opened_keeper};
+use bindu::{ExitClass, Refusal};
 use bindu_keeper::{
     Applied, Keeper, KeyLook, RingError, RingStep, RingWish, StepError,
     plan::keys::{Local, Store},
@@ -47,28 +43,28 @@ pub(super) fn undo(arguments: Arguments) -> Result<(), Refusal> {
 
 fn ring(arguments: Arguments, wish: RingWish) -> Result<(), Refusal> {
     let Arguments { apply, settings, output } = arguments;
-    with_parts(settings, apply, async |keeper| {
+    with_opened_keeper(&super::settings(settings)?, apply, async |keeper| {
         let planned = keeper.plan_ring(wish).await;
         let steps = match &planned.steps {
             Ok(steps) => steps.clone(),
-            Err(error) => return Err(no_steps(keeper, &planned.look, *error)),
+            Err(error) => return Err(no_steps(&keeper, &planned.look, *error)),
         };
         if !apply {
-            tell_plan(keeper, &planned.look, &steps, output);
+            tell_plan(&keeper, &planned.look, &steps, output);
             return Ok(());
         }
-        let applied = keeper.apply_ring(planned).await.map_err(|error| not_taken(keeper, &error))?;
-        tell_applied(keeper, &steps, &applied, output);
+        let applied = keeper.apply_ring(planned).await.map_err(|error| not_taken(&keeper, &error))?;
+        tell_applied(&keeper, &steps, &applied, output);
         Ok(())
     })
 }
 
 pub(super) fn keep(arguments: Arguments) -> Result<(), Refusal> {
     let Arguments { apply, settings, output } = arguments;
-    with_parts(settings, apply, async |keeper| {
+    with_opened_keeper(&super::settings(settings)?, apply, async |keeper| {
         let look = keeper.look().await;
         let Local::Present { key, .. } = &look.seen.local else {
-            return Err(not_taken(keeper, &StepError::NoKey));
+            return Err(not_taken(&keeper, &StepError::NoKey));
         };
         let (key, path) = (*key, keeper.store.locate(&keeper.keys_record()));
         let over = match &look.seen.store {
@@ -80,7 +76,7 @@ pub(super) fn keep(arguments: Arguments) -> Result<(), Refusal> {
             }
             Store::Deleted { version, .. } => format!("over version {version}, which was deleted"),
             Store::Absent => "where there is no record".to_owned(),
-            _ => return Err(not_taken(keeper, &StepError::Unreadable)),
+            _ => return Err(not_taken(&keeper, &StepError::Unreadable)),
         };
         let step = format!("write the key {} that is held here to {path}, {over}", key.fingerprint());
         if !apply {
@@ -91,7 +87,7 @@ pub(super) fn keep(arguments: Arguments) -> Result<(), Refusal> {
             note("nothing was changed; --apply takes this step\n");
             return Ok(());
         }
-        let applied = keeper.keep(look).await.map_err(|error| not_taken(keeper, &error))?;
+        let applied = keeper.keep(look).await.map_err(|error| not_taken(&keeper, &error))?;
         match output {
             Output::Text => print(&format!("done   {step}\nversion {}\n", applied.version)),
             Output::Json => print(&format!(
@@ -101,25 +97,6 @@ pub(super) fn keep(arguments: Arguments) -> Result<(), Refusal> {
         }
         note_client(&applied);
         Ok(())
-    })
-}
-
-/// Does something with a keeper; it may write to the data directory only if that is the store.
-fn with_parts(
-    flags: SettingFlags,
-    apply: bool,
-    work: impl AsyncFnOnce(&Keeper) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
-    let settings = Settings::load(flags.layers(Vec::new())?)?;
-    log::start(&settings)?;
-    bindu::block_on(async move {
-        let parts = match apply && settings.vault.is_none() {
-            true => Parts::open(&settings, &agent_url(&settings))?,
-            false => Parts::look(&settings)?,
-        };
-        let done = work(&parts.keeper).await;
-        parts.keeper.store.close().await;
-        done
     })
 }
 

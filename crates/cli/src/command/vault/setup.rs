@@ -1,16 +1,14 @@
 //! `bindu vault setup`: what an administrator does in Vault for one agent. Without `--apply` it only looks.
 
 use super::policy::{self, Whose};
-use crate::command::{Output, SettingFlags, note, print};
+use crate::command::{Output, SettingFlags, closing, note, print};
 use bindu::{
     ExitClass, Refusal,
     run::{administered_vault, log},
     settings::{Layers, Settings, duration},
 };
-use bindu_store::{
-    OutageReason,
-    setup::{LoginSetup, Step, StepState, VaultSetup, VaultSetupError, WhoLogsIn},
-};
+use bindu_store::{AdministrationError, OutageReason};
+use bindu_vault_admin::{LoginSetup, Step, StepState, VaultSetup, WhoLogsIn, apply_setup, plan_setup};
 use serde_json::json;
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -81,13 +79,16 @@ pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
     let wanted = wanted(&arguments, said, &settings)?;
     let (steps, is_blocked) = bindu::block_on(async move {
         let vault = administered_vault(&settings)?;
-        let steps = vault.plan_setup(&wanted).await.map_err(|error| refusal(&error))?;
-        let is_blocked = steps.iter().any(|step| step.state == StepState::Conflict);
-        if !arguments.apply || is_blocked {
-            return Ok((steps, is_blocked));
-        }
-        let done = vault.apply_setup(&wanted, &steps).await.map_err(|error| refusal(&error))?;
-        Ok((done, false))
+        let work = async {
+            let steps = plan_setup(&vault, &wanted).await.map_err(|error| refusal(&error))?;
+            let is_blocked = steps.iter().any(|step| step.state == StepState::Conflict);
+            if !arguments.apply || is_blocked {
+                return Ok((steps, is_blocked));
+            }
+            let done = apply_setup(&vault, &wanted, &steps).await.map_err(|error| refusal(&error))?;
+            Ok((done, false))
+        };
+        closing(&vault, work).await
     })?;
     tell(&steps, arguments.output);
     let count = |state| steps.iter().filter(|step| step.state == state).count();
@@ -256,20 +257,22 @@ fn usage(message: &str, hint: &str) -> Refusal {
     Refusal::new(ExitClass::Usage, message, hint)
 }
 
-fn refusal(error: &VaultSetupError) -> Refusal {
+fn refusal(error: &AdministrationError) -> Refusal {
     let (class, hint) = match error {
-        VaultSetupError::Denied { .. } => {
+        AdministrationError::Denied { .. } => {
             (ExitClass::Denied, "use an administrator's token: VAULT_TOKEN, or `vault login`")
         }
-        VaultSetupError::Refused { path, .. } if path.ends_with("/config") => (
+        AdministrationError::Refused { path, .. } if path.ends_with("/config") => (
             ExitClass::Failed,
             "where Vault runs outside of the cluster, name the API server, its authority and a token to ask it with: \
              --kubernetes-host, --kubernetes-ca, --token-reviewer-jwt; what came before is done and stays",
         ),
-        VaultSetupError::Unavailable(outage) if outage.reason == OutageReason::LoginRejected => {
+        AdministrationError::Unavailable(outage) if outage.reason == OutageReason::LoginRejected => {
             (ExitClass::Denied, "give an administrator's token that is alive: VAULT_TOKEN, or `vault login`")
         }
-        VaultSetupError::Unavailable(_) => (ExitClass::Unavailable, "see that Vault answers at VAULT_ADDR"),
+        AdministrationError::Unavailable(_) => {
+            (ExitClass::Unavailable, "see that Vault answers at VAULT_ADDR")
+        }
         _ => (ExitClass::Failed, "what came before is done and stays; run it again when this is mended"),
     };
     Refusal::new(class, error.to_string(), hint).because_source(error)

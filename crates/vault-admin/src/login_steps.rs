@@ -1,189 +1,16 @@
-//! What there is to do about a setup, from what was observed. Pure.
+//! What there is to do about a login: method, configuration, role, entity, alias. Pure.
 
-use super::{
-    LoginSetup, VaultSetup, WhoLogsIn,
-    observe::{Entity, Observed},
+use crate::{
+    observed::{Entity, Observed},
+    paths,
+    step::{Change, Step, StepState, conflict, post, there},
+    wanted::{LoginSetup, VaultSetup, WhoLogsIn},
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// Where the records are.
-pub(super) struct Place {
-    pub(super) mount: String,
-    pub(super) metadata: [String; 2],
-}
-
-/// One thing that is wanted.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// What it is.
-    pub what: &'static str,
-    /// Where it is, in Vault's API.
-    pub path: String,
-    /// How things stand.
-    pub state: StepState,
-    /// Why, or what would be done.
-    pub about: String,
-    pub(super) change: Option<Change>,
-}
-
-/// How things stand with a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepState {
-    /// It is as it is wanted.
-    There,
-    /// It is missing.
-    Create,
-    /// It is there, and different.
-    Change,
-    /// It is somebody else's, or can't be changed: nothing is begun.
-    Conflict,
-    /// It is missing, and only the reader knows what belongs there.
-    ByHand,
-    /// It was missing, and is there now.
-    Created,
-    /// It was different, and is as it is wanted now.
-    Changed,
-}
-
-impl StepState {
-    /// Its word, as it is printed.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::There => "there",
-            Self::Create => "create",
-            Self::Change => "change",
-            Self::Conflict => "conflict",
-            Self::ByHand => "by_hand",
-            Self::Created => "created",
-            Self::Changed => "changed",
-        }
-    }
-}
-
-impl Step {
-    /// The same, seen after it was done.
-    pub(super) fn after(mut self, before: &Self) -> Self {
-        self.state = match (self.state, before.state) {
-            (StepState::There, StepState::Create) => StepState::Created,
-            (StepState::There, StepState::Change) => StepState::Changed,
-            (state, _) => state,
-        };
-        self
-    }
-}
-
-/// What is sent.
-#[derive(Clone, PartialEq)]
-pub(super) enum Change {
-    Post(String, Value),
-    /// Needs ids that the steps before it make.
-    Alias,
-}
-
-impl std::fmt::Debug for Change {
-    /// Without the body, which may hold a token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Post(path, _) => write!(f, "Post({path})"),
-            Self::Alias => f.write_str("Alias"),
-        }
-    }
-}
-
-pub(super) fn policy_path(name: &str) -> String {
-    format!("sys/policies/acl/{name}")
-}
-
-pub(super) fn config_path(login: &LoginSetup) -> String {
-    format!("auth/{}/config", login.mount)
-}
-
-pub(super) fn role_path(login: &LoginSetup) -> String {
-    let folder = if matches!(login.who, WhoLogsIn::Certificate { .. }) { "certs" } else { "role" };
-    format!("auth/{}/{folder}/{}", login.mount, login.role)
-}
-
-/// All steps, in the order in which they are taken.
-pub(super) fn plan(wanted: &VaultSetup, observed: &Observed, place: &Place) -> Vec<Step> {
-    let mut steps = vec![mount(observed, place), policy(wanted, observed)];
-    if let Some(login) = &wanted.login {
-        steps.push(method(login, observed));
-        steps.extend(config(login, observed));
-        steps.push(role(wanted, login, observed));
-        steps.push(entity(wanted, observed));
-        steps.push(alias(login, observed));
-    }
-    if wanted.protect {
-        steps.extend(place.metadata.iter().zip(observed.protected).map(|(path, is)| protection(path, is)));
-    }
-    steps
-}
-
-fn there(what: &'static str, path: String, about: impl Into<String>) -> Step {
-    Step { what, path, state: StepState::There, about: about.into(), change: None }
-}
-
-fn conflict(what: &'static str, path: String, about: impl Into<String>) -> Step {
-    Step { what, path, state: StepState::Conflict, about: about.into(), change: None }
-}
-
-/// A step that is one request to its own path.
-fn post(what: &'static str, path: String, (state, about): (StepState, String), body: Value) -> Step {
-    Step { what, path: path.clone(), state, about, change: Some(Change::Post(path, body)) }
-}
-
-fn mount(observed: &Observed, place: &Place) -> Step {
-    let (what, path) = ("mount", format!("sys/mounts/{}", place.mount));
-    match &observed.mount {
-        None => {
-            let body = json!({"type": "kv", "options": {"version": "2"}});
-            post(what, path, (StepState::Create, "KV version 2".to_owned()), body)
-        }
-        Some(mount) if mount.is_kv2() => there(what, path, "KV version 2"),
-        Some(mount) if mount.kind == "kv" => {
-            let mend = format!(
-                "it is KV version 1, which has no compare-and-set: `vault kv enable-versioning {}` makes it \
-                 version 2, VAULT__MOUNT names another",
-                place.mount
-            );
-            conflict(what, path, mend)
-        }
-        Some(mount) => {
-            conflict(what, path, format!("it is of type {}: VAULT__MOUNT names another", mount.kind))
-        }
-    }
-}
-
-fn policy(wanted: &VaultSetup, observed: &Observed) -> Step {
-    let (what, path) = ("policy", policy_path(&wanted.policy_name));
-    let body = json!({"policy": wanted.policy});
-    let mark = |text: &str| text.lines().next().unwrap_or_default().trim().to_owned();
-    match &observed.policy {
-        None => post(what, path, (StepState::Create, "as `bindu vault policy` prints it".to_owned()), body),
-        Some(text) if text.trim() == wanted.policy.trim() => there(what, path, "the least that is needed"),
-        // The first line says that an earlier version of this program has written it, for the same agents.
-        Some(text)
-            if mark(text) == mark(&wanted.policy)
-                && paths(text).all(|path| wanted.policy.contains(&format!("path \"{path}\""))) =>
-        {
-            post(what, path, (StepState::Change, "its rules are older ones".to_owned()), body)
-        }
-        Some(_) => {
-            let about = "it is another policy, which others may need: --policy names one of another name";
-            conflict(what, path, about)
-        }
-    }
-}
-
-/// The paths that a policy has rules for.
-fn paths(policy: &str) -> impl Iterator<Item = &str> {
-    policy.split("path \"").skip(1).filter_map(|rest| rest.split('"').next())
-}
-
-fn method(login: &LoginSetup, observed: &Observed) -> Step {
+pub(crate) fn method(login: &LoginSetup, observed: &Observed) -> Step {
     let (what, path, kind) = ("login method", format!("sys/auth/{}", login.mount), login.who.method());
     match &observed.method {
         None => post(what, path, (StepState::Create, kind.to_owned()), json!({"type": kind})),
@@ -196,8 +23,8 @@ fn method(login: &LoginSetup, observed: &Observed) -> Step {
     }
 }
 
-fn config(login: &LoginSetup, observed: &Observed) -> Option<Step> {
-    let (what, path) = ("its configuration", config_path(login));
+pub(crate) fn config(login: &LoginSetup, observed: &Observed) -> Option<Step> {
+    let (what, path) = ("its configuration", paths::config_path(login));
     match &login.who {
         WhoLogsIn::AppRole | WhoLogsIn::Certificate { .. } => None,
         _ if observed.is_configured => Some(there(what, path, "there is one")),
@@ -230,8 +57,8 @@ fn config(login: &LoginSetup, observed: &Observed) -> Option<Step> {
 /// Tokens of this long, where nobody has said.
 const TOKEN_TTL: Duration = Duration::from_secs(3600);
 
-fn role(wanted: &VaultSetup, login: &LoginSetup, observed: &Observed) -> Step {
-    let (what, path) = ("role", role_path(login));
+pub(crate) fn role(wanted: &VaultSetup, login: &LoginSetup, observed: &Observed) -> Step {
+    let (what, path) = ("role", paths::role_path(login));
     let ours = role_fields(wanted, login);
     let Some(is) = &observed.role else {
         let mut body = ours;
@@ -333,7 +160,7 @@ fn metadata(wanted: &VaultSetup) -> [(&'static str, String); 2] {
     [("bindu_agent_id", wanted.agent.to_string()), ("bindu_did", wanted.did.to_string())]
 }
 
-fn entity(wanted: &VaultSetup, observed: &Observed) -> Step {
+pub(crate) fn entity(wanted: &VaultSetup, observed: &Observed) -> Step {
     let (what, name) = ("entity", wanted.entity_name());
     let path = format!("identity/entity/name/{name}");
     let is = observed.entity.as_ref();
@@ -364,7 +191,7 @@ fn entity(wanted: &VaultSetup, observed: &Observed) -> Step {
     post(what, path, (state, about), json!({"metadata": merged}))
 }
 
-pub(super) fn alias(login: &LoginSetup, observed: &Observed) -> Step {
+pub(crate) fn alias(login: &LoginSetup, observed: &Observed) -> Step {
     let (what, path) = ("alias", "identity/entity-alias".to_owned());
     let name = observed.alias_name.clone().unwrap_or_else(|| "the role's id".to_owned());
     let at = format!("{name} at auth/{}", login.mount);
@@ -407,14 +234,4 @@ fn is_made_by_a_login(entity: &Entity) -> bool {
         && entity.policies.is_empty()
         && !entity.is_in_a_group
         && entity.aliases.len() == 1
-}
-
-fn protection(path: &str, is_protected: bool) -> Step {
-    let (what, about) = ("protection", "cas_required: no writer overwrites without saying which version");
-    match is_protected {
-        true => there(what, path.to_owned(), about),
-        false => {
-            post(what, path.to_owned(), (StepState::Create, about.to_owned()), json!({"cas_required": true}))
-        }
-    }
 }
