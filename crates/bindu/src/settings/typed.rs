@@ -20,7 +20,7 @@ use bindu_identity::AgentId;
 use bindu_keeper::{ExitClass, Refusal, plan::Policy};
 use secrecy::SecretString;
 use std::{path::PathBuf, time::Duration};
-use url::Url;
+use url::{Host, Url};
 
 /// The settings of an agent.
 #[derive(Clone)]
@@ -191,7 +191,7 @@ impl Reader {
             host: self.value(&HOST),
             port: self.value(&PORT),
             probe_listen: self.get(&PROBE_LISTEN),
-            deployment_url: self.get(&DEPLOYMENT_URL),
+            deployment_url: self.deployment_url(),
             policy: Policy {
                 on_absent: self.value(&ON_ABSENT),
                 on_unavailable: self.value(&ON_UNAVAILABLE),
@@ -218,6 +218,22 @@ impl Reader {
             log_format: self.get(&LOG_FORMAT),
             warnings: std::mem::take(&mut self.warnings),
         }
+    }
+
+    /// Where it is called. Python Bindu listens where this says, so its files have `0.0.0.0` there: nobody can call that.
+    fn deployment_url(&mut self) -> Option<Url> {
+        let url = self.get(&DEPLOYMENT_URL)?;
+        let is_everywhere = match url.host() {
+            Some(Host::Ipv4(address)) => address.is_unspecified(),
+            Some(Host::Ipv6(address)) => address.to_canonical().is_unspecified(),
+            _ => false,
+        };
+        if is_everywhere {
+            self.warnings
+                .push(format!("`deployment.url` = {url}: no address that can be called; it is ignored"));
+            return None;
+        }
+        Some(url)
     }
 
     /// Settings of Vault without a word on whether it is on: refused at a start where they name a Vault, else a warning.
