@@ -132,7 +132,7 @@ settings!(
     VAULT_NAMESPACE: String = setting("vault.namespace", &["VAULT_NAMESPACE"], form::namespace,
         "the namespace");
     VAULT_REDIRECT_HOSTS: Vec<RedirectHost> = setting("vault.redirect_hosts", &["VAULT__REDIRECT_HOSTS"], form::redirect_hosts,
-        "hosts, each with a port or without, that a standby of Vault may redirect to beside the host of the address, a list: `[\"vault-1.example.com:8200\"]`. Once, over https only (docs/VAULT.md#standbys)").default("[]").content(Content::List);
+        "hosts, each with a port or without, that a standby of Vault may redirect to beside the host of the address: `vault-1.example.com,vault-2.example.com:8200`, or a list. Once, over https only (docs/VAULT.md#standbys)").default("[]").content(Content::List);
     VAULT_PROXY: Url = setting("vault.proxy", &["VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY"], form::proxy,
         "the proxy that Vault is asked through, whatever `proxy.exempt` says; never for loopback (docs/CONFIGURATION.md#proxies)");
     VAULT_CACERT: PathBuf = setting("vault.tls.ca_cert", &["VAULT_CACERT"], form::file,
