@@ -42,12 +42,18 @@ pub struct VaultChoice {
 
 /// The ways to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoginMethod {
+pub enum LoginMethod {
+    /// A token that was given.
     Token,
+    /// One in a file.
     TokenFile,
+    /// A pod's service account.
     Kubernetes,
+    /// A role id and a secret id.
     AppRole,
+    /// A JWT of another issuer.
     Jwt,
+    /// The client certificate.
     Cert,
 }
 
@@ -112,8 +118,7 @@ impl Reader {
             by_our_name && setting.key != VAULT_TOKEN.key
         };
         let has = |setting: &Entry| said.iter().any(|said| said.key == setting.key);
-        let names_a_vault =
-            said.iter().any(|setting| is_ours(&setting)) || (has(&VAULT_URL) && has(&VAULT_TOKEN));
+        let names_a_vault = said.iter().any(is_ours) || (has(&VAULT_URL) && has(&VAULT_TOKEN));
         let named = |setting: &&Entry| match self.origin(setting) {
             Origin::Variable(name) => name,
             origin @ Origin::DotEnv(_) => origin.to_string(),

@@ -196,6 +196,13 @@ async fn a_password_in_an_address_is_neither_published_nor_printed() {
         }
     }
     assert!(made_nothing(disk.path()));
+    // A proxy's may be set, and is not shown.
+    for proxy in ["me:canary@127.0.0.1:1", "http://me:canary@127.0.0.1:1"] {
+        let setup = agent(disk.path()).set("HTTPS_PROXY", proxy).set("VAULT_PROXY_ADDR", proxy);
+        let (code, shown, told) = setup.command(&["config", "show"]).output();
+        assert!(code == 0 && shown.contains("...@127.0.0.1:1"), "{shown}{told}");
+        assert!(!shown.contains("canary") && !told.contains("canary"), "{shown}{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
