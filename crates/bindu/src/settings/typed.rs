@@ -2,7 +2,7 @@
 //! be right; a secret is never shown.
 
 use super::{
-    AuthChoice, CallChoice, Layers, Resolved, VaultChoice,
+    AuthChoice, CallChoice, Layers, Resolved, VaultChoice, VaultDoubt,
     reader::Reader,
     registry::{
         AUTH_ENABLED, AUTHOR, COMMAND, COMMAND_TIMEOUT, COMMAND_WORKERS, DATA_DIR, DEPLOYMENT_URL,
@@ -61,8 +61,8 @@ pub struct Settings {
     pub handler: HandlerChoice,
     /// Vault, where it is on.
     pub vault: Option<VaultChoice>,
-    /// Settings that name a Vault while nobody says whether it is on: a start is refused.
-    pub vault_unsaid: Vec<String>,
+    /// Settings of Vault while nobody says whether it is on.
+    pub vault_doubt: Option<VaultDoubt>,
     /// The KV mount, whether Vault is on or not.
     pub vault_mount: String,
     /// The folder below it.
@@ -205,7 +205,7 @@ impl Reader {
             key_password: self.password(&KEY_PASSWORD_FILE),
             handler: self.handler(),
             vault,
-            vault_unsaid: self.vault_doubt(),
+            vault_doubt: self.vault_doubt(),
             vault_mount: self.value(&VAULT_MOUNT),
             vault_prefix: self.value(&VAULT_PREFIX),
             hydra,
@@ -234,21 +234,6 @@ impl Reader {
             return None;
         }
         Some(url)
-    }
-
-    /// Settings of Vault without a word on whether it is on: refused at a start where they name a Vault, else a warning.
-    fn vault_doubt(&mut self) -> Vec<String> {
-        match self.vault_unsaid() {
-            None => Vec::new(),
-            Some(unsaid) if unsaid.names_a_vault => unsaid.names,
-            Some(unsaid) => {
-                self.warnings.push(format!(
-                    "{}: set, and VAULT__ENABLED is not: the identity is kept in the data directory alone",
-                    unsaid.names.join(", ")
-                ));
-                Vec::new()
-            }
-        }
     }
 
     fn handler(&mut self) -> HandlerChoice {
