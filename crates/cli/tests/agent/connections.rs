@@ -198,8 +198,13 @@ async fn a_proxy_is_told_vaults_address_and_not_its_certificates_name() {
         let told = setup.clone().set("HTTPS_PROXY", &proxy).set("NO_PROXY", exempt).output();
         assert_refused(told, 69, &["vault.invalid does not resolve"]);
     }
-    let (code, ..) = setup.set("HTTPS_PROXY", &proxy).set("NO_PROXY", "localhost").output();
+    let (code, ..) = setup.clone().set("HTTPS_PROXY", &proxy).set("NO_PROXY", "localhost").output();
     assert_eq!(code, 0);
+    // A web server that is no proxy says so, and is named.
+    let nginx = Nginx::start(|address| format!("listen {address};\nreturn 403;")).await;
+    let refused = setup.set("HTTPS_PROXY", format!("http://{}", nginx.address)).output();
+    let proxy = format!("through the proxy http://{}: no connection: tunnel error", nginx.address);
+    assert_refused(refused, 69, &["https://vault.invalid:8200", &proxy]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -174,7 +174,13 @@ async fn a_line_end_at_a_value_is_no_part_of_it() {
     let agent = setup.clone().set("VAULT_NAMESPACE", "root\n").start().await;
     http::healthy(&agent.url).await;
     assert!(bao().await.record(&names.keys_path()).await.is_some());
-    assert_refused(setup.set("VAULT_NAMESPACE", "a\nb").output(), 64, &["VAULT_NAMESPACE"]);
+    assert_refused(setup.clone().set("VAULT_NAMESPACE", "a\nb").output(), 64, &["VAULT_NAMESPACE"]);
+    // Nor a byte order mark in the file of a token.
+    drop(agent);
+    fs::write(disk.path().join("token"), format!("\u{feff}{}\r\n", bao().await.token)).unwrap();
+    let by_file = setup.set("VAULT__AUTH", "token_file").set("VAULT__TOKEN_FILE", "token");
+    let (code, _, told) = by_file.command(&["vault", "check"]).output();
+    assert_eq!(code, 0, "{told}");
 }
 
 #[test]
