@@ -10,6 +10,7 @@
 )]
 
 pub mod caller;
+pub mod certificates;
 pub mod conformance;
 pub mod faults;
 pub mod http;
@@ -20,4 +21,4 @@ mod ports;
 pub mod proxy;
 pub mod server;
 
-pub use server::{AgentProcess, AgentSetup, Hydra, OpenBao, Postgres, PythonBindu, RaftOpenBao};
+pub use server::{AgentProcess, AgentSetup, Hydra, Nginx, OpenBao, Postgres, PythonBindu, RaftOpenBao};

@@ -18,9 +18,11 @@ pub(crate) async fn card(State(server): State<Arc<AgentServer>>) -> Response {
     Json(server.card.card(&server.identity(), server.started_at)).into_response()
 }
 
-/// `GET /`: to the card.
-pub(crate) async fn root() -> Response {
-    (StatusCode::FOUND, [(header::LOCATION, "/.well-known/agent.json")]).into_response()
+/// `GET /`: to the card, below the path under which a proxy has us.
+pub(crate) async fn root(State(server): State<Arc<AgentServer>>) -> Response {
+    let url: Uri = server.card.url.parse().unwrap_or_default();
+    let location = format!("{}/.well-known/agent.json", url.path().trim_end_matches('/'));
+    (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
 }
 
 /// `GET /did/resolve?did=`.

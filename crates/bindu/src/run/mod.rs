@@ -1,6 +1,7 @@
 //! One run, read aloud: reserve the port, open the data directory, find or make the identity, listen, serve and
 //! reconcile until the process is asked to end.
 
+mod address;
 mod build;
 pub mod log;
 mod outgoing;
@@ -33,11 +34,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     refuse_open_door(&settings, port.address())?;
     let probe_port = settings.probe_listen.as_deref().map(ReservedPort::reserve).transpose();
     let probe_port = probe_port.map_err(port_refusal)?;
-    let url = settings.deployment_url.clone().map_or_else(
-        || format!("http://{}", port.address()),
-        // Without the slash that parsing puts behind a bare host.
-        |url| url.as_str().trim_end_matches('/').to_owned(),
-    );
+    let url = address::own_url(&settings, port.address())?;
     let parts = Parts::open(&settings, &url)?;
     let store = Arc::clone(&parts.keeper.store);
     let ended = until_asked_to_end(Run { settings, handler, url, begun }, parts, (port, probe_port)).await;
@@ -179,6 +176,11 @@ fn auth_settings(settings: &Settings, hydra: &HydraChoice, url: &str) -> AuthSet
         pinned_keys: settings.auth.pinned_keys.clone(),
         replay_quota: settings.auth.replay_quota,
         authority,
+        path_prefix: settings
+            .deployment_url
+            .as_ref()
+            .map(|url| url.path().trim_end_matches('/').to_owned())
+            .unwrap_or_default(),
         resource_metadata: url.parse().as_ref().map(metadata).unwrap_or_default(),
         authorization_server: hydra.public_url.as_str().trim_end_matches('/').to_owned(),
     }

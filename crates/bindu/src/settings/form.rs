@@ -184,11 +184,13 @@ pub(super) fn exemptions(text: &str) -> Form<Exemptions> {
 }
 
 pub(super) fn redirect_hosts(text: &str) -> Form<Vec<RedirectHost>> {
+    // Without brackets, the hosts alone: a JSON list can't be written alike for `docker run --env-file` and for `.env`.
+    let hosts = match text.starts_with('[') {
+        true => strings(text),
+        false => Some(text.split(',').map(|host| host.trim().to_owned()).collect()),
+    };
     let read = |hosts: Vec<String>| hosts.iter().map(|host| host.parse().ok()).collect();
-    must(
-        strings(text).and_then(read),
-        "a list of hosts, each with a port or without, such as [\"vault-1:8200\"]",
-    )
+    must(hosts.and_then(read), "hosts, each with a port or without, such as vault-1,vault-2:8200")
 }
 
 pub(super) fn list(text: &str) -> Form<Vec<String>> {

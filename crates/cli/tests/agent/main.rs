@@ -5,6 +5,8 @@
 mod authentication;
 mod bad_input;
 mod calls;
+mod connections;
+mod environment;
 mod handlers;
 mod hygiene;
 mod interop;

@@ -426,7 +426,8 @@ fn read_secret(path: &Path) -> Result<SecretString, Outage> {
         Outage::new(OutageReason::LoginRejected, format!("{}: {problem}", path.display()))
     };
     let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
-    let text = text.trim();
+    // Editors on Windows put a byte order mark before it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text).trim();
     match text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         true => Err(unreadable("it holds no token".to_owned())),
         false => Ok(SecretString::from(text)),

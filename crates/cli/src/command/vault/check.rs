@@ -53,6 +53,14 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
         let hint = "see that Vault answers at VAULT_ADDR, that the login is right (docs/VAULT.md), and the mount KV version 2";
         return Err(Refusal::new(ExitClass::Unavailable, "Vault could not be asked", hint).because(outage));
     }
+    if rows.iter().any(|row| row.allowed.is_none()) {
+        return Err(Refusal::new(
+            ExitClass::Denied,
+            "the login of these settings is alive, and Vault does not let it ask what it may do",
+            "give its token the policy `default`; or for this check alone \
+             path \"sys/capabilities-self\" { capabilities = [\"update\"] }",
+        ));
+    }
     if rows.iter().all(|row| row.missing.is_empty()) {
         return Ok(());
     }
@@ -66,15 +74,22 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
 /// What is allowed on one record.
 struct Row {
     path: String,
-    allowed: Vec<String>,
+    /// None where the login may not ask.
+    allowed: Option<Vec<String>>,
     missing: Vec<&'static str>,
     holds: &'static str,
 }
 
 async fn look(store: &dyn bindu_store::SecretStore, name: &RecordName) -> Result<Row, bindu_store::Outage> {
-    let allowed = store.capabilities(name).await?;
-    let may = |needed: &&'static str| !allowed.iter().any(|allowed| allowed == needed || allowed == "root");
-    let missing: Vec<&'static str> = NEEDED.into_iter().filter(may).collect();
+    let allowed = match store.capabilities(name).await {
+        Ok(allowed) => Some(allowed),
+        Err(outage) if outage.reason == OutageReason::NotAllowed => None,
+        Err(outage) => return Err(outage),
+    };
+    let lacks = |allowed: &[String], needed: &str| !allowed.iter().any(|one| one == needed || one == "root");
+    let missing =
+        allowed.iter().flat_map(|allowed| NEEDED.into_iter().filter(|needed| lacks(allowed, needed)));
+    let missing: Vec<&'static str> = missing.collect();
     // The mount, too: capabilities say nothing about whether it is there.
     let holds = match store.read(name).await {
         Answer::Present(_) => "a record",
@@ -92,9 +107,15 @@ fn tell(rows: &[Row], warnings: &[StoreWarning], output: Output) {
         Output::Text => {
             let mut text = String::new();
             for row in rows {
-                let state = if row.missing.is_empty() { "good   " } else { "MISSING" };
+                let state = match (&row.allowed, row.missing.is_empty()) {
+                    (None, _) => "UNKNOWN",
+                    (Some(_), true) => "good   ",
+                    (Some(_), false) => "MISSING",
+                };
                 let _ = writeln!(text, "{state}  {}  ({})", row.path, row.holds);
-                let _ = writeln!(text, "         allowed: {}", row.allowed.join(", "));
+                let allowed =
+                    row.allowed.as_ref().map_or("not told".to_owned(), |allowed| allowed.join(", "));
+                let _ = writeln!(text, "         allowed: {allowed}");
                 if !row.missing.is_empty() {
                     let _ = writeln!(text, "         missing: {}", row.missing.join(", "));
                 }

@@ -5,7 +5,7 @@ use crate::command::{Output, SettingFlags, closing, note, print};
 use bindu::{
     ExitClass, Refusal,
     run::{administered_vault, log},
-    settings::{Layers, Settings, duration},
+    settings::{Entry, Layers, Settings, duration, registry},
 };
 use bindu_store::{AdministrationError, OutageReason};
 use bindu_vault_admin::{LoginSetup, Step, StepState, VaultSetup, WhoLogsIn, apply_setup, plan_setup};
@@ -72,9 +72,9 @@ pub(crate) struct Arguments {
 
 pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
     let layers = std::mem::take(&mut arguments.settings).layers(Vec::new())?;
-    let values = layers.clone().resolve().values;
-    let said = |key: &str| values.get(key).map(|value| value.text.clone()).filter(|text| !text.is_empty());
-    let settings = Settings::load(as_administrator(layers, said("vault.token").is_some()))?;
+    let resolved = layers.clone().resolve();
+    let said = |setting: &Entry| resolved.text(setting);
+    let settings = Settings::load(as_administrator(layers, said(&registry::VAULT_TOKEN).is_some()))?;
     log::start(&settings)?;
     let wanted = wanted(&arguments, said, &settings)?;
     let (steps, is_blocked) = bindu::block_on(async move {
@@ -132,14 +132,14 @@ fn as_administrator(mut layers: Layers, has_token: bool) -> Layers {
 /// What the flags and, below them, the agent's own settings ask for.
 fn wanted(
     arguments: &Arguments,
-    said: impl Fn(&str) -> Option<String>,
+    said: impl Fn(&Entry) -> Option<String>,
     settings: &Settings,
 ) -> Result<VaultSetup, Refusal> {
     let (agent, did) = policy::agent(settings).ok_or_else(|| {
         usage("whose setup it is must be said", "set BINDU_NAME and BINDU_AUTHOR, or --name and --author")
     })?;
-    let said = |flag: &Option<String>, key: &str| flag.clone().or_else(|| said(key));
-    let method = said(&arguments.auth, "vault.auth").unwrap_or_else(|| "token".to_owned());
+    let said = |flag: &Option<String>, setting: &Entry| flag.clone().or_else(|| said(setting));
+    let method = said(&arguments.auth, &registry::VAULT_AUTH).unwrap_or_else(|| "token".to_owned());
     let who = who(arguments, &method)?;
     // A token that was made by hand has no entity to fill a template from.
     let (whose, policy_name) = match &who {
@@ -152,9 +152,17 @@ fn wanted(
         })
     };
     let token_ttl = arguments.token_ttl.as_ref().map(ttl).transpose()?;
+    let mount = said(&arguments.auth_mount, &registry::VAULT_AUTH_MOUNT).unwrap_or(method);
+    let mount = mount.trim_matches('/').to_owned();
+    if let Some(bare) = mount.strip_prefix("auth/") {
+        return Err(usage(
+            "the mount of a login method is named without `auth/`",
+            &format!("--auth-mount {bare}"),
+        ));
+    }
     let login = who.map(|who| LoginSetup {
-        mount: said(&arguments.auth_mount, "vault.auth_mount").unwrap_or(method).trim_matches('/').to_owned(),
-        role: said(&arguments.role, "vault.role").unwrap_or_else(|| format!("bindu-{agent}")),
+        mount,
+        role: said(&arguments.role, &registry::VAULT_ROLE).unwrap_or_else(|| format!("bindu-{agent}")),
         audience: arguments.audience.clone(),
         token_ttl,
         who,
