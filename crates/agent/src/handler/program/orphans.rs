@@ -1,0 +1,54 @@
+//! Orphans: processes that became this one's children because their parents are gone.
+//!
+//! Guards adopt what their programs leave behind, and end it. What is left for the agent is what a guard that was
+//! killed has left, and, as process 1 of a container, whatever loses its parent there. Nobody else would reap them: they
+//! would pile up as zombies. The exit statuses of guards are left to those who wait for them.
+
+use super::{
+    guard::{descendants, parent_and_state},
+    process::{Guards, lock},
+};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
+use std::time::Duration;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::sleep,
+};
+
+/// A pause between two rounds: children that end together are reaped together.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Makes this process the one that orphans come to, and reaps them, for ever.
+pub(super) async fn reap(guards: Guards) {
+    let Ok(mut child_changed) = signal(SignalKind::child()) else { return };
+    let _ = set_child_subreaper(Some(getpid()));
+    let is_first = getpid().is_init();
+    while child_changed.recv().await.is_some() {
+        sleep(PAUSE).await;
+        let guards = std::sync::Arc::clone(&guards);
+        let _ = tokio::task::spawn_blocking(move || round(&guards, is_first)).await;
+    }
+}
+
+/// Looks at all children that are no guards.
+fn round(guards: &Guards, is_first: bool) {
+    let own = getpid().as_raw_nonzero().get();
+    // Nobody starts a guard in the meantime.
+    let known = lock(guards);
+    let mut all = descendants(getpid());
+    all.retain(|pid| !known.contains(pid));
+    for pid in all {
+        match parent_and_state(pid.as_raw_nonzero().get()) {
+            Some((parent, 'Z')) if parent == own => _ = waitpid(Some(pid), WaitOptions::NOHANG),
+            // As process 1 of a container it may be anybody's. Else only a guard's program can have left it.
+            Some((parent, _)) if parent == own && !is_first => end(pid),
+            _ => {}
+        }
+    }
+}
+
+fn end(pid: Pid) {
+    for pid in descendants(pid).into_iter().chain([pid]) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
