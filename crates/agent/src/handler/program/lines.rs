@@ -147,7 +147,7 @@ pub(super) fn answer(line: &[u8]) -> Result<Answer, String> {
         format!("its answer is not a line of JSON with `content`: {error}; it is {}", shown(line))
     })?;
     let state = state(&answer.state)
-        .ok_or_else(|| format!("its answer has the unknown state `{}`", shown(answer.state.as_bytes())))?;
+        .ok_or_else(|| format!("its answer has the unknown state {}", shown(answer.state.as_bytes())))?;
     Ok(Answer { task_id: answer.task_id, content: answer.content, state })
 }
 
@@ -169,7 +169,7 @@ pub(super) fn event(line: &[u8]) -> Result<(String, HandlerEvent), BadLine> {
         (Some(name), content, ..) => match state(name) {
             Some(state) => HandlerEvent::Ended { content, state },
             None => {
-                let problem = format!("its answer has the unknown state `{}`", shown(name.as_bytes()));
+                let problem = format!("its answer has the unknown state {}", shown(name.as_bytes()));
                 return Err(bad(problem, read.task_id));
             }
         },
@@ -201,10 +201,13 @@ fn state(name: &str) -> Option<ReplyState> {
 
 /// The start of a line for the log: bounded, without control characters.
 pub(super) fn shown(line: &[u8]) -> String {
-    let start = line.get(..SHOWN).unwrap_or(line);
-    let text = String::from_utf8_lossy(start);
-    let text = text.trim_end_matches(['\r', '\n']).escape_debug();
-    if line.len() > SHOWN { format!("\"{text}\"... ({} bytes)", line.len()) } else { format!("\"{text}\"") }
+    let text = String::from_utf8_lossy(line.get(..SHOWN).unwrap_or(line));
+    let mut shown = String::new();
+    for character in text.trim_end_matches(['\r', '\n']).chars() {
+        let is_text = !character.is_control() && !"\u{2028}\u{2029}".contains(character);
+        if is_text { shown.push(character) } else { shown.extend(character.escape_debug()) }
+    }
+    if line.len() > SHOWN { format!("`{shown}`... ({} bytes)", line.len()) } else { format!("`{shown}`") }
 }
 
 /// A line as text that JSON takes: what is no UTF-8 and half a surrogate pair become U+FFFD, as in Go's `encoding/json`.

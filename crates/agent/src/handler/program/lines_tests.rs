@@ -116,7 +116,7 @@ fn half_a_character_is_a_replacement_character() {
 
 #[test]
 fn what_is_shown_is_bounded_and_one_line() {
-    assert_eq!(shown(b"Loading\x1b[2J\x00 \xff\r\n"), "\"Loading\\u{1b}[2J\\0 \u{fffd}\"");
+    assert_eq!(shown(b"Loading\x1b[2J\x00 \xff\r\n"), "`Loading\\u{1b}[2J\\0 \u{fffd}`");
     let long = shown("x".repeat(5_000).as_bytes());
     assert!(long.len() < 2 * SHOWN && long.ends_with("(5000 bytes)"), "{long}");
 }

@@ -228,7 +228,15 @@ impl Program {
         while let Some(output) = self.output.as_ref().filter(|_| self.read.len() <= LONGEST_LINE) {
             let start = self.read.len();
             self.read.resize(start + READ_AT_ONCE, 0);
-            let result = output.try_read(self.read.get_mut(start..).unwrap_or_default());
+            let room = self.read.get_mut(start..).unwrap_or_default();
+            // The runtime looks into the pipe only once it was told that something is there. What counts here is what is
+            // there, told or not: so the pipe itself is asked as well.
+            let result = match output.try_read(room) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    rustix::io::read(output, room).map_err(Error::from)
+                }
+                other => other,
+            };
             self.read.truncate(start + result.as_ref().copied().unwrap_or(0));
             match result {
                 Ok(1..) => {}
