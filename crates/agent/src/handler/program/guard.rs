@@ -86,12 +86,13 @@ fn guard(job: &Job) -> Option<ExitCode> {
         // Before the agent's death can be told of: the signal would end us without our work done.
         let mut asked_to_end = signal(SignalKind::terminate()).ok()?;
         let mut child_changed = signal(SignalKind::child()).ok()?;
-        set_parent_process_death_signal(Some(Signal::TERM)).ok()?;
+        // Where the kernel has neither, the program still ends with the agent's end, and what it has started by its group.
+        let _ = set_parent_process_death_signal(Some(Signal::TERM));
         if getppid() != Some(job.parent) {
             return None;
         }
         // What the program leaves behind becomes our child, whatever session it has made for itself.
-        set_child_subreaper(Some(getpid())).ok()?;
+        let _ = set_child_subreaper(Some(getpid()));
         let program = start(job)?;
         let mut ended = None;
         while ended.is_none() {

@@ -6,10 +6,10 @@
 
 use super::{
     guard::{descendants, parent_and_state},
-    process::{Guards, lock},
+    process::{Guards, STARTED_BY, lock},
 };
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
@@ -22,29 +22,33 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn reap(guards: Guards) {
     let Ok(mut child_changed) = signal(SignalKind::child()) else { return };
     let _ = set_child_subreaper(Some(getpid()));
-    let is_first = getpid().is_init();
+    let marker = format!("{STARTED_BY}={}", getpid().as_raw_nonzero());
     while child_changed.recv().await.is_some() {
         sleep(PAUSE).await;
-        let guards = std::sync::Arc::clone(&guards);
-        let _ = tokio::task::spawn_blocking(move || round(&guards, is_first)).await;
+        let (guards, marker) = (Arc::clone(&guards), marker.clone());
+        let _ = tokio::task::spawn_blocking(move || round(&guards, &marker)).await;
     }
 }
 
 /// Looks at all children that are no guards.
-fn round(guards: &Guards, is_first: bool) {
+fn round(guards: &Guards, marker: &str) {
     let own = getpid().as_raw_nonzero().get();
     // Nobody starts a guard in the meantime.
     let known = lock(guards);
-    let mut all = descendants(getpid());
-    all.retain(|pid| !known.contains(pid));
-    for pid in all {
+    for pid in descendants(getpid()).into_iter().filter(|pid| !known.contains(pid)) {
         match parent_and_state(pid.as_raw_nonzero().get()) {
             Some((parent, 'Z')) if parent == own => _ = waitpid(Some(pid), WaitOptions::NOHANG),
-            // As process 1 of a container it may be anybody's. Else only a guard's program can have left it.
-            Some((parent, _)) if parent == own && !is_first => end(pid),
+            // Another child is somebody else's: a shell's that became this process, or a stranger's in a container.
+            Some((parent, _)) if parent == own && is_marked(pid, marker) => end(pid),
             _ => {}
         }
     }
+}
+
+/// Whether this agent has started it, or what has started it.
+fn is_marked(pid: Pid, marker: &str) -> bool {
+    let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+    environment.split(|byte| *byte == 0).any(|variable| variable == marker.as_bytes())
 }
 
 fn end(pid: Pid) {

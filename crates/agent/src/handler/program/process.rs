@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal};
 use std::{
     collections::HashSet,
     io::{Error, ErrorKind, Result},
+    os::unix::process::ExitStatusExt as _,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::{Duration, Instant},
@@ -34,6 +35,9 @@ const ABOUT_TO_END: Duration = Duration::from_millis(200);
 
 /// How long a guard has to end all that its program has started. Beyond it the kernel ends the program, without them.
 const GUARD_ENDS: Duration = Duration::from_secs(6);
+
+/// The variable that tells what this agent has started from what others have: the agent's process id.
+pub(super) const STARTED_BY: &str = "BINDU_STARTED_BY";
 
 /// What is started.
 #[derive(Debug, Clone)]
@@ -80,7 +84,7 @@ pub(super) enum Happening {
     /// It has said something.
     Read,
     /// It will say nothing more: it has closed its stdout, or is gone.
-    Ended(Option<ExitStatus>),
+    Ended,
 }
 
 impl Spawner {
@@ -136,6 +140,7 @@ fn spawn(template: &Template) -> Result<Child> {
     for variable in &template.hidden_variables {
         command.env_remove(variable);
     }
+    command.env(STARTED_BY, orders.agent.as_raw_nonzero().to_string());
     command.spawn()
 }
 
@@ -172,13 +177,13 @@ impl Program {
 
     /// Waits until something happens. Dropped, it has done nothing by halves.
     pub(super) async fn happening(&mut self) -> Happening {
-        loop {
+        while self.output.is_some() {
             let Self { guard, input, output, unsent, .. } = self;
             let event = tokio::select! {
                 biased;
-                () = readable(output.as_ref()), if output.is_some() => Event::Readable,
+                () = readable(output.as_ref()) => Event::Readable,
                 () = writable(input.as_ref()), if input.is_some() && !unsent.is_empty() => Event::Writable,
-                status = guard.wait() => Event::Gone(status.ok()),
+                _ = guard.wait() => Event::Gone,
             };
             match event {
                 Event::Readable => {
@@ -187,20 +192,17 @@ impl Program {
                     if self.read.len() > before {
                         return Happening::Read;
                     }
-                    if self.output.is_none() {
-                        return Happening::Ended(None);
-                    }
                 }
                 Event::Writable => self.write(),
-                Event::Gone(status) => {
+                Event::Gone => {
                     self.forget_guard();
                     // What it said last is in the pipe.
                     self.fill();
                     self.output = None;
-                    return Happening::Ended(status);
                 }
             }
         }
+        Happening::Ended
     }
 
     /// Takes a line, its line feed included.
@@ -261,30 +263,31 @@ impl Program {
 
     /// Ends a program that failed, with all that it has started; how it ended, if by itself.
     pub(super) async fn fail(mut self) -> Option<String> {
-        // It may be about to end: its exit status says more than a broken pipe.
-        let ended = timeout(ABOUT_TO_END, self.guard.wait()).await;
         let lived = self.started.elapsed().as_secs();
-        match ended {
-            Ok(Ok(status)) => {
-                self.forget_guard();
-                Some(format!("{} after {lived} s", said(status)))
-            }
-            _ => {
-                self.kill().await;
-                None
-            }
-        }
+        // It may be about to end: its exit status says more than a broken pipe.
+        let ended = match timeout(ABOUT_TO_END, self.guard.wait()).await {
+            Ok(status) => status.ok(),
+            // If it has ended, and something that it has started is slow to, the guard still says how.
+            Err(_) => self.end_now().await.filter(|status| status.signal() != Some(Signal::KILL.as_raw())),
+        };
+        self.forget_guard();
+        ended.map(|status| format!("{} after {lived} s", said(status)))
     }
 
     /// Ends the program at once, with all that it has started.
     pub(super) async fn kill(mut self) {
-        self.tell_guard(Signal::TERM);
-        if timeout(GUARD_ENDS, self.guard.wait()).await.is_err() {
-            self.tell_guard(Signal::KILL);
-            let _ = self.guard.wait().await;
-        }
+        let _ = self.end_now().await;
         // Only now its input ends: it must not take half a line for a whole one.
         self.forget_guard();
+    }
+
+    async fn end_now(&mut self) -> Option<ExitStatus> {
+        self.tell_guard(Signal::TERM);
+        if let Ok(status) = timeout(GUARD_ENDS, self.guard.wait()).await {
+            return status.ok();
+        }
+        self.tell_guard(Signal::KILL);
+        self.guard.wait().await.ok()
     }
 
     /// Lets the program end by itself; what does not is killed.
@@ -322,7 +325,7 @@ impl Drop for Program {
 enum Event {
     Readable,
     Writable,
-    Gone(Option<ExitStatus>),
+    Gone,
 }
 
 async fn readable(output: Option<&pipe::Receiver>) {
@@ -339,7 +342,7 @@ async fn writable(input: Option<&pipe::Sender>) {
 }
 
 /// How a program ended, in words.
-pub(super) fn said(status: ExitStatus) -> String {
+fn said(status: ExitStatus) -> String {
     match status.code() {
         Some(guard::NOT_THERE) => {
             format!("{status}: the program could not be started, there is none of this name")

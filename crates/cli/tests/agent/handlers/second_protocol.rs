@@ -102,6 +102,39 @@ for line in sys.stdin:
     assert_eq!(agent.log().matches("started the agent program").count(), 1);
 }
 
+/// A task that hangs fails by itself, and the program is told; those beside it do not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_hangs_fails_alone() {
+    let disk = tempfile::tempdir().unwrap();
+    let source = r#"
+import json, sys
+print('{"bindu": 2, "concurrency": 8}', flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    if "cancel" in message:
+        print(json.dumps({"task_id": message["cancel"], "state": "canceled"}), flush=True)
+        print("was told", file=sys.stderr, flush=True)
+        continue
+    id, text = message["task_id"], message["messages"][-1]["content"]
+    if text != "hang": print(json.dumps({"task_id": id, "content": text}), flush=True)
+"#;
+    let agent = program(disk.path(), source).set("BINDU_COMMAND_TIMEOUT", "2s").start().await;
+    let hanging = tokio::spawn({
+        let url = agent.url.clone();
+        async move { http::ask(&url, "hang").await }
+    });
+    let mut answered = 0;
+    while !hanging.is_finished() {
+        assert_eq!(result(&http::ask(&agent.url, "hello").await), "hello");
+        answered += 1;
+    }
+    assert_eq!(result(&hanging.await.unwrap()), "failed");
+    assert!(answered > 1, "others were answered in the meantime");
+    http::eventually("the program is told", async || agent.log().contains("was told").then_some(())).await;
+    assert_eq!(result(&http::ask(&agent.url, "hello").await), "hello");
+    assert_eq!(agent.log().matches("started the agent program").count(), 1, "{}", agent.log());
+}
+
 /// Runs an example with what it says and hears written to files.
 fn recorded(directory: &Path, command: &str) -> AgentSetup {
     let script = format!("tee in.jsonl | {command} | tee out.jsonl");
