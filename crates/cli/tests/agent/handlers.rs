@@ -30,7 +30,8 @@ for line in sys.stdin:
 
 async fn zoo(directory: &Path) -> AgentProcess {
     fs::write(directory.join("zoo.py"), ZOO).unwrap();
-    let setup = agent(directory).set("BINDU_COMMAND_TIMEOUT", "1s").set("VAULT__TOKEN", "canary");
+    // Longer than a program takes to start on a busy machine, since that counts.
+    let setup = agent(directory).set("BINDU_COMMAND_TIMEOUT", "15s").set("VAULT__TOKEN", "canary");
     setup.argument("--command").argument("python3 'zoo.py'").start().await
 }
 

@@ -121,7 +121,7 @@ async fn cancelling_does_not_end_the_program_each_time() {
     }
     assert!(canceled > 10, "most were cancelled in time");
     assert_eq!(result(&ask(&other, &agent, "hello").await), "hello");
-    assert!(starts(&agent) < 5, "{}", agent.log());
+    assert!(starts(&agent) < 10, "{}", agent.log());
     // One that does not end: it costs the program, after a while.
     assert!(cancel("hang").await);
     assert_eq!(result(&ask(&other, &agent, "hello").await), "hello");

@@ -118,7 +118,7 @@ for line in sys.stdin:
     id, text = message["task_id"], message["messages"][-1]["content"]
     if text != "hang": print(json.dumps({"task_id": id, "content": text}), flush=True)
 "#;
-    let agent = program(disk.path(), source).set("BINDU_COMMAND_TIMEOUT", "2s").start().await;
+    let agent = program(disk.path(), source).set("BINDU_COMMAND_TIMEOUT", "15s").start().await;
     let hanging = tokio::spawn({
         let url = agent.url.clone();
         async move { http::ask(&url, "hang").await }
