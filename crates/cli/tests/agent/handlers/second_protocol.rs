@@ -119,16 +119,22 @@ for line in sys.stdin:
     if text != "hang": print(json.dumps({"task_id": id, "content": text}), flush=True)
 "#;
     let agent = program(disk.path(), source).set("BINDU_COMMAND_TIMEOUT", "15s").start().await;
-    let hanging = tokio::spawn({
-        let url = agent.url.clone();
-        async move { http::ask(&url, "hang").await }
-    });
-    let mut answered = 0;
-    while !hanging.is_finished() {
-        assert_eq!(result(&http::ask(&agent.url, "hello").await), "hello");
-        answered += 1;
-    }
-    assert_eq!(result(&hanging.await.unwrap()), "failed");
+    let is_over = std::cell::Cell::new(false);
+    let hanging = async {
+        let task = http::ask(&agent.url, "hang").await;
+        is_over.set(true);
+        task
+    };
+    let others = async {
+        let mut answered = 0;
+        while !is_over.get() {
+            assert_eq!(result(&http::ask(&agent.url, "hello").await), "hello");
+            answered += 1;
+        }
+        answered
+    };
+    let (hung, answered) = tokio::join!(hanging, others);
+    assert_eq!(result(&hung), "failed");
     assert!(answered > 1, "others were answered in the meantime");
     http::eventually("the program is told", async || agent.log().contains("was told").then_some(())).await;
     assert_eq!(result(&http::ask(&agent.url, "hello").await), "hello");
