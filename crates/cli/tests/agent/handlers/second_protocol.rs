@@ -141,6 +141,71 @@ for line in sys.stdin:
     assert_eq!(agent.log().matches("started the agent program").count(), 1, "{}", agent.log());
 }
 
+/// Crashes, cancellations, answers twice and late, with many tasks in the program: what comes back is what was asked, or
+/// a failure, and every task ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_answer_carries_its_askers_nonce() {
+    let disk = tempfile::tempdir().unwrap();
+    let source = r#"
+import json, os, random, sys
+print('{"bindu": 2, "concurrency": 6}', flush=True)
+def say(id, text): print(json.dumps({"task_id": id, "content": text}), flush=True)
+held = []
+for line in sys.stdin:
+    message = json.loads(line)
+    if "cancel" in message:
+        print(json.dumps({"task_id": message["cancel"], "state": "canceled"}), flush=True)
+        held = [(id, text) for id, text in held if id != message["cancel"]]
+        continue
+    held.append((message["task_id"], message["messages"][-1]["content"]))
+    random.shuffle(held)
+    kind = random.randrange(20)
+    if kind == 0: os._exit(1)
+    if kind == 1: print("a banner", flush=True)
+    if kind == 2: say(*held[0])
+    # The last ones wait for the next line, unless nothing may come any more.
+    while held and random.randrange(4): say(*held.pop())
+    if len(held) > 2:
+        for id, text in held: say(id, text)
+        held = []
+"#;
+    let agent = program(disk.path(), source).set("BINDU_COMMAND_WORKERS", "2").start().await;
+    let over = std::cell::Cell::new(0);
+    let callers = (0..8).map(async |caller| {
+        let mut good = 0;
+        for number in 0..25 {
+            let nonce = format!("{caller} {number}");
+            match result(&http::ask(&agent.url, &nonce).await) {
+                "failed" => {}
+                text => {
+                    assert_eq!(text, nonce);
+                    good += 1;
+                }
+            }
+        }
+        over.set(over.get() + 1);
+        good
+    });
+    // What is held needs a further line; some of those are cancelled.
+    let others = async {
+        for number in 0.. {
+            let id = format!("other {number}");
+            http::post(&agent.url, &http::message(&id, &id)).await;
+            if number % 3 == 0 {
+                http::post(&agent.url, &http::call("tasks/cancel", &json!({"taskId": id}))).await;
+            }
+            if over.get() == 8 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let (good, ()) = tokio::join!(join_all(callers), others);
+    let good: u32 = good.into_iter().sum();
+    assert!(good > 8 * 25 / 2, "{good} of 200 were answered");
+    assert!(agent.log().matches("started the agent program").count() > 2, "it crashed: {}", agent.log());
+}
+
 /// Runs an example with what it says and hears written to files.
 fn recorded(directory: &Path, command: &str) -> AgentSetup {
     let script = format!("tee in.jsonl | {command} | tee out.jsonl");
