@@ -3,7 +3,7 @@
 use super::{Reply, ReplyState};
 
 /// The longest result that is put together from chunks, in bytes: as long as one that comes in one line.
-const LONGEST_RESULT: usize = 2 * 1024 * 1024;
+const MAX_RESULT: usize = 2 * 1024 * 1024;
 
 /// The name of the artifact that a chunk without a name belongs to.
 pub(crate) const RESULT: &str = "result";
@@ -49,7 +49,7 @@ impl Fold {
             HandlerEvent::Progress(_) => Ok(None),
             HandlerEvent::Chunk { artifact, text } => {
                 self.bytes += artifact.len() + text.len();
-                if self.bytes > LONGEST_RESULT {
+                if self.bytes > MAX_RESULT {
                     return Err("the chunks of its answer are longer than 2 MiB in all".to_owned());
                 }
                 match self.chunks.iter_mut().find(|(name, _)| *name == artifact) {
@@ -105,7 +105,7 @@ mod tests {
         assert!(fold.take(end(None)).is_err());
         assert_eq!(fold.take(chunk(RESULT, "a")), Ok(None));
         assert_eq!(fold.take(end(Some("Which one?"))), Ok(Some(Reply::question("Which one?"))));
-        let piece = "x".repeat(LONGEST_RESULT / 2);
+        let piece = "x".repeat(MAX_RESULT / 2);
         assert_eq!(fold.take(chunk(RESULT, &piece)), Ok(None));
         assert!(fold.take(chunk(RESULT, &piece)).is_err(), "bounded");
     }

@@ -10,10 +10,10 @@ use std::{
 use tokio::sync::oneshot;
 
 /// How many tasks are worked on at the same time; the others wait as submitted.
-const MOST_AT_ONCE: usize = 64;
+const MAX_AT_ONCE: usize = 64;
 
 /// How many of them may be one caller's, where callers can be told apart: the others' are not kept waiting.
-const MOST_OF_ONE: usize = MOST_AT_ONCE / 2;
+const MAX_OF_ONE: usize = MAX_AT_ONCE / 2;
 
 /// The places for work.
 #[derive(Debug, Default)]
@@ -105,12 +105,12 @@ impl Drop for Turn {
 fn grant(turns: &Arc<Mutex<Inner>>) {
     loop {
         let mut inner = lock(turns);
-        if inner.all_taken >= MOST_AT_ONCE {
+        if inner.all_taken >= MAX_AT_ONCE {
             return;
         }
         let Inner { waiting, taken, .. } = &mut *inner;
         let may =
-            |party: &Party| !party.is_known() || taken.get(party).is_none_or(|taken| *taken < MOST_OF_ONE);
+            |party: &Party| !party.is_known() || taken.get(party).is_none_or(|taken| *taken < MAX_OF_ONE);
         let Some((party, next, ())) = waiting.pop(|party, _| may(party).then_some(())) else { return };
         inner.all_taken += 1;
         *inner.taken.entry(party.clone()).or_default() += 1;
@@ -143,10 +143,10 @@ mod tests {
         let turns = Turns::default();
         let mut alices: Vec<_> = (0..100).map(|_| turns.take(party("alice"))).collect();
         let mut held: Vec<Turn> = alices.iter_mut().filter_map(now).collect();
-        assert_eq!(held.len(), MOST_OF_ONE);
+        assert_eq!(held.len(), MAX_OF_ONE);
         let mut bobs: Vec<_> = (0..100).map(|_| turns.take(party("bob"))).collect();
         held.extend(bobs.iter_mut().filter_map(now));
-        assert_eq!(held.len(), MOST_AT_ONCE);
+        assert_eq!(held.len(), MAX_AT_ONCE);
         let mut carol = turns.take(party("carol"));
         assert!(now(&mut carol).is_none());
         // More than a hundred wait before her.
@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_dropped_wait_leaves_nothing_behind() {
         let turns = Turns::default();
-        let mut first: Vec<_> = (0..MOST_OF_ONE).map(|_| turns.take(party("alice"))).collect();
+        let mut first: Vec<_> = (0..MAX_OF_ONE).map(|_| turns.take(party("alice"))).collect();
         let held: Vec<Turn> = first.iter_mut().filter_map(now).collect();
         drop((0..1_000).map(|_| turns.take(party("alice"))).collect::<Vec<_>>());
         // Granted and not looked at: the place comes back with the wait.
@@ -186,6 +186,6 @@ mod tests {
         );
         let mut all: Vec<_> = (0..100).map(|_| turns.take(Party::Conversation("c".to_owned()))).collect();
         let held: Vec<Turn> = all.iter_mut().filter_map(now).collect();
-        assert_eq!(held.len(), MOST_AT_ONCE);
+        assert_eq!(held.len(), MAX_AT_ONCE);
     }
 }

@@ -16,7 +16,7 @@ use serde_json::Value;
 const SPOKEN: [u8; 2] = [1, 2];
 
 /// The most tasks at the same time that a program may ask for.
-pub(super) const MOST_AT_ONCE: usize = 256;
+pub(super) const MAX_AT_ONCE: usize = 256;
 
 /// How much of a line that was not understood is shown in the log, in bytes.
 const SHOWN: usize = 200;
@@ -129,8 +129,8 @@ pub(super) fn hello(line: &[u8]) -> Result<Option<usize>, String> {
     };
     match bindu.as_u64() {
         Some(2) => match concurrency.unwrap_or(1) {
-            concurrency @ 1..=MOST_AT_ONCE => Ok(Some(concurrency)),
-            other => Err(format!("it asks for a concurrency of {other}: 1 to {MOST_AT_ONCE} are possible")),
+            concurrency @ 1..=MAX_AT_ONCE => Ok(Some(concurrency)),
+            other => Err(format!("it asks for a concurrency of {other}: 1 to {MAX_AT_ONCE} are possible")),
         },
         // An answer of the first protocol that happens to have such a member.
         _ if content.is_some() => Ok(None),

@@ -41,7 +41,7 @@ fn a_line_is_one_line_for_everybody() {
 /// Each line with what it is in the first protocol, in the second, and in the schema.
 #[test]
 fn what_is_understood_is_what_the_schema_says() {
-    let big = format!(r#"{{"bindu":2,"concurrency":{}}}"#, MOST_AT_ONCE + 1);
+    let big = format!(r#"{{"bindu":2,"concurrency":{}}}"#, MAX_AT_ONCE + 1);
     let lines = [
         (r#"{"content":"x"}"#, "FirstProtocol"),
         (r#"{"content":"x","state":"failed","task_id":"t","more":[1]}"#, "FirstProtocol SecondProtocol"),

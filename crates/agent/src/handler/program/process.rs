@@ -22,13 +22,13 @@ use tokio::{
 };
 
 /// The longest line that is read from the program, in bytes: the usual limit of a request's body.
-const LONGEST_LINE: usize = 2 * 1024 * 1024;
+const MAX_LINE: usize = 2 * 1024 * 1024;
 
 /// How much is read at a time: what a pipe holds.
 const READ_AT_ONCE: usize = 64 * 1024;
 
 /// How long a program may take to end by itself when its input ends.
-const FAREWELL: Duration = Duration::from_secs(3);
+const END_GRACE: Duration = Duration::from_secs(3);
 
 /// How long the exit of a program that has closed its pipes is waited for, so that its status can be told.
 const ABOUT_TO_END: Duration = Duration::from_millis(200);
@@ -212,12 +212,12 @@ impl Program {
     pub(super) fn take_line(&mut self) -> std::result::Result<Option<Vec<u8>>, String> {
         let rest = self.read.get(self.searched..).unwrap_or_default();
         match rest.iter().position(|byte| *byte == b'\n') {
-            Some(position) if self.searched + position < LONGEST_LINE => {
+            Some(position) if self.searched + position < MAX_LINE => {
                 let line = self.read.drain(..=self.searched + position).collect();
                 self.searched = 0;
                 Ok(Some(line))
             }
-            None if self.read.len() <= LONGEST_LINE => {
+            None if self.read.len() <= MAX_LINE => {
                 self.searched = self.read.len();
                 Ok(None)
             }
@@ -227,7 +227,7 @@ impl Program {
 
     /// Reads what is there, up to a line that is too long; notes the end.
     fn fill(&mut self) {
-        while let Some(output) = self.output.as_ref().filter(|_| self.read.len() <= LONGEST_LINE) {
+        while let Some(output) = self.output.as_ref().filter(|_| self.read.len() <= MAX_LINE) {
             let start = self.read.len();
             self.read.resize(start + READ_AT_ONCE, 0);
             let room = self.read.get_mut(start..).unwrap_or_default();
@@ -293,7 +293,7 @@ impl Program {
     /// Lets the program end by itself; what does not is killed.
     pub(super) async fn end(mut self) {
         drop(self.input.take());
-        match timeout(FAREWELL, self.guard.wait()).await {
+        match timeout(END_GRACE, self.guard.wait()).await {
             Ok(_) => self.forget_guard(),
             Err(_) => self.kill().await,
         }

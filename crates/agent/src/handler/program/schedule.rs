@@ -10,14 +10,14 @@ use std::{
 };
 
 /// The pauses of a caller that breaks programs, and of everybody where the program can't be started.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// How long a broken program counts against a caller.
 const MEMORY: Duration = Duration::from_secs(60);
 
 /// Callers that nothing is remembered of any more are forgotten once there are this many.
-const MOST_RECORDS: usize = 1_000;
+const MAX_RECORDS: usize = 1_000;
 
 /// A place whose program was broken this often within [`MEMORY`] where callers can't be told apart is started anew after
 /// a pause: one caller can be many conversations, each of which breaks one program.
@@ -25,7 +25,7 @@ const BREAKS_WITHOUT_PAUSE: usize = 10;
 const PAUSE_AFTER_BREAKS: Duration = Duration::from_millis(500);
 
 /// How long a caller that has to be alone in a program waits, at most, for those who come after it.
-const OVERTAKEN_FOR: Duration = Duration::from_secs(2);
+const MAX_OVERTAKING: Duration = Duration::from_secs(2);
 
 /// A task's number in the schedule.
 pub(super) type JobId = u64;
@@ -165,7 +165,7 @@ impl<J> Schedule<J> {
                 && self.waiting.first(party).is_some_and(|item| {
                     let since =
                         record.and_then(|record| record.not_before).unwrap_or(item.since).max(item.since);
-                    now.saturating_duration_since(since) >= OVERTAKEN_FOR
+                    now.saturating_duration_since(since) >= MAX_OVERTAKING
                 })
         };
         self.waiting.parties().find(waits).map(|party| (place, party.clone()))
@@ -252,7 +252,7 @@ impl<J> Schedule<J> {
     pub(super) fn not_started(&mut self, place: usize, now: Instant) {
         self.down(place);
         self.failed_starts += 1;
-        self.no_start_before = Some(now + pause(self.failed_starts));
+        self.no_start_before = Some(now + backoff(self.failed_starts));
     }
 
     /// Takes out everything that waits.
@@ -264,11 +264,11 @@ impl<J> Schedule<J> {
         let record = self.record(party, now);
         record.strikes.push_back(now);
         forget_old(&mut record.strikes, now);
-        record.not_before = Some(now + pause(u32::try_from(record.strikes.len()).unwrap_or(u32::MAX)));
+        record.not_before = Some(now + backoff(u32::try_from(record.strikes.len()).unwrap_or(u32::MAX)));
     }
 
     fn record(&mut self, party: Party, now: Instant) -> &mut Record {
-        if self.records.len() >= MOST_RECORDS {
+        if self.records.len() >= MAX_RECORDS {
             self.records.retain(|_, record| record.is_to_be_alone(now));
         }
         self.records.entry(party).or_default()
@@ -331,8 +331,8 @@ fn may_have_more(places: &[Place], party: &Party, share: usize) -> bool {
     !party.is_known() || running.filter(|running| running.party == *party).count() < share
 }
 
-fn pause(failures: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1))).min(LONGEST_PAUSE)
+fn backoff(failures: u32) -> Duration {
+    MIN_BACKOFF.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1))).min(MAX_BACKOFF)
 }
 
 fn forget_old(times: &mut VecDeque<Instant>, now: Instant) {

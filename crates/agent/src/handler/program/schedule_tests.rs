@@ -109,7 +109,7 @@ fn who_breaks_programs_waits_alone() {
         bench.tasks.done(0, alice);
         assert_eq!(bench.next(), None);
     }
-    assert_eq!(waited, LONGEST_PAUSE);
+    assert_eq!(waited, MAX_BACKOFF);
     // Alice's success does not make good what Mallory has done; time does.
     bench.push("mallory", "poison");
     assert_eq!(bench.next(), None);
@@ -252,7 +252,7 @@ fn many_names_do_not_make_many_starts() {
 #[test]
 fn what_is_remembered_is_bounded() {
     let mut bench = Bench::new(1);
-    for number in 0..5 * MOST_RECORDS {
+    for number in 0..5 * MAX_RECORDS {
         bench.tasks.push(party(&number.to_string()), "t", bench.now, |_| "poison");
         bench.pass(1_000);
         while bench.next().is_none() {
@@ -260,5 +260,5 @@ fn what_is_remembered_is_bounded() {
         }
         bench.tasks.broke(0, bench.now);
     }
-    assert!(bench.tasks.records.len() <= MOST_RECORDS, "{}", bench.tasks.records.len());
+    assert!(bench.tasks.records.len() <= MAX_RECORDS, "{}", bench.tasks.records.len());
 }

@@ -1,6 +1,6 @@
 //! How a program ends, by itself or because its time is over, and what becomes of its tasks.
 
-use super::{FIRST_LOOK, LAST_LOOK, Order, Phase, Protocol, Run, STOP_GRACE, Worker, failed};
+use super::{FIRST_POLL, LAST_POLL, Order, Phase, Protocol, Run, STOP_GRACE, Worker, failed};
 use crate::handler::program::{lines, pool::Job, schedule::Schedule};
 use std::time::Instant;
 
@@ -82,7 +82,7 @@ impl Worker {
     /// A moment has come that was waited for.
     pub(super) async fn on_time(&mut self) {
         let now = Instant::now();
-        self.look_whether_it_reads(now).await;
+        self.poll_whether_it_reads(now).await;
         let Some(running) = &self.running else { return };
         if running.speaks == Protocol::Two {
             return self.stop_what_is_late(now);
@@ -94,7 +94,7 @@ impl Worker {
                 _ => self.broke("the program gave no answer in time").await,
             };
         }
-        if run.bear_until.is_some_and(|until| until <= now) {
+        if run.grace_until.is_some_and(|until| until <= now) {
             tracing::info!(
                 task = run.task_id,
                 "a cancelled task goes on for too long: the program is started anew"
@@ -108,7 +108,7 @@ impl Worker {
         let Some(running) = &mut self.running else { return };
         let mut late = Vec::new();
         for run in &mut self.runs {
-            if run.deadline <= now && run.bear_until.is_none() {
+            if run.deadline <= now && run.grace_until.is_none() {
                 tracing::error!(
                     task = run.task_id,
                     problem = "no answer in time",
@@ -118,7 +118,7 @@ impl Worker {
                     let _ = reply.send(failed());
                     running.program.send(lines::cancel(&run.task_id).as_bytes());
                 }
-                run.bear_until = Some(now + STOP_GRACE);
+                run.grace_until = Some(now + STOP_GRACE);
                 late.push(run.job);
             }
         }
@@ -130,7 +130,7 @@ impl Worker {
     /// Ends a program of the second protocol in which nothing is left but what it was told to stop.
     pub(super) async fn end_if_stuck(&mut self) {
         let now = Instant::now();
-        let is_stuck = |run: &Run| run.bear_until.is_some_and(|until| until <= now);
+        let is_stuck = |run: &Run| run.grace_until.is_some_and(|until| until <= now);
         let is_two = self.running.as_ref().is_some_and(|running| running.speaks == Protocol::Two);
         if !is_two || self.runs.is_empty() || !self.runs.iter().all(is_stuck) {
             return;
@@ -144,16 +144,16 @@ impl Worker {
     }
 
     /// Whether the program waits for the end of its line now; if so, it gets it.
-    async fn look_whether_it_reads(&mut self, now: Instant) {
+    async fn poll_whether_it_reads(&mut self, now: Instant) {
         let Some(running) = &mut self.running else { return };
         let Some(run) = self.runs.last_mut() else { return };
-        let Phase::Offered { since, look_at } = run.phase else { return };
-        if look_at > now {
+        let Phase::Offered { since, poll_at } = run.phase else { return };
+        if poll_at > now {
             return;
         }
         if !running.program.has_read_everything() {
-            let next = (now.saturating_duration_since(since) / 8).clamp(FIRST_LOOK, LAST_LOOK);
-            run.phase = Phase::Offered { since, look_at: now + next };
+            let next = (now.saturating_duration_since(since) / 8).clamp(FIRST_POLL, LAST_POLL);
+            run.phase = Phase::Offered { since, poll_at: now + next };
             return;
         }
         // In this order: what it has said before it read is in the pipe now.
@@ -161,17 +161,17 @@ impl Worker {
             self.read().await;
             // The beginning of its first line: the rest of it will come.
             if self.runs.iter().any(|run| matches!(run.phase, Phase::Offered { .. })) {
-                self.look_again(now);
+                self.poll_again(now);
             }
             return;
         }
         self.complete();
     }
 
-    fn look_again(&mut self, now: Instant) {
+    fn poll_again(&mut self, now: Instant) {
         for run in &mut self.runs {
-            if let Phase::Offered { look_at, .. } = &mut run.phase {
-                *look_at = now + FIRST_LOOK;
+            if let Phase::Offered { poll_at, .. } = &mut run.phase {
+                *poll_at = now + FIRST_POLL;
             }
         }
     }
@@ -179,8 +179,8 @@ impl Worker {
     /// When to look again though nothing happens.
     pub(super) fn next_moment(&self) -> Option<Instant> {
         let now = Instant::now();
-        let moment = |run: &Run| match (run.phase, run.bear_until) {
-            (Phase::Offered { look_at, .. }, _) => Some(look_at),
+        let moment = |run: &Run| match (run.phase, run.grace_until) {
+            (Phase::Offered { poll_at, .. }, _) => Some(poll_at),
             // One that is stuck waits for the others in its program.
             (Phase::Asked, Some(until)) => (until > now || self.runs.len() == 1).then_some(until),
             (Phase::Asked, None) => Some(run.deadline),

@@ -37,8 +37,8 @@ const CANCEL_GRACE: Duration = Duration::from_secs(2);
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// How often it is looked whether the program has read its task: soon, then less and less often.
-const FIRST_LOOK: Duration = Duration::from_millis(1);
-const LAST_LOOK: Duration = Duration::from_millis(20);
+const FIRST_POLL: Duration = Duration::from_millis(1);
+const LAST_POLL: Duration = Duration::from_millis(20);
 
 /// What a worker is told.
 pub(super) enum Order {
@@ -89,14 +89,14 @@ pub(super) struct Run {
     phase: Phase,
     fold: Fold,
     deadline: Instant,
-    /// Until when a task that is not wanted any more is borne.
-    bear_until: Option<Instant>,
+    /// Until when a task that is not wanted any more may go on.
+    grace_until: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The line was sent but for its end.
-    Offered { since: Instant, look_at: Instant },
+    Offered { since: Instant, poll_at: Instant },
     /// The program has the whole line.
     Asked,
 }
@@ -154,7 +154,7 @@ impl Worker {
             phase: Phase::Asked,
             fold: Fold::default(),
             deadline: now + self.pool.settings.timeout,
-            bear_until: None,
+            grace_until: None,
         });
         self.offer().await;
     }
@@ -175,7 +175,7 @@ impl Worker {
         }
         let most = run.line.len().saturating_sub(HELD_BACK);
         running.program.send(run.line.as_bytes().get(..most).unwrap_or_default());
-        run.phase = Phase::Offered { since: now, look_at: now };
+        run.phase = Phase::Offered { since: now, poll_at: now };
     }
 
     async fn start(&mut self) -> Result<(), String> {
@@ -205,7 +205,7 @@ impl Worker {
             Some(running) if running.speaks == Protocol::Two => {
                 running.program.send(lines::cancel(&run.task_id).as_bytes());
             }
-            _ => run.bear_until = Some((Instant::now() + CANCEL_GRACE).min(run.deadline)),
+            _ => run.grace_until = Some((Instant::now() + CANCEL_GRACE).min(run.deadline)),
         }
     }
 

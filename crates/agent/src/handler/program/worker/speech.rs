@@ -65,7 +65,7 @@ impl Worker {
         running.speaks = Protocol::Two;
         // What was cancelled so far was to end by itself.
         for run in self.runs.iter_mut().filter(|run| run.reply.is_none()) {
-            run.bear_until = None;
+            run.grace_until = None;
             running.program.send(lines::cancel(&run.task_id).as_bytes());
         }
         self.pool.schedule().up(self.place, concurrency);
@@ -91,12 +91,12 @@ impl Worker {
             Err(problem) => self.broke(&problem).await,
             Ok(answer) if answer.task_id.as_ref().is_some_and(|id| *id != run.task_id) => {
                 let problem = format!("its answer is to another task: {}", lines::shown(line));
-                self.is_mistaken(&problem).await;
+                self.answered_for_another(&problem).await;
             }
             Ok(answer) if answer.task_id.is_none() && running.echoes => {
                 let problem =
                     format!("its answer lacks the `task_id` of its earlier ones: {}", lines::shown(line));
-                self.is_mistaken(&problem).await;
+                self.answered_for_another(&problem).await;
             }
             Ok(answer) => {
                 running.echoes = answer.task_id.is_some();
@@ -106,7 +106,7 @@ impl Worker {
     }
 
     /// A line that belongs to another task has come for this one, which nobody is to blame for who asks now.
-    async fn is_mistaken(&mut self, problem: &str) {
+    async fn answered_for_another(&mut self, problem: &str) {
         if self.running.as_ref().is_some_and(|running| running.has_answered) {
             self.fail(problem).await;
             self.is_gone(Schedule::down);
