@@ -11,6 +11,7 @@ mod card;
 mod clock;
 mod connections;
 mod dialect;
+mod fair;
 pub mod handler;
 mod metrics;
 mod port;
@@ -35,6 +36,11 @@ pub mod fuzz {
         if let Ok(request) = dialect::rpc::RpcRequest::parse(body) {
             let _ = dialect::bindu::call(&request.method, request.params);
         }
+    }
+
+    /// Reads a line of a handler's program.
+    pub fn program_line(line: &[u8]) {
+        crate::handler::fuzz(line);
     }
 
     /// Reads the headers that say who is calling, and the URL.

@@ -48,12 +48,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: a guard has no arguments of ours, and no settings.
+    if let Some(code) = bindu::run::guard_or_continue() {
+        return code;
+    }
     // A panic is a bug of ours; its message is on stderr already.
     std::panic::catch_unwind(run).unwrap_or(ExitCode::from(ExitClass::Bug.code()))
 }
 
 fn run() -> ExitCode {
-    bindu::run::forbid_cores();
+    bindu::run::keep_to_itself();
     // clap's own code for a wrong usage is 2; ours is 64.
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -10,7 +10,8 @@ mod systemd;
 pub use build::{Parts, administered_vault, agent_url};
 pub use outgoing::{Outgoing, outgoing};
 
-use crate::settings::{HandlerChoice, HydraChoice, Settings};
+use crate::settings::{HandlerChoice, HydraChoice, Settings, registry::SETTINGS};
+pub use bindu_agent::handler::guard_or_continue;
 use bindu_agent::{
     AgentServer, CardProfile, PortError, Probes, ReservedPort, ServerSettings,
     caller::{AuthSettings, Authenticator},
@@ -123,7 +124,8 @@ async fn until_asked_to_end(
     Ok(())
 }
 
-/// The handler that the settings name.
+/// The handler that the settings name. A program needs [`guard_or_continue`] at the start of `main`, and a process that
+/// has no other children.
 #[must_use]
 pub fn handler(choice: &HandlerChoice) -> Arc<dyn Handler> {
     match choice {
@@ -137,9 +139,17 @@ pub fn handler(choice: &HandlerChoice) -> Arc<dyn Handler> {
                 command: command.clone(),
                 timeout: *timeout,
                 workers: *workers,
+                hidden_variables: secret_variables(),
+                owns_process: true,
             }))
         }
     }
+}
+
+/// The variables that hold secrets.
+fn secret_variables() -> Vec<String> {
+    let secrets = SETTINGS.iter().filter(|setting| setting.secret);
+    secrets.flat_map(|setting| setting.variables).map(|name| (*name).to_owned()).collect()
 }
 
 /// Anybody on the network could call an agent that listens there without authentication: that must be said outright.
@@ -186,8 +196,11 @@ fn auth_settings(settings: &Settings, hydra: &HydraChoice, url: &str) -> AuthSet
     }
 }
 
-/// A core file would hold every secret of the process. Where the limit can't be set, the operator's own one stays.
-pub fn forbid_cores() {
+/// Keeps other processes from the memory and the environment of this one, which hold every secret: a core file, a
+/// debugger, `/proc/PID/environ` for a program of the same user. Where the limit can't be set, the operator's own one
+/// stays. What is started from here can be looked at again.
+pub fn keep_to_itself() {
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
