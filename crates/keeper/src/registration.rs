@@ -157,15 +157,20 @@ fn described(client: &OAuthClient, agent: &AgentProfile, profile: &ClientProfile
     differs
 }
 
+/// What a patch is made from.
+pub(crate) struct Wanted<'a> {
+    pub(crate) identity: &'a Identity,
+    pub(crate) agent: &'a AgentProfile,
+    pub(crate) profile: &'a ClientProfile,
+    /// The credentials in the store.
+    pub(crate) record: Option<&'a CredentialRecord>,
+    /// The client as it is.
+    pub(crate) client: Option<&'a OAuthClient>,
+}
+
 /// The patch that puts these members into Hydra's client.
-pub(crate) fn patch(
-    members: &[Member],
-    identity: &Identity,
-    agent: &AgentProfile,
-    profile: &ClientProfile,
-    record: Option<&CredentialRecord>,
-    client: Option<&OAuthClient>,
-) -> Vec<PatchOperation> {
+pub(crate) fn patch(members: &[Member], wanted: &Wanted<'_>) -> Vec<PatchOperation> {
+    let Wanted { identity, agent, profile, record, client } = *wanted;
     let second_key = || operation(&format!("/metadata/{DERIVED_KEY}"), derived_key(identity));
     let past = || {
         let members = lineage(identity).into_iter();

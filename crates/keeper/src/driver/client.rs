@@ -5,7 +5,7 @@ use crate::{
     Keeper, Reason, StoreKind, audit,
     machine::{CredentialsWrite, Event, HydraClient, Member, Trial, WriteFailure},
     plan::client::Secret,
-    registration,
+    registration::{self, Wanted},
 };
 use bindu_hydra::{Hydra, HydraError, SecretProof};
 use bindu_store::{CredentialRecord, Expected, Fields};
@@ -148,8 +148,15 @@ impl Driver {
             HydraAnswer::There(Ok(client)) => client.as_ref(),
             _ => None,
         };
-        let record = self.record.as_ref().map(|(record, _)| record);
-        let patch = registration::patch(members, &held.current(), &keeper.agent, profile, record, client);
+        let identity = held.current();
+        let wanted = Wanted {
+            identity: &identity,
+            agent: &keeper.agent,
+            profile,
+            record: self.record.as_ref().map(|(record, _)| record),
+            client,
+        };
+        let patch = registration::patch(members, &wanted);
         let done = timeout(within, hydra.patch_client(&keeper.agent.did, &patch)).await;
         Event::Patched(match done {
             Ok(Ok(())) => {

@@ -66,7 +66,7 @@ impl Keeper {
         let Event::Observed(observation) = driver.observe(self, TIMEOUT, TIMEOUT).await else {
             unreachable!("the answer to an observation")
         };
-        let mut seen = machine.seen(*observation, disk.local, disk.ring, disk.provisional, false);
+        let mut seen = machine.seen(*observation, *disk, false);
         let past = match history::wanted(&seen.keys) {
             Some(versions) => match driver.read_history(self, versions, TIMEOUT).await {
                 Event::History(past) => past,

@@ -105,10 +105,14 @@ pub(crate) type ClientAnswer = Result<Option<OAuthClient>, HydraError>;
 /// What came of an effect.
 enum Done {
     Nothing,
-    Event(Event),
+    Event(Box<Event>),
     Started,
     Refused(Box<Refusal>),
     PassEnded,
+}
+
+fn event(event: Event) -> Done {
+    Done::Event(Box::new(event))
 }
 
 /// Why a drive came to its end.
@@ -195,7 +199,7 @@ impl Driver {
             for effect in effects {
                 match self.carry_out(keeper, effect).await {
                     Done::Nothing => {}
-                    Done::Event(event) => next = Some(event),
+                    Done::Event(event) => next = Some(*event),
                     Done::Started => end = Some(End::Started),
                     Done::Refused(refusal) => end = Some(End::Refused(refusal)),
                     Done::PassEnded => {
@@ -223,17 +227,17 @@ impl Driver {
     /// Carries one effect out.
     async fn carry_out(&mut self, keeper: &Keeper, effect: Effect) -> Done {
         match effect {
-            Effect::ReadDisk => return Done::Event(self.read_disk(keeper)),
-            Effect::Observe { store, hydra } => return Done::Event(self.observe(keeper, store, hydra).await),
+            Effect::ReadDisk => return event(self.read_disk(keeper)),
+            Effect::Observe { store, hydra } => return event(self.observe(keeper, store, hydra).await),
             Effect::ReadHistory { versions, within } => {
-                return Done::Event(self.read_history(keeper, versions, within).await);
+                return event(self.read_history(keeper, versions, within).await);
             }
-            Effect::MakeKey => return Done::Event(self.make_key(keeper)),
+            Effect::MakeKey => return event(self.make_key(keeper)),
             Effect::WriteKeys { slot, expected } => {
-                return Done::Event(self.write_keys(keeper, slot, expected).await);
+                return event(self.write_keys(keeper, slot, expected).await);
             }
             Effect::WriteRing { step, over, lineage } => {
-                return Done::Event(self.write_ring(keeper, step, over, lineage).await);
+                return event(self.write_ring(keeper, step, over, lineage).await);
             }
             Effect::WriteDisk { slot, acknowledged, provisional } => {
                 if let Some(found) = self.slot(slot) {
@@ -256,16 +260,16 @@ impl Driver {
                     tracing::info!(key = %key.fingerprint(), "signing with the key that Hydra names");
                 }
             }
-            Effect::HearHydra { within } => return Done::Event(self.hear_hydra(keeper, within).await),
-            Effect::AskHydra { within } => return Done::Event(self.ask_hydra(keeper, within).await),
-            Effect::TrySecret { within } => return Done::Event(self.try_secret(keeper, within).await),
+            Effect::HearHydra { within } => return event(self.hear_hydra(keeper, within).await),
+            Effect::AskHydra { within } => return event(self.ask_hydra(keeper, within).await),
+            Effect::TrySecret { within } => return event(self.try_secret(keeper, within).await),
             Effect::WriteCredentials { write, expected } => {
-                return Done::Event(self.write_credentials(keeper, write, expected).await);
+                return event(self.write_credentials(keeper, write, expected).await);
             }
-            Effect::ReadCredentials => return Done::Event(self.read_credentials(keeper).await),
-            Effect::Register { within } => return Done::Event(self.register(keeper, within).await),
+            Effect::ReadCredentials => return event(self.read_credentials(keeper).await),
+            Effect::Register { within } => return event(self.register(keeper, within).await),
             Effect::Patch { members, within } => {
-                return Done::Event(self.patch(keeper, &members, within).await);
+                return event(self.patch(keeper, &members, within).await);
             }
             Effect::CacheCredentials { proven } => self.cache_credentials(keeper, proven),
             Effect::ReportKeys { plan, seen } => keeper.report_keys(&plan, &seen, self.outage.as_ref()),
@@ -281,7 +285,7 @@ impl Driver {
                     keeper.refusal(verdict, seen.as_deref(), self.outage.as_ref(), self.refused.as_deref());
                 return Done::Refused(Box::new(refusal));
             }
-            Effect::Wait(pause) => return Done::Event(self.wait(pause).await),
+            Effect::Wait(pause) => return event(self.wait(pause).await),
         }
         Done::Nothing
     }

@@ -164,9 +164,7 @@ impl Keeper {
 
     /// One pass of the machine, for what Hydra must know now.
     async fn bring_client(&self, mut driver: Driver, held: crate::machine::Held) -> Option<Reason> {
-        if self.hydra.is_none() {
-            return None;
-        }
+        self.hydra.as_ref()?;
         let mut machine = Machine::holding(self.config(), held, true);
         driver.drive(self, &mut machine, Event::Elapsed, |end| matches!(end, End::PassEnded)).await;
         self.status.snapshot().client

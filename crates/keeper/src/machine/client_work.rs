@@ -1,7 +1,7 @@
 //! Bringing the OAuth client to what it should be: one step of the table at a time, until there is none left.
 
 use super::{
-    Credentials, CredentialsWrite, Effect, Event, HydraClient, Member, Pause, Trial, WriteFailure,
+    Credentials, CredentialsWrite, Effect, Event, HydraClient, Member, Pause, Trial, Turn, WriteFailure,
     repairs::Repair,
 };
 use crate::{
@@ -130,17 +130,11 @@ impl ClientWork {
     }
 
     /// Takes an event; what is to be done next, or how it ended.
-    pub(super) fn told(
-        &mut self,
-        now: Duration,
-        event: Event,
-        auto_register: bool,
-        effects: &mut Vec<Effect>,
-    ) -> Option<Finished> {
+    pub(super) fn told(&mut self, event: Event, auto_register: bool, turn: &mut Turn) -> Option<Finished> {
         match self.note(event) {
-            Ok(Some(effect)) => effects.push(effect),
-            Ok(None) => return self.next(now, auto_register, effects),
-            Err(reason) => return Some(self.end(Some(reason), effects)),
+            Ok(Some(effect)) => turn.push(effect),
+            Ok(None) => return self.next(auto_register, turn),
+            Err(reason) => return Some(self.end(Some(reason), turn)),
         }
         None
     }
@@ -261,15 +255,15 @@ impl ClientWork {
         Store::Present { version, taken_over: consent, has_next: next, generation: current }
     }
 
-    fn next(&mut self, now: Duration, auto_register: bool, effects: &mut Vec<Effect>) -> Option<Finished> {
+    fn next(&mut self, auto_register: bool, turn: &mut Turn) -> Option<Finished> {
         if self.is_unread() {
             return Some(Finished { is_unread: true, ..self.finished(Some(Reason::ClientPending)) });
         }
         self.steps += 1;
         if self.steps > MAX_STEPS {
-            return Some(self.end(Some(Reason::ContestedClient), effects));
+            return Some(self.end(Some(Reason::ContestedClient), turn));
         }
-        let within = self.within(now);
+        let within = self.within(turn.now);
         let seen = self.observed();
         let policy = ClientPolicy { auto_register, take_over: self.occasion.take_over.clone() };
         let step = client::plan(&seen, &policy);
@@ -282,10 +276,10 @@ impl ClientWork {
             Store::Present { version, .. } => Expected::Version(*version),
             _ => Expected::Absent,
         };
-        let is_late = self.occasion.deadline.is_some_and(|deadline| now >= deadline);
+        let is_late = self.occasion.deadline.is_some_and(|deadline| turn.now >= deadline);
         let effect = match step {
-            Step::Done => return Some(self.end(self.is_refused.then_some(Reason::ClientRefused), effects)),
-            Step::Leave(reason) => return Some(self.end(Some(reason), effects)),
+            Step::Done => return Some(self.end(self.is_refused.then_some(Reason::ClientRefused), turn)),
+            Step::Leave(reason) => return Some(self.end(Some(reason), turn)),
             // A start doesn't wait for long: the reconciler goes on.
             _ if is_late => return Some(self.finished(Some(Reason::ClientPending))),
             Step::ProveSecret => {
@@ -314,12 +308,12 @@ impl ClientWork {
                 let members = self.repairs(&seen);
                 // What was put back already and is still refused wants something else.
                 if members.is_empty() || members.iter().all(|member| self.repaired.contains(member)) {
-                    return Some(self.end(Some(Reason::ClientRefused), effects));
+                    return Some(self.end(Some(Reason::ClientRefused), turn));
                 }
                 self.patch(members, within)
             }
         };
-        effects.push(effect);
+        turn.push(effect);
         None
     }
 
@@ -398,10 +392,10 @@ impl ClientWork {
         members
     }
 
-    fn end(&self, reason: Option<Reason>, effects: &mut Vec<Effect>) -> Finished {
+    fn end(&self, reason: Option<Reason>, turn: &mut Turn) -> Finished {
         if self.hydra.is_some() {
             let proven = reason.is_none() && self.secret == Secret::Works;
-            effects.push(Effect::CacheCredentials { proven });
+            turn.push(Effect::CacheCredentials { proven });
         }
         self.finished(reason)
     }

@@ -116,10 +116,22 @@ pub struct Machine {
     client: Option<ClientWork>,
 }
 
+/// The time of an event, and what is to be done about it.
+pub(crate) struct Turn {
+    now: Duration,
+    effects: Vec<Effect>,
+}
+
+impl Turn {
+    fn push(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Phase {
-    Start(Start),
-    Running(Running),
+    Start(Box<Start>),
+    Running(Box<Running>),
     Ended,
 }
 
@@ -129,7 +141,7 @@ impl Machine {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            phase: Phase::Start(Start::default()),
+            phase: Phase::Start(Box::default()),
             held: None,
             sure: false,
             heard_store: false,
@@ -141,7 +153,7 @@ impl Machine {
     #[must_use]
     pub fn holding(config: Config, held: Held, sure: bool) -> Self {
         Self {
-            phase: Phase::Running(Running::new(sure, &config.policy)),
+            phase: Phase::Running(Box::new(Running::new(sure, &config.policy))),
             config,
             held: Some(held),
             sure,
@@ -181,13 +193,13 @@ impl Machine {
 
     /// Takes an event at a time (since the process began), and answers with what is to be done, in this order.
     pub fn handle(&mut self, now: Duration, event: Event) -> Vec<Effect> {
-        let mut effects = Vec::new();
+        let mut turn = Turn { now, effects: Vec::new() };
         match std::mem::replace(&mut self.phase, Phase::Ended) {
-            Phase::Start(start) => self.phase = self.start(start, now, event, &mut effects),
-            Phase::Running(running) => self.phase = self.run(running, now, event, &mut effects),
+            Phase::Start(start) => self.phase = self.start(*start, event, &mut turn),
+            Phase::Running(running) => self.phase = self.run(running, event, &mut turn),
             Phase::Ended => {}
         }
-        effects
+        turn.effects
     }
 
     /// The work on the client that a start would do, for a look.
@@ -196,10 +208,6 @@ impl Machine {
         let running = Running::new(plan.sure, &self.config.policy);
         let occasion = self.occasion(seen, plan.sure, &running, None)?;
         Some(ClientWork::new(seen.credentials.clone(), occasion))
-    }
-
-    fn local_of_held(&self) -> Local {
-        self.held.as_ref().map_or(Local::None, Held::as_local)
     }
 }
 

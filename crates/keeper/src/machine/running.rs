@@ -4,7 +4,7 @@
 //! start has consented to, and if it may not write it says so and goes on: a running agent outlives its dependencies.
 
 use super::{
-    Backoff, ClientWork, Effect, Event, Held, Machine, Phase, WriteFailure,
+    Backoff, ClientWork, DiskSeen, Effect, Event, Held, Machine, Phase, Turn, WriteFailure,
     client_work::{Finished, HYDRA_TIMEOUT},
     repairs::{Repairs, Restraint},
     start::{Chosen, Seen, choose, expected, hears, report},
@@ -16,7 +16,7 @@ use crate::{
         Policy, TakeOver,
         client::Client,
         history,
-        keys::{self, Acknowledged, Plan, Step, Store},
+        keys::{self, Acknowledged, Local, Plan, Step, Store},
         ring::{self, Ring, RingStep},
     },
 };
@@ -113,85 +113,77 @@ impl Running {
 }
 
 impl Machine {
-    pub(super) fn run(
-        &mut self,
-        mut running: Running,
-        now: Duration,
-        event: Event,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
+    pub(super) fn run(&mut self, mut running: Box<Running>, event: Event, turn: &mut Turn) -> Phase {
         match event {
-            Event::Begin => self.begin_running(&mut running, now, effects),
-            Event::Elapsed if self.client.is_none() => observe(&running, effects),
+            Event::Begin => self.begin_running(&mut running, turn),
+            Event::Elapsed if self.client.is_none() => observe(&running, turn),
             Event::Observed(observation) => {
-                let local = self.local_of_held();
-                let provisional = self.held.as_ref().is_some_and(|held| held.provisional);
                 running.wish = observation.retry_after;
-                let mut seen = self.seen(*observation, local, self.ring_of_held(), provisional, true);
+                let mut seen = self.seen(*observation, self.held_as_disk(), true);
                 let since = match &running.doubt {
                     Some((store, since)) if *store == seen.keys.store => *since,
-                    _ => now,
+                    _ => turn.now,
                 };
                 running.doubt = Some((seen.keys.store.clone(), since));
-                seen.keys.seen_for = now.saturating_sub(since);
+                seen.keys.seen_for = turn.now.saturating_sub(since);
                 match history::wanted(&seen.keys) {
                     Some(versions) => {
                         running.pass = Some(Pass::new(seen));
-                        effects.push(Effect::ReadHistory { versions, within: STORE_TIMEOUT });
+                        turn.push(Effect::ReadHistory { versions, within: STORE_TIMEOUT });
                     }
                     None => {
                         seen.learn(Ok(Vec::new()));
-                        self.settle_keys(&mut running, Pass::new(seen), now, effects);
+                        self.settle_keys(&mut running, Pass::new(seen), turn);
                     }
                 }
             }
             Event::History(past) => {
                 if let Some(mut pass) = running.pass.take() {
                     pass.seen.learn(past);
-                    self.settle_keys(&mut running, pass, now, effects);
+                    self.settle_keys(&mut running, pass, turn);
                 }
             }
             Event::KeysWritten(outcome) => {
                 if let Some(pass) = running.pass.take() {
-                    self.written_in_pass(&mut running, pass, outcome, now, effects);
+                    self.written_in_pass(&mut running, pass, outcome, turn);
                 }
             }
-            event => self.client_event(&mut running, now, event, effects),
+            event => self.client_event(&mut running, event, turn),
         }
         Phase::Running(running)
     }
 
-    fn ring_of_held(&self) -> Ring {
+    /// The held key, as the table sees a directory's.
+    fn held_as_disk(&self) -> DiskSeen {
         let held = self.held.as_ref();
-        Ring {
+        let ring = Ring {
             next: held.and_then(|held| held.next).map(|key| ring::Next { key, is_due: false }),
             previous: held.and_then(|held| held.previous).map(|key| ring::Previous { key, is_over: false }),
+        };
+        DiskSeen {
+            local: held.map_or(Local::None, Held::as_local),
+            ring,
+            provisional: held.is_some_and(|held| held.provisional),
         }
     }
 
     /// What the start has seen needs no second look, except at a Hydra that it did not wait for.
-    fn begin_running(&mut self, running: &mut Running, now: Duration, effects: &mut Vec<Effect>) {
+    fn begin_running(&mut self, running: &mut Running, turn: &mut Turn) {
         match running.first.take() {
             Some(seen) => {
                 let sure = self.sure;
                 let pass = Pass { sure, ..Pass::new(seen) };
-                self.settle_client(running, pass, now, effects);
+                self.settle_client(running, pass, turn);
             }
             None => {
                 let is_pending = running.is_new && (self.config.hydra.is_configured || !self.sure);
-                self.wait(running, is_pending, effects);
+                self.wait(running, is_pending, turn);
             }
         }
     }
 
     /// Plans and applies what a pass has observed of the keys.
-    fn settle_keys(
-        &mut self,
-        running: &mut Running,
-        mut pass: Pass,
-        now: Duration,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn settle_keys(&mut self, running: &mut Running, mut pass: Pass, turn: &mut Turn) {
         self.heard_store |= hears(&pass.seen.keys.store);
         let plan = keys::plan(&pass.seen.keys, &self.config.policy);
         if !matches!(plan.step, Step::LookAgain { .. }) {
@@ -203,60 +195,55 @@ impl Machine {
             | Step::Refuse
             | Step::Generate
             | Step::GenerateProvisional
-            | Step::Ring { .. } => self.in_doubt(running, pass, now, effects),
+            | Step::Ring { .. } => self.in_doubt(running, pass, turn),
             Step::BackUp { over } => {
-                effects.push(Effect::WriteKeys { slot: super::Slot::Local, expected: expected(over) });
+                turn.push(Effect::WriteKeys { slot: super::Slot::Local, expected: expected(over) });
                 pass.plan = Some(plan);
                 running.pass = Some(pass);
             }
             Step::UseLocal | Step::UseStore | Step::UseStoreOnly | Step::UseEarlier { .. } => {
                 match choose(&plan, &pass.seen) {
-                    Some(chosen) => self.use_in_pass(running, pass, plan, chosen, effects, now),
-                    None => self.in_doubt(running, pass, now, effects),
+                    Some(chosen) => {
+                        pass.plan = Some(plan);
+                        self.use_in_pass(running, pass, chosen, turn);
+                    }
+                    None => self.in_doubt(running, pass, turn),
                 }
             }
         }
     }
 
     /// In a pass whose keys are in doubt nothing is written about the client either.
-    fn in_doubt(&mut self, running: &mut Running, mut pass: Pass, now: Duration, effects: &mut Vec<Effect>) {
+    fn in_doubt(&mut self, running: &mut Running, mut pass: Pass, turn: &mut Turn) {
         (pass.sure, pass.is_pending) = (false, true);
         running.is_decided = false;
-        self.settle_client(running, pass, now, effects);
+        self.settle_client(running, pass, turn);
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a step of `settle_keys`")]
-    fn use_in_pass(
-        &mut self,
-        running: &mut Running,
-        mut pass: Pass,
-        plan: Plan,
-        chosen: Chosen,
-        effects: &mut Vec<Effect>,
-        now: Duration,
-    ) {
+    fn use_in_pass(&mut self, running: &mut Running, mut pass: Pass, chosen: Chosen, turn: &mut Turn) {
+        let Some(plan) = pass.plan.take() else { return };
         // Nothing new: nothing is written, either.
         let is_news = self.held.as_ref() != Some(&kept_source(&chosen.held, self.held.as_ref()));
         let is_other = self.held.as_ref().is_none_or(|held| held.key != chosen.held.key);
         match plan.sure || plan.step != Step::UseLocal {
             true if is_news || self.sure != plan.sure => {
                 let held = kept_source(&chosen.held, self.held.as_ref());
-                self.hold(&plan, Chosen { held, ..chosen }, effects);
+                self.hold(&plan, Chosen { held, ..chosen }, turn);
             }
             _ => self.sure = plan.sure,
         }
         if is_other && self.config.hydra.is_configured {
-            effects.push(Effect::ReportClient(Some(Reason::ClientPending)));
+            turn.push(Effect::ReportClient(Some(Reason::ClientPending)));
         }
-        self.decided(running, &mut pass, &plan, effects);
+        self.decided(running, &mut pass, &plan, turn);
         if let Some(step) = self.upkeep(running, &pass, &plan) {
             let Store::Present(stored) = &pass.seen.keys.store else { return };
-            effects.push(Effect::WriteRing { step, over: stored.version, lineage: stored.lineage.clone() });
+            turn.push(Effect::WriteRing { step, over: stored.version, lineage: stored.lineage.clone() });
             pass.ring_step = Some(step);
             running.pass = Some(pass);
             return;
         }
-        self.settle_client(running, pass, now, effects);
+        self.settle_client(running, pass, turn);
     }
 
     /// The step of a rotation that is due, and ours to take.
@@ -274,11 +261,11 @@ impl Machine {
     }
 
     /// Notes what a plan says of the keys.
-    fn decided(&mut self, running: &mut Running, pass: &mut Pass, plan: &Plan, effects: &mut Vec<Effect>) {
+    fn decided(&mut self, running: &mut Running, pass: &mut Pass, plan: &Plan, turn: &mut Turn) {
         pass.sure = plan.sure;
         pass.is_pending = plan.degraded.is_some_and(|reason| !waits_for_a_person(reason));
         running.is_decided = plan.sure || !pass.is_pending;
-        effects.push(report(plan, &pass.seen.keys));
+        turn.push(report(plan, &pass.seen.keys));
     }
 
     fn written_in_pass(
@@ -286,17 +273,16 @@ impl Machine {
         running: &mut Running,
         mut pass: Pass,
         outcome: Result<Version, WriteFailure>,
-        now: Duration,
-        effects: &mut Vec<Effect>,
+        turn: &mut Turn,
     ) {
         if let Some(step) = pass.ring_step.take() {
             running.is_read_only |= outcome == Err(WriteFailure::Denied);
             // What is there now decides; a step that is only a note does not make the client wait.
             return match (outcome, step) {
-                (Ok(_), RingStep::Activate { .. }) => observe(running, effects),
+                (Ok(_), RingStep::Activate { .. }) => observe(running, turn),
                 _ => {
                     pass.is_pending |= outcome.is_ok();
-                    self.settle_client(running, pass, now, effects);
+                    self.settle_client(running, pass, turn);
                 }
             };
         }
@@ -312,9 +298,9 @@ impl Machine {
                     source: crate::held::Source::Store,
                     ..held
                 };
-                self.hold(&plan, Chosen { slot: super::Slot::Local, held }, effects);
-                self.decided(running, &mut pass, &plan, effects);
-                self.settle_client(running, pass, now, effects);
+                self.hold(&plan, Chosen { slot: super::Slot::Local, held }, turn);
+                self.decided(running, &mut pass, &plan, turn);
+                self.settle_client(running, pass, turn);
             }
             Err(failure @ (WriteFailure::Denied | WriteFailure::Unavailable { .. })) => {
                 let reason = match failure {
@@ -323,54 +309,42 @@ impl Machine {
                 };
                 self.sure = false;
                 let plan = Plan { sure: false, degraded: Some(reason), unready: false, ..plan };
-                self.decided(running, &mut pass, &plan, effects);
-                self.settle_client(running, pass, now, effects);
+                self.decided(running, &mut pass, &plan, turn);
+                self.settle_client(running, pass, turn);
             }
             Err(WriteFailure::Conflict | WriteFailure::Refused) => {
-                self.in_doubt(running, pass, now, effects);
+                self.in_doubt(running, pass, turn);
             }
         }
     }
 
     /// Begins the work on the client, or ends the pass if there is none.
-    fn settle_client(
-        &mut self,
-        running: &mut Running,
-        mut pass: Pass,
-        now: Duration,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn settle_client(&mut self, running: &mut Running, mut pass: Pass, turn: &mut Turn) {
         if !self.config.hydra.is_configured {
-            return self.end_pass(running, &pass, effects);
+            return self.end_pass(running, &pass, turn);
         }
-        let Restraint { is_contested, is_paused } = running.repairs.restraint(now);
+        let Restraint { is_contested, is_paused } = running.repairs.restraint(turn.now);
         (pass.was_contested, pass.was_paused) = (is_contested, is_paused);
         let sure = pass.sure && !is_contested && !is_paused;
         let Some(occasion) = self.occasion(&pass.seen, sure, running, None) else {
-            return self.end_pass(running, &pass, effects);
+            return self.end_pass(running, &pass, turn);
         };
         let work = ClientWork::new(pass.seen.credentials.clone(), occasion);
-        effects.push(work.begin(now));
+        turn.push(work.begin(turn.now));
         self.client = Some(work);
         running.pass = Some(pass);
     }
 
-    fn client_event(
-        &mut self,
-        running: &mut Running,
-        now: Duration,
-        event: Event,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn client_event(&mut self, running: &mut Running, event: Event, turn: &mut Turn) {
         let Some(work) = self.client.as_mut() else { return };
         if let (Event::Hydra(hydra), Some(held)) = (&event, &self.held)
             // Not with a prepared one: the record, which has the statement, is read first.
             && let Some(named) = hydra.named.filter(|named| held.has(named) && held.next != Some(*named))
         {
-            effects.push(Effect::SignWith(named));
+            turn.push(Effect::SignWith(named));
         }
         let is_named_early = matches!(&event, Event::Hydra(hydra) if hydra.client == Client::OfOurNextKey);
-        let finished = work.told(now, event, self.config.hydra.auto_register, effects);
+        let finished = work.told(event, self.config.hydra.auto_register, turn);
         let Some(mut pass) = running.pass.take() else { return };
         // Another replica has made the prepared key the current one: the record is read at once.
         pass.is_pending |= is_named_early;
@@ -378,8 +352,8 @@ impl Machine {
             None => running.pass = Some(pass),
             Some(finished) => {
                 self.client = None;
-                self.client_settled(running, &mut pass, finished, now, effects);
-                self.end_pass(running, &pass, effects);
+                self.client_settled(running, &mut pass, finished, turn);
+                self.end_pass(running, &pass, turn);
             }
         }
     }
@@ -389,8 +363,7 @@ impl Machine {
         running: &mut Running,
         pass: &mut Pass,
         finished: Finished,
-        now: Duration,
-        effects: &mut Vec<Effect>,
+        turn: &mut Turn,
     ) {
         running.is_unread = finished.is_unread;
         if finished.is_unread {
@@ -403,10 +376,10 @@ impl Machine {
         if is_heard && !(may_write && finished.is_unfinished()) {
             running.consent = TakeOver::No;
         }
-        running.repairs.done(now, finished.repairs.clone());
+        running.repairs.done(turn.now, finished.repairs.clone());
         match finished.reason {
             None => running.repairs.all_is_well(),
-            Some(_) if finished.is_fenced => running.repairs.in_vain(now),
+            Some(_) if finished.is_fenced => running.repairs.in_vain(turn.now),
             Some(_) => {}
         }
         if pass.was_paused && finished.reason.is_some() {
@@ -423,19 +396,19 @@ impl Machine {
             true => Reason::ContestedClient,
             false => reason,
         });
-        effects.push(Effect::ReportClient(reason));
+        turn.push(Effect::ReportClient(reason));
         // Left alone on purpose: look again at the usual interval.
         let is_left = reason == Some(Reason::ClientMissing) && !self.config.hydra.auto_register;
         pass.is_pending |= reason.is_some_and(|reason| !is_left && !waits_for_a_person(reason));
     }
 
-    fn end_pass(&mut self, running: &mut Running, pass: &Pass, effects: &mut Vec<Effect>) {
-        effects.push(Effect::MendDirectory { sure: self.sure });
-        effects.push(Effect::PassEnded { pending: pass.is_pending });
-        self.wait(running, pass.is_pending, effects);
+    fn end_pass(&mut self, running: &mut Running, pass: &Pass, turn: &mut Turn) {
+        turn.push(Effect::MendDirectory { sure: self.sure });
+        turn.push(Effect::PassEnded { pending: pass.is_pending });
+        self.wait(running, pass.is_pending, turn);
     }
 
-    fn wait(&mut self, running: &mut Running, is_pending: bool, effects: &mut Vec<Effect>) {
+    fn wait(&mut self, running: &mut Running, is_pending: bool, turn: &mut Turn) {
         let pause = if is_pending {
             running.retry.pause(running.wish.map(|wish| wish.min(MAX_WISH)))
         } else {
@@ -444,7 +417,7 @@ impl Machine {
             let interval = self.config.reconcile_interval;
             super::Pause { least: interval * 9 / 10, most: interval * 11 / 10 }
         };
-        effects.push(Effect::Wait(pause));
+        turn.push(Effect::Wait(pause));
     }
 }
 
@@ -462,9 +435,9 @@ impl Pass {
     }
 }
 
-fn observe(running: &Running, effects: &mut Vec<Effect>) {
+fn observe(running: &Running, turn: &mut Turn) {
     let hydra = if running.is_unread { HYDRA_TIMEOUT } else { FIRST_HEARING };
-    effects.push(Effect::Observe { store: STORE_TIMEOUT, hydra });
+    turn.push(Effect::Observe { store: STORE_TIMEOUT, hydra });
 }
 
 /// A key that this process made stays one that it made, until another takes its place.

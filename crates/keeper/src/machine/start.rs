@@ -1,7 +1,8 @@
 //! The first phase: observe and plan until an identity is held or refused; then the client, if there is none yet.
 
 use super::{
-    Backoff, ClientWork, Effect, Event, Held, Machine, Pause, Phase, Running, Slot, Verdict, WriteFailure,
+    Backoff, ClientWork, Effect, Event, Held, Machine, Pause, Phase, Running, Slot, Turn, Verdict,
+    WriteFailure,
     client_work::Occasion,
     effect::{Credentials, DiskSeen, Observation},
 };
@@ -85,50 +86,44 @@ pub(crate) struct Chosen {
 }
 
 impl Machine {
-    pub(super) fn start(
-        &mut self,
-        mut start: Start,
-        now: Duration,
-        event: Event,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
-        let deadline = *start.began.get_or_insert(now) + self.config.start_deadline;
+    pub(super) fn start(&mut self, mut start: Start, event: Event, turn: &mut Turn) -> Phase {
+        let deadline = *start.began.get_or_insert(turn.now) + self.config.start_deadline;
         match event {
-            Event::Begin => effects.push(Effect::ReadDisk),
-            Event::Elapsed if self.client.is_none() => effects.push(Effect::ReadDisk),
+            Event::Begin => turn.push(Effect::ReadDisk),
+            Event::Elapsed if self.client.is_none() => turn.push(Effect::ReadDisk),
             Event::Disk(disk) => {
-                let (store, hydra) = timeouts(&disk.local, deadline.saturating_sub(now).max(SHORT_WAIT));
+                let (store, hydra) = timeouts(&disk.local, deadline.saturating_sub(turn.now).max(SHORT_WAIT));
                 start.disk = Some(*disk);
-                effects.push(Effect::Observe { store, hydra });
+                turn.push(Effect::Observe { store, hydra });
             }
             Event::Observed(observation) => {
-                let mut seen = self.seen_at_start(&mut start, *observation, now, deadline);
+                let mut seen = self.seen_at_start(&mut start, *observation, turn.now, deadline);
                 match history::wanted(&seen.keys) {
                     Some(versions) => {
                         let within =
-                            timeouts(&seen.keys.local, deadline.saturating_sub(now).max(SHORT_WAIT)).0;
+                            timeouts(&seen.keys.local, deadline.saturating_sub(turn.now).max(SHORT_WAIT)).0;
                         start.seen = Some(seen);
-                        effects.push(Effect::ReadHistory { versions, within });
+                        turn.push(Effect::ReadHistory { versions, within });
                     }
                     None => {
                         seen.learn(Ok(Vec::new()));
-                        return self.decide_start(start, seen, now, effects);
+                        return self.decide_start(start, seen, turn);
                     }
                 }
             }
             Event::History(past) => {
-                let Some(mut seen) = start.seen.take() else { return Phase::Start(start) };
+                let Some(mut seen) = start.seen.take() else { return Phase::Start(Box::new(start)) };
                 seen.learn(past);
-                return self.decide_start(start, seen, now, effects);
+                return self.decide_start(start, seen, turn);
             }
-            Event::KeyMade(Some(key)) => return self.key_made(start, key, now, effects),
+            Event::KeyMade(Some(key)) => return self.key_made(start, key, turn),
             Event::KeyMade(None) => {
-                effects.push(Effect::Wait(start.backoff.pause(None).at_most(deadline.saturating_sub(now))));
+                turn.push(Effect::Wait(start.backoff.pause(None).at_most(deadline.saturating_sub(turn.now))));
             }
-            Event::KeysWritten(outcome) => return self.keys_written(start, outcome, now, deadline, effects),
-            event => return self.first_client_event(start, now, event, effects),
+            Event::KeysWritten(outcome) => return self.keys_written(start, outcome, deadline, turn),
+            event => return self.first_client_event(start, event, turn),
         }
-        Phase::Start(start)
+        Phase::Start(Box::new(start))
     }
 
     /// Completes an observation with what the start remembers.
@@ -139,12 +134,8 @@ impl Machine {
         now: Duration,
         deadline: Duration,
     ) -> Seen {
-        let disk = start.disk.clone();
-        let (local, local_ring, provisional) = match disk {
-            Some(disk) => (disk.local, disk.ring, disk.provisional),
-            None => (Local::None, Ring::default(), false),
-        };
-        let mut seen = self.seen(observation, local, local_ring, provisional, false);
+        let nothing = DiskSeen { local: Local::None, ring: Ring::default(), provisional: false };
+        let mut seen = self.seen(observation, start.disk.clone().unwrap_or(nothing), false);
         match (&seen.keys.hydra, &start.named) {
             (HydraNames::Key { .. }, _) => start.named = Some(seen.keys.hydra.clone()),
             (HydraNames::Unknown, Some(known)) => seen.keys.hydra = known.clone(),
@@ -162,15 +153,9 @@ impl Machine {
     }
 
     /// An observation as the table sees it.
-    pub(crate) fn seen(
-        &self,
-        observation: Observation,
-        local: Local,
-        local_ring: Ring,
-        provisional: bool,
-        running: bool,
-    ) -> Seen {
+    pub(crate) fn seen(&self, observation: Observation, disk: DiskSeen, running: bool) -> Seen {
         let Observation { store, hydra, credentials, age, retry_after } = observation;
+        let DiskSeen { local, ring: local_ring, provisional } = disk;
         let keys = Observed {
             store,
             local,
@@ -188,23 +173,17 @@ impl Machine {
         Seen { keys, local_ring, past: Vec::new(), credentials, retry_after }
     }
 
-    fn decide_start(
-        &mut self,
-        mut start: Start,
-        seen: Seen,
-        now: Duration,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
-        let began = start.began.unwrap_or(now);
+    fn decide_start(&mut self, mut start: Start, seen: Seen, turn: &mut Turn) -> Phase {
+        let began = start.began.unwrap_or(turn.now);
         let deadline = began + self.config.start_deadline;
-        let left = deadline.saturating_sub(now);
+        let left = deadline.saturating_sub(turn.now);
         let plan = keys::plan(&seen.keys, &self.config.policy);
         let effect = match plan.step {
-            Step::Refuse => return refuse(Verdict::Row(plan.row), seen, effects),
+            Step::Refuse => return refuse(Verdict::Row(plan.row), seen, turn),
             Step::LookAgain { at_most: Some(_) } => Effect::Wait(Pause::exactly(DOUBT_PAUSE)),
             // A quick error of Hydra's is no reason to make a key without having asked it.
             Step::Generate
-                if seen.keys.hydra == HydraNames::Unknown && now.saturating_sub(began) < SHORT_WAIT =>
+                if seen.keys.hydra == HydraNames::Unknown && turn.now.saturating_sub(began) < SHORT_WAIT =>
             {
                 Effect::Wait(Pause::exactly(DOUBT_PAUSE))
             }
@@ -212,63 +191,56 @@ impl Machine {
             Step::LookAgain { at_most: None } | Step::GenerateProvisional if !left.is_zero() => {
                 Effect::Wait(start.backoff.pause(seen.retry_after).at_most(left))
             }
-            Step::LookAgain { at_most: None } => return refuse(Verdict::Row(plan.row), seen, effects),
+            Step::LookAgain { at_most: None } => return refuse(Verdict::Row(plan.row), seen, turn),
             Step::Generate | Step::GenerateProvisional => Effect::MakeKey,
             Step::BackUp { over } => Effect::WriteKeys { slot: Slot::Local, expected: expected(over) },
             Step::Ring { step, over } => Effect::WriteRing { step, over, lineage: lineage_in_store(&seen) },
             Step::UseLocal | Step::UseStore | Step::UseStoreOnly | Step::UseEarlier { .. } => {
                 return match choose(&plan, &seen) {
-                    Some(chosen) => self.hold_at_start(&plan, seen, chosen, now, effects),
-                    None => refuse(Verdict::Row(plan.row), seen, effects),
+                    Some(chosen) => self.hold_at_start(&plan, seen, chosen, turn),
+                    None => refuse(Verdict::Row(plan.row), seen, turn),
                 };
             }
         };
-        effects.push(effect);
+        turn.push(effect);
         (start.seen, start.plan) = (Some(seen), Some(plan));
-        Phase::Start(start)
+        Phase::Start(Box::new(start))
     }
 
-    fn key_made(
-        &mut self,
-        mut start: Start,
-        key: PublicKey,
-        now: Duration,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
+    fn key_made(&mut self, mut start: Start, key: PublicKey, turn: &mut Turn) -> Phase {
         let (Some(seen), Some(plan)) = (start.seen.clone(), start.plan.clone()) else {
-            return Phase::Start(start);
+            return Phase::Start(Box::new(start));
         };
         if plan.step != Step::GenerateProvisional {
             start.new = Some(key);
-            effects.push(Effect::WriteKeys { slot: Slot::New, expected: Expected::Absent });
-            return Phase::Start(start);
+            turn.push(Effect::WriteKeys { slot: Slot::New, expected: Expected::Absent });
+            return Phase::Start(Box::new(start));
         }
         let held = Held { provisional: true, ..fresh(key, None, Source::Created) };
         let chosen = Chosen { slot: Slot::New, held };
-        self.hold_at_start(&plan, seen, chosen, now, effects)
+        self.hold_at_start(&plan, seen, chosen, turn)
     }
 
     fn keys_written(
         &mut self,
         mut start: Start,
         outcome: Result<Version, WriteFailure>,
-        now: Duration,
         deadline: Duration,
-        effects: &mut Vec<Effect>,
+        turn: &mut Turn,
     ) -> Phase {
         let (Some(seen), Some(plan)) = (start.seen.take(), start.plan.take()) else {
-            return Phase::Start(start);
+            return Phase::Start(Box::new(start));
         };
         let is_backup = matches!(plan.step, Step::BackUp { .. });
         match outcome {
             // What is there now decides, as if another replica had done it.
-            Ok(_) if matches!(plan.step, Step::Ring { .. }) => effects.push(Effect::ReadDisk),
+            Ok(_) if matches!(plan.step, Step::Ring { .. }) => turn.push(Effect::ReadDisk),
             Ok(version) => {
                 let key = match &seen.keys.local {
                     Local::Present { key, .. } if is_backup => Some(*key),
                     _ => start.new,
                 };
-                let Some(key) = key else { return Phase::Start(start) };
+                let Some(key) = key else { return Phase::Start(Box::new(start)) };
                 let acknowledged = Some(Acknowledged { version, named: seen.keys.hydra.names(&key) });
                 let chosen = match (&seen.keys.local, is_backup) {
                     (Local::Present { lineage, .. }, true) => Chosen {
@@ -286,7 +258,7 @@ impl Machine {
                         held: Held { acknowledged, ..fresh(key, Some(version), Source::Created) },
                     },
                 };
-                return self.hold_at_start(&plan, seen, chosen, now, effects);
+                return self.hold_at_start(&plan, seen, chosen, turn);
             }
             Err(failure @ (WriteFailure::Denied | WriteFailure::Unavailable { .. })) if is_backup => {
                 // The key is on the disk: it serves, and the reconciler tries again.
@@ -302,15 +274,15 @@ impl Machine {
                     ..plan
                 };
                 return match choose(&plan, &seen) {
-                    Some(chosen) => self.hold_at_start(&plan, seen, chosen, now, effects),
-                    None => refuse(Verdict::Row(plan.row), seen, effects),
+                    Some(chosen) => self.hold_at_start(&plan, seen, chosen, turn),
+                    None => refuse(Verdict::Row(plan.row), seen, turn),
                 };
             }
             Err(failure) => {
                 let is_new = plan.step == Step::Generate;
-                if self.is_final(failure, now >= deadline) {
+                if self.is_final(failure, turn.now >= deadline) {
                     let was_absent = seen.keys.store == Store::Absent;
-                    return refuse(Verdict::Write { failure, was_absent, is_new }, seen, effects);
+                    return refuse(Verdict::Write { failure, was_absent, is_new }, seen, turn);
                 }
                 let wish = match failure {
                     WriteFailure::Conflict | WriteFailure::Denied => {
@@ -320,11 +292,11 @@ impl Machine {
                     WriteFailure::Unavailable { retry_after, .. } => retry_after,
                     WriteFailure::Refused => None,
                 };
-                let pause = start.backoff.pause(wish).at_most(deadline.saturating_sub(now));
-                effects.push(Effect::Wait(pause));
+                let pause = start.backoff.pause(wish).at_most(deadline.saturating_sub(turn.now));
+                turn.push(Effect::Wait(pause));
             }
         }
-        Phase::Start(start)
+        Phase::Start(Box::new(start))
     }
 
     /// If a write that failed ends the start.
@@ -338,23 +310,16 @@ impl Machine {
     }
 
     /// The identity is found: to the disk, into use, and on to the client.
-    fn hold_at_start(
-        &mut self,
-        plan: &Plan,
-        seen: Seen,
-        chosen: Chosen,
-        now: Duration,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
+    fn hold_at_start(&mut self, plan: &Plan, seen: Seen, chosen: Chosen, turn: &mut Turn) -> Phase {
         self.heard_store = hears(&seen.keys.store);
-        self.hold(plan, chosen, effects);
-        effects.push(report(plan, &seen.keys));
+        self.hold(plan, chosen, turn);
+        turn.push(report(plan, &seen.keys));
         let mut running = Running::new(plan.sure, &self.config.policy);
         if !self.config.hydra.is_configured {
-            effects.push(Effect::Started);
-            return Phase::Running(running);
+            turn.push(Effect::Started);
+            return Phase::Running(Box::new(running));
         }
-        effects.push(Effect::ReportClient(Some(Reason::ClientPending)));
+        turn.push(Effect::ReportClient(Some(Reason::ClientPending)));
         let has_record = matches!(seen.credentials.store, client::Store::Present { .. });
         // A first start registers its client before it listens; if record and client are there, or Hydra is not, all is left to
         // the reconciler.
@@ -365,28 +330,28 @@ impl Machine {
         };
         if !plan.sure || !is_missing {
             running.first = plan.sure.then_some(seen);
-            effects.push(Effect::Started);
-            return Phase::Running(running);
+            turn.push(Effect::Started);
+            return Phase::Running(Box::new(running));
         }
-        let Some(occasion) = self.occasion(&seen, plan.sure, &running, Some(now + SHORT_WAIT)) else {
-            return Phase::Running(running);
+        let Some(occasion) = self.occasion(&seen, plan.sure, &running, Some(turn.now + SHORT_WAIT)) else {
+            return Phase::Running(Box::new(running));
         };
         let work = ClientWork::new(seen.credentials.clone(), occasion);
-        effects.push(work.begin(now));
+        turn.push(work.begin(turn.now));
         self.client = Some(work);
-        Phase::Start(Start { seen: Some(seen), plan: Some(plan.clone()), ..Start::default() })
+        Phase::Start(Box::new(Start { seen: Some(seen), plan: Some(plan.clone()), ..Start::default() }))
     }
 
     /// Writes the disk and uses a key pair.
-    pub(super) fn hold(&mut self, plan: &Plan, chosen: Chosen, effects: &mut Vec<Effect>) {
+    pub(super) fn hold(&mut self, plan: &Plan, chosen: Chosen, turn: &mut Turn) {
         let Chosen { slot, held } = chosen;
         match (plan.step, plan.sure) {
             (Step::UseStoreOnly, _) => {}
-            (Step::UseLocal, false) => effects.push(Effect::RestorePublicKey),
+            (Step::UseLocal, false) => turn.push(Effect::RestorePublicKey),
             (Step::UseLocal, true) => {
-                effects.push(Effect::Remember { slot, acknowledged: held.acknowledged });
+                turn.push(Effect::Remember { slot, acknowledged: held.acknowledged });
             }
-            _ => effects.push(Effect::WriteDisk {
+            _ => turn.push(Effect::WriteDisk {
                 slot,
                 acknowledged: held.acknowledged,
                 provisional: held.provisional,
@@ -394,7 +359,7 @@ impl Machine {
         }
         self.sure = plan.sure;
         self.held = Some(held.clone());
-        effects.push(Effect::Hold { slot, held: Box::new(held), row: plan.row });
+        turn.push(Effect::Hold { slot, held: Box::new(held), row: plan.row });
     }
 
     /// What the work on the client may do and know.
@@ -429,23 +394,17 @@ impl Machine {
         })
     }
 
-    fn first_client_event(
-        &mut self,
-        start: Start,
-        now: Duration,
-        event: Event,
-        effects: &mut Vec<Effect>,
-    ) -> Phase {
-        let Some(work) = self.client.as_mut() else { return Phase::Start(start) };
-        let Some(finished) = work.told(now, event, self.config.hydra.auto_register, effects) else {
-            return Phase::Start(start);
+    fn first_client_event(&mut self, start: Start, event: Event, turn: &mut Turn) -> Phase {
+        let Some(work) = self.client.as_mut() else { return Phase::Start(Box::new(start)) };
+        let Some(finished) = work.told(event, self.config.hydra.auto_register, turn) else {
+            return Phase::Start(Box::new(start));
         };
         self.client = None;
         let mut running = Running::new(self.sure, &self.config.policy);
         running.after_first_work(&finished, self.held.as_ref());
-        effects.push(Effect::ReportClient(finished.reason));
-        effects.push(Effect::Started);
-        Phase::Running(running)
+        turn.push(Effect::ReportClient(finished.reason));
+        turn.push(Effect::Started);
+        Phase::Running(Box::new(running))
     }
 }
 
@@ -462,8 +421,8 @@ impl Seen {
     }
 }
 
-fn refuse(verdict: Verdict, seen: Seen, effects: &mut Vec<Effect>) -> Phase {
-    effects.push(Effect::Refuse { verdict, seen: Some(Box::new(seen.keys)) });
+fn refuse(verdict: Verdict, seen: Seen, turn: &mut Turn) -> Phase {
+    turn.push(Effect::Refuse { verdict, seen: Some(Box::new(seen.keys)) });
     Phase::Ended
 }
 

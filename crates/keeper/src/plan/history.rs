@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 pub(crate) const MAX_DEPTH: u64 = 20;
 
 /// An earlier version of the record.
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Past {
     /// It holds a key.

@@ -46,6 +46,7 @@ pub struct Observed {
 }
 
 /// The store's answer about the keys record.
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Store {
     /// A key.
@@ -97,6 +98,7 @@ impl Stored {
 }
 
 /// What the data directory (or the running agent) holds.
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Local {
     /// A key.
@@ -140,6 +142,7 @@ pub struct Acknowledged {
 }
 
 /// Which key Hydra's client of this DID names.
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HydraNames {
     /// Hydra is not configured, or this DID can't be addressed there.
