@@ -405,7 +405,9 @@ impl World {
 
     /// Invariant 1: while only ours have written, all who are sure hold the right key, or one that it replaces.
     pub(crate) fn has_one_identity(&self) -> bool {
-        if self.rogue_was_here || self.was_restored || self.attacker_was_here {
+        // A record that is wholly gone while Hydra is silent is positively nothing, too.
+        let is_forgotten = self.was_wiped && self.hydra_was_away;
+        if self.rogue_was_here || self.was_restored || self.attacker_was_here || is_forgotten {
             return true;
         }
         let Some(right) = self.right else { return true };
