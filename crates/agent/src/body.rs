@@ -17,7 +17,7 @@ use tokio::time::timeout;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
     pub(crate) bytes: usize,
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// No more is set aside for a body that only says it will be long.
@@ -33,7 +33,7 @@ pub(crate) async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, Status
     if body.size_hint().lower() > limit {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    timeout(limits.patience, collect(body, limits.bytes)).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
+    timeout(limits.timeout, collect(body, limits.bytes)).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
 }
 
 /// A body that holds something until it has gone out, or the connection is gone.
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use futures_util::stream;
 
-    const LIMITS: BodyLimits = BodyLimits { bytes: 8, patience: Duration::from_millis(50) };
+    const LIMITS: BodyLimits = BodyLimits { bytes: 8, timeout: Duration::from_millis(50) };
 
     #[tokio::test]
     async fn a_body_is_as_long_as_it_may_be() {

@@ -9,6 +9,7 @@ mod body;
 pub mod caller;
 mod card;
 mod clock;
+mod connection;
 mod connections;
 mod dialect;
 pub mod handler;

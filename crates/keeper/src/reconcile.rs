@@ -307,8 +307,8 @@ fn waits_for_a_person(reason: Reason) -> bool {
     )
 }
 
-/// What a start hands to the reconciler.
-#[derive(Debug)]
+/// What a start hands to the reconciler. The default is nothing: for a reconciler that is begun again.
+#[derive(Debug, Default)]
 pub struct StartedWork {
     sure: bool,
     client: Option<ClientObservation>,

@@ -7,8 +7,12 @@ pub(crate) mod identity;
 pub(crate) mod run;
 pub(crate) mod vault;
 
-use bindu::{Refusal, settings::Layers};
-use std::{io::Write as _, path::PathBuf};
+use bindu::{ExitClass, Refusal, settings::Layers};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    sync::OnceLock,
+};
 
 /// Flags of every command that reads the settings.
 #[derive(clap::Args, Default)]
@@ -63,9 +67,26 @@ pub(crate) enum Output {
     Json,
 }
 
-/// Prints a result on stdout. A reader that has gone away is no error.
+/// Why a result could not be printed.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a result on stdout. That it could not be printed is told at the end, by [`printed`].
 pub(crate) fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut stdout = io::stdout();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        let _ = UNPRINTED.set(error);
+    }
+}
+
+/// That all that was printed has been written: a result that nobody got is no success.
+pub(crate) fn printed() -> Result<(), Refusal> {
+    UNPRINTED.get().map_or(Ok(()), |error| Err(unwritten(error)))
+}
+
+/// The refusal for a result that can't be written.
+pub(crate) fn unwritten(error: &io::Error) -> Refusal {
+    let hint = "check where the output goes: a full disk, or a reader that has ended";
+    Refusal::new(ExitClass::Failed, "the result could not be written to stdout", hint).because(error)
 }
 
 /// Tells something about a result, on stderr.
