@@ -13,6 +13,7 @@ mod connection;
 mod connections;
 mod dialect;
 pub mod handler;
+mod json;
 mod metrics;
 mod port;
 mod probe;
@@ -21,6 +22,7 @@ mod server;
 pub mod task;
 
 pub use card::CardProfile;
+pub use json::Json;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
 pub use probe::Probes;
@@ -33,7 +35,8 @@ pub mod fuzz {
 
     /// Reads a JSON-RPC request to the end of its parameters.
     pub fn request(body: &[u8]) {
-        if let Ok(request) = dialect::rpc::RpcRequest::parse(body) {
+        let headers = axum::http::HeaderMap::new();
+        if let Ok(request) = dialect::rpc::RpcRequest::parse(&headers, body) {
             let _ = dialect::bindu::call(&request.method, request.params);
         }
     }

@@ -1,6 +1,7 @@
 //! Runs the handler for a task, and signs what comes of it.
 
 use super::{Artifact, Message, Part, Role, Task, TaskKey, TaskState, Tasks};
+use crate::json::Json;
 use crate::{
     caller::{Caller, Owner},
     handler::{ChatMessage, Handler, HandlerTask, Reply, ReplyState},
@@ -8,9 +9,8 @@ use crate::{
 use bindu_client::AgentClient;
 use bindu_identity::text_signature;
 use bindu_keeper::HeldIdentity;
-use serde_json::{Map, Value};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 use tokio::{sync::Semaphore, task::AbortHandle};
@@ -167,8 +167,8 @@ fn signed_text(held: &HeldIdentity, key: &TaskKey, text: &str) -> Part {
     let mut part = Part::text(text);
     match text_signature::sign(&held.current().signing_key, text) {
         Some(signature) => {
-            let signature = Value::String(signature.to_string());
-            part.metadata = Some(Map::from_iter([(text_signature::METADATA_KEY.to_owned(), signature)]));
+            let signature = signature.to_string();
+            part.metadata = Some(Json::of(&BTreeMap::from([(text_signature::METADATA_KEY, signature)])));
         }
         None => tracing::warn!(
             target: "audit",

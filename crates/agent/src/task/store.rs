@@ -334,23 +334,19 @@ fn status(state: TaskState) -> TaskStatus {
 /// All that a message makes us keep.
 fn size_of_message(message: &Message) -> usize {
     let texts = message.reference_task_ids.iter().chain(&message.extensions).map(String::len).sum::<usize>();
-    let metadata = message.metadata.as_ref().map_or(0, size_of_metadata);
+    let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.text().len());
     size(&message.parts) + texts + metadata
-}
-
-fn size_of_metadata(metadata: &serde_json::Map<String, serde_json::Value>) -> usize {
-    metadata.iter().map(|(name, value)| name.len() + value.to_string().len()).sum()
 }
 
 fn size(parts: &[super::Part]) -> usize {
     const OVERHEAD: usize = 512;
     let content = |part: &super::Part| match &part.content {
         super::Content::Text(text) | super::Content::Raw(text) | super::Content::Url(text) => text.len(),
-        super::Content::Data(value) => value.to_string().len(),
+        super::Content::Data(value) => value.text().len(),
     };
     let around = |part: &super::Part| {
         let texts = [&part.caption, &part.media_type, &part.filename].into_iter().flatten().map(String::len);
-        OVERHEAD + texts.sum::<usize>() + part.metadata.as_ref().map_or(0, size_of_metadata)
+        OVERHEAD + texts.sum::<usize>() + part.metadata.as_ref().map_or(0, |metadata| metadata.text().len())
     };
     OVERHEAD + parts.iter().map(|part| content(part) + around(part)).sum::<usize>()
 }

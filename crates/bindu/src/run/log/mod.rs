@@ -59,7 +59,7 @@ pub fn start(settings: &Settings) -> Result<(), Refusal> {
         };
         if started.is_ok() {
             // The one of std writes to stderr itself, and waits for it.
-            std::panic::set_hook(Box::new(|panic| log_panic(panic)));
+            std::panic::set_hook(Box::new(log_panic));
         }
     }
     for warning in &settings.warnings {
