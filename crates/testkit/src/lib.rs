@@ -20,4 +20,4 @@ mod ports;
 pub mod proxy;
 pub mod server;
 
-pub use server::{AgentProcess, AgentSetup, Hydra, OpenBao, Postgres, PythonBindu, RaftOpenBao};
+pub use server::{AgentProcess, AgentSetup, Hydra, Nginx, OpenBao, Postgres, PythonBindu, RaftOpenBao};

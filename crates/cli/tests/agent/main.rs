@@ -5,9 +5,13 @@
 mod authentication;
 mod bad_input;
 mod calls;
+mod drain;
+mod exact;
 mod handlers;
 mod hygiene;
 mod interop;
+mod kept;
+mod log;
 mod permits;
 mod probes;
 mod protocol;

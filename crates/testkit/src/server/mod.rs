@@ -2,6 +2,7 @@
 
 mod agent;
 mod hydra;
+mod nginx;
 mod openbao;
 mod openbao_raft;
 mod postgres;
@@ -10,6 +11,7 @@ mod python_bindu;
 
 pub use agent::{AgentProcess, AgentSetup};
 pub use hydra::Hydra;
+pub use nginx::Nginx;
 pub use openbao::OpenBao;
 pub use openbao_raft::RaftOpenBao;
 pub use postgres::Postgres;

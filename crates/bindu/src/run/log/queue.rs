@@ -16,8 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How much may wait to be written: about 8,000 lines. A reader that is slower than that for longer loses some.
-const MAX_BYTES: usize = 2 * 1024 * 1024;
+/// How much may wait to be written: about 4,000 lines. A reader that is slower than that for longer loses some.
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// How often the thread looks up while there is nothing to write: for summaries that are due, and to try again.
 pub(super) const TICK: Duration = Duration::from_secs(1);
