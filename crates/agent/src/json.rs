@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// How deeply lists and objects may lie in one another, as in `serde_json`: whoever reads our answers must be able to.
 const MAX_DEPTH: usize = 127;
 
-/// A JSON value, as it was written.
+/// A JSON value, as it was written but for the white space between its parts: so it is one line, for whoever reads lines.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct Json(Box<RawValue>);
@@ -48,8 +48,25 @@ impl Json {
 
 impl From<&RawValue> for Json {
     fn from(raw: &RawValue) -> Self {
-        Self(raw.to_owned())
+        Self(
+            compact(raw.get())
+                .and_then(|text| RawValue::from_string(text).ok())
+                .unwrap_or_else(|| raw.to_owned()),
+        )
     }
+}
+
+/// A JSON text without the white space outside of its strings; `None` where there is none.
+fn compact(text: &str) -> Option<String> {
+    let (mut in_string, mut is_escaped) = (false, false);
+    let is_kept = |character: &char| {
+        let is_space = !in_string && matches!(character, ' ' | '\t' | '\n' | '\r');
+        in_string ^= *character == '"' && !is_escaped;
+        is_escaped = in_string && *character == '\\' && !is_escaped;
+        !is_space
+    };
+    let kept: String = text.chars().filter(is_kept).collect();
+    (kept.len() < text.len()).then_some(kept)
 }
 
 /// The same text: what means the same in other words is not equal.
@@ -178,6 +195,18 @@ mod tests {
         ] {
             assert!(check(bad).is_err(), "{bad}");
             assert!(serde_json::from_str::<serde_json::Value>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn space_between_the_parts_is_left_out_and_nothing_else() {
+        let raw = |text: &str| Json::from(&*serde_json::from_str::<Box<RawValue>>(text).expect("JSON"));
+        for (text, want) in [
+            ("{ \"a b\" :\r\n[ 1.0 ,\t2 ] }", "{\"a b\":[1.0,2]}"),
+            (r#"["a \" b", " \\", " " , "\\\" , "]"#, r#"["a \" b"," \\"," ","\\\" , "]"#),
+            ("1", "1"),
+        ] {
+            assert_eq!(raw(text).text(), want);
         }
     }
 

@@ -7,7 +7,9 @@ use crate::{
     caller::Authenticator,
     card::CardProfile,
     connections::{self, ConnectionLimits, Stage},
+    dialect::rpc::RpcError,
     handler::Handler,
+    json::Json,
     route::{health, identity, rpc},
     task::{TaskRunner, Tasks},
 };
@@ -15,7 +17,7 @@ use axum::{
     Router,
     body::HttpBody as _,
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -32,7 +34,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
-use tower_http::cors::CorsLayer;
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
 /// The longest body of a request that needs no token.
 const LONGEST_PUBLIC_BODY: usize = 64 * 1024;
@@ -222,6 +224,7 @@ impl AgentServer {
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(health::metrics))
+            .layer(CatchPanicLayer::custom(|_| panicked()))
             .layer(middleware::from_fn_with_state(Arc::clone(self), count))
             .with_state(Arc::clone(self));
         if self.limits.cors_origins.is_empty() { router } else { router.layer(self.cross_origin()) }
@@ -241,6 +244,12 @@ impl AgentServer {
                 header::RETRY_AFTER,
             ])
     }
+}
+
+/// The answer where a request met a bug of ours. The panic itself is in the log, and not for the caller.
+fn panicked() -> Response {
+    let problem = "The agent could not answer this request";
+    RpcError::internal(StatusCode::INTERNAL_SERVER_ERROR, problem).respond(&Json::null())
 }
 
 /// Names each request, and counts it under its route, never under its path: paths are the caller's.

@@ -3,10 +3,13 @@
 use crate::{AUTHOR, agent};
 use bindu_testkit::{
     Nginx,
-    http::{self, call},
+    http::{self, call, eventually},
 };
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -43,7 +46,7 @@ async fn closed_after(mut stream: TcpStream) -> Duration {
 async fn headers_and_pauses_have_times_of_their_own() {
     let disk = tempfile::tempdir().unwrap();
     let setup = agent(disk.path()).named(AUTHOR, "Kept");
-    let setup = setup.set("BINDU_HEADER_TIMEOUT", "1s").set("BINDU_IDLE_TIMEOUT", "6s");
+    let setup = setup.set("BINDU_HEADER_TIMEOUT", "1s").set("BINDU_IDLE_TIMEOUT", "14s");
     let agent = setup.start().await;
     let mut kept = connect(&agent.url).await;
     answered(&mut kept).await;
@@ -52,47 +55,65 @@ async fn headers_and_pauses_have_times_of_their_own() {
     // A request that has begun does not have the time of a pause.
     kept.write_all(b"GET /livez HTTP/1.1\r\n").await.unwrap();
     let took = closed_after(kept).await;
-    assert!(took < Duration::from_secs(5), "half of a request was waited for {took:?}");
+    assert!(took < Duration::from_secs(12), "half of a request was waited for {took:?}");
     let took = closed_after(connect(&agent.url).await).await;
-    assert!(took < Duration::from_secs(5), "a new connection without a word was waited for {took:?}");
+    assert!(took < Duration::from_secs(12), "a new connection without a word was waited for {took:?}");
     let mut slow = connect(&agent.url).await;
     let begun = Instant::now();
     while slow.write_all(b"G").await.is_ok() && begun.elapsed() < Duration::from_secs(30) {
         sleep(Duration::from_millis(100)).await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "byte by byte, for {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(12), "byte by byte, for {:?}", begun.elapsed());
     let mut idle = connect(&agent.url).await;
     answered(&mut idle).await;
     let took = closed_after(idle).await;
-    assert!(took >= Duration::from_secs(5), "an idle connection was closed after {took:?}");
+    assert!(took >= Duration::from_secs(13), "an idle connection was closed after {took:?}");
 }
 
-/// A real nginx that keeps its connections to the agent for 3 s, a twentieth of its usual time, before an agent with the
-/// same part of its own 75 s and 15 s. Calls come when the time for headers is over, which once was the end of the pause
-/// as well: nginx sends a POST that fails to nobody else.
+/// The ports of this machine that hold a connection to a port of it.
+fn connected_to(url: &str) -> BTreeSet<String> {
+    let port: u16 = url.rsplit(':').next().unwrap().parse().unwrap();
+    let remote = format!("0100007F:{port:04X}");
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let established = table.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, to, state) = (words.next()?, words.next()?, words.next()?);
+        (to == remote && state == "01").then(|| local.to_owned())
+    });
+    established.collect()
+}
+
+/// A real nginx that keeps its connections to the agent for 6 s, a tenth of its usual time, before an agent with the same
+/// part of its own 75 s and 15 s. Who closes first is the proxy: a POST that meets a closing connection is a 502, since
+/// nginx sends it to nobody else.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_that_keeps_connections_gets_no_502() {
+async fn a_proxy_closes_its_connections_before_the_agent_does() {
     let disk = tempfile::tempdir().unwrap();
     let setup = agent(disk.path()).named(AUTHOR, "Behind Nginx");
-    let setup = setup.set("BINDU_HEADER_TIMEOUT", "750ms").set("BINDU_IDLE_TIMEOUT", "3750ms");
+    let setup = setup.set("BINDU_HEADER_TIMEOUT", "1500ms").set("BINDU_IDLE_TIMEOUT", "7500ms");
     let agent = setup.start().await;
     let upstream = agent.url.trim_start_matches("http://");
     let proxy = Nginx::start(
-        &format!("upstream agent {{ server {upstream}; keepalive 64; keepalive_timeout 3s; }}"),
+        &format!("upstream agent {{ server {upstream}; keepalive 64; keepalive_timeout 6s; }}"),
         "location / { proxy_pass http://agent; proxy_http_version 1.1; proxy_set_header Connection \"\"; }",
     )
     .await;
-    let callers = (0..24).map(|number: u64| {
-        let url = proxy.url.clone();
-        tokio::spawn(async move {
-            for round in 0..6 {
-                let (status, answer) = http::post(&url, &call("tasks/list", &json!({}))).await;
-                assert_eq!(status, 200, "call {round} of {number}: {answer}");
-                sleep(Duration::from_micros(745_000 + number * 250)).await;
-            }
-        })
-    });
-    for caller in callers.collect::<Vec<_>>() {
-        caller.await.unwrap();
+    eventually("the test's own connections are gone", async || {
+        connected_to(&agent.url).is_empty().then_some(())
+    })
+    .await;
+    let list = async || {
+        let (status, answer) = http::post(&proxy.url, &call("tasks/list", &json!({}))).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    list().await;
+    let kept = connected_to(&agent.url);
+    assert_eq!(kept.len(), 1, "nginx keeps its connection: {kept:?}");
+    for _ in 0..2 {
+        // Longer than headers may take.
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(connected_to(&agent.url), kept, "the agent keeps it as well");
+        list().await;
+        assert_eq!(connected_to(&agent.url), kept, "it is used again");
     }
 }

@@ -145,3 +145,52 @@ impl io::Write for Lines {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Layers;
+    use std::{io::Read as _, process::Command};
+
+    /// What the other test runs in a process of its own, whose panic hook and stderr are nobody else's.
+    #[test]
+    #[ignore = "a part of the other test"]
+    fn a_process_that_panics() {
+        let mut layers = Layers::default();
+        layers.flag("log.format", "json");
+        start(&Settings::load(layers).unwrap()).unwrap();
+        let panicked = thread::Builder::new().name("buggy".to_owned()).spawn(|| panic!("a bug")).unwrap();
+        assert!(panicked.join().is_err());
+        flush();
+        std::process::exit(3);
+    }
+
+    fn child() -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "run::log::tests::a_process_that_panics", "--ignored", "--nocapture"]);
+        command
+    }
+
+    #[test]
+    fn a_panic_is_a_line_of_the_log_and_waits_for_nobody() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        let mut process = child().stderr(writer).spawn().unwrap();
+        assert_eq!(process.wait().unwrap().code(), Some(3));
+        let mut text = String::new();
+        // The command held the other end of the pipe, and is gone.
+        reader.read_to_string(&mut text).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(
+            (&line["panic"], &line["level"], &line["thread"]),
+            (&"a bug".into(), &"ERROR".into(), &"buggy".into())
+        );
+        assert!(line["place"].as_str().unwrap().contains("log/mod.rs"), "{line}");
+        // A pipe that is full, and that nobody reads.
+        let (_unread, mut writer) = io::pipe().unwrap();
+        let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+        rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+        while writer.write(&[b'x'; 4096]).is_ok() {}
+        rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+        assert_eq!(child().stderr(writer).status().unwrap().code(), Some(3));
+    }
+}
