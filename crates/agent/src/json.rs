@@ -125,8 +125,8 @@ impl<'a> Members<'a> {
     }
 }
 
-/// What a text must be beside JSON's grammar to be kept as it is, and sent to others: not too deep, and without half of
-/// a surrogate pair, which some readers refuse and others change.
+/// What a text must be beside JSON's grammar to be kept as it is, and sent to others: not too deep, without half of a
+/// surrogate pair, and without a number beyond a double's range, which some readers refuse and others change.
 ///
 /// # Errors
 /// What it is not, for its sender.
@@ -145,10 +145,28 @@ pub(crate) fn check(text: &str) -> Result<(), &'static str> {
                 }
             }
             b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            b'0'..=b'9' | b'-' if !in_string => {
+                let length = rest.iter().take_while(|byte| is_of_number(**byte)).count();
+                let number = text.get(text.len() - bytes.len() - 1..text.len() - bytes.len() + length);
+                if number.is_some_and(is_beyond_a_double) {
+                    return Err("a number is beyond the range of a double");
+                }
+                bytes = rest.get(length..).unwrap_or_default();
+            }
             _ => {}
         }
     }
     Ok(())
+}
+
+fn is_of_number(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')
+}
+
+/// Whether a double would be infinite. What is not a number is the parser's to refuse.
+fn is_beyond_a_double(number: &str) -> bool {
+    let may_be = number.len() > 308 || number.contains(['e', 'E']);
+    may_be && number.parse::<f64>().is_ok_and(f64::is_infinite)
 }
 
 /// What comes after an escape, given what comes after its backslash; `None` for half of a pair. What is not an escape at
@@ -180,6 +198,8 @@ mod tests {
         for good in [
             r#"{"a":"\ud83d\ude00 \\ud800 \" [[[["}"#,
             r#""\u0041\uD7FF\uE000\\""#,
+            r#"{"1e999":"-1e999","a":[-1.7976931348623157e308,1e-999,0.0000e9]}"#,
+            &"9".repeat(308),
             &format!("{}1{}", "[".repeat(127), "]".repeat(127)),
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
@@ -191,6 +211,10 @@ mod tests {
             r#""\ude00\ud83d""#,
             r#"{"\ud83d\u0041":1}"#,
             r#""\\\ud800""#,
+            "1e999",
+            "[1,-1E+400]",
+            r#"{"a":1.7976931348623159e308}"#,
+            &"9".repeat(310),
             &format!("{}1{}", "[".repeat(128), "]".repeat(128)),
         ] {
             assert!(check(bad).is_err(), "{bad}");

@@ -15,7 +15,7 @@ const NUMBERS: [&str; 12] = [
     "1.0",
     "-0",
     "-0.0",
-    "1e400",
+    "1e308",
     "1E-400",
     "0.1000000000000000055511151231257827021181583404541015625",
     "1.00",
@@ -68,6 +68,14 @@ async fn numbers_come_back_as_they_were_sent() {
     }
     let (_, list) = text(post(r#"{"jsonrpc":"2.0","id":1,"method":"tasks/list"}"#.to_owned())).await;
     NUMBERS.iter().for_each(|number| holds(&list, number));
+    // What readers would make infinite is refused.
+    for number in ["1e400", "-1e400", &"9".repeat(400)] {
+        for body in [send("beyond", "1", number), send("beyond", number, "1")] {
+            let (status, refused) = text(post(body)).await;
+            assert_eq!(status, 400, "{refused}");
+            assert!(refused.contains("beyond the range of a double"), "{refused}");
+        }
+    }
     let (status, error) =
         text(post(format!(r#"{{"jsonrpc":"2.0","id":{},"method":"x"}}"#, NUMBERS[0]))).await;
     assert_eq!(status, 404);
