@@ -54,9 +54,14 @@ impl Progress {
         matches!(self.now(), Step::Request | Step::Answer)
     }
 
-    /// Whether nothing has come since the last answer.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.now(), Step::New { .. } | Step::Idle { .. })
+    /// Whether something of a request has come.
+    pub(crate) fn has_begun(&self) -> bool {
+        !matches!(self.now(), Step::New { .. })
+    }
+
+    /// Whether nothing has come since an answer.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        matches!(self.now(), Step::Idle { .. })
     }
 
     /// Until when something must come.
@@ -117,11 +122,11 @@ pub(crate) async fn within<C: Future>(
     .await;
 }
 
-/// Polls a connection until its answer has gone out; whether it has ended by itself.
-pub(crate) async fn answered<C: Future>(mut connection: Pin<&mut C>, progress: &Progress) -> bool {
+/// Polls a connection until something is so; whether it has ended before.
+pub(crate) async fn until<C: Future>(mut connection: Pin<&mut C>, is_so: impl Fn() -> bool) -> bool {
     poll_fn(|context| {
         let has_ended = connection.as_mut().poll(context).is_ready();
-        if has_ended || !progress.is_busy() { Poll::Ready(has_ended) } else { Poll::Pending }
+        if has_ended || is_so() { Poll::Ready(has_ended) } else { Poll::Pending }
     })
     .await
 }
@@ -250,7 +255,7 @@ mod tests {
         let progress = Progress::new();
         let (mut caller, ours) = tokio::io::duplex(64);
         let mut stream = Watched::new(ours, Arc::clone(&progress));
-        assert!(progress.is_idle());
+        assert!(!progress.is_between_requests());
         assert_eq!(cut_off(&progress).await, 15, "a new connection");
         let progress = Progress::new();
         stream.progress = Arc::clone(&progress);
@@ -258,7 +263,7 @@ mod tests {
         caller.write_all(b"POST").await.unwrap();
         let mut buffer = [0; 4];
         stream.read_exact(&mut buffer).await.unwrap();
-        assert!(!progress.is_idle() && !progress.is_busy());
+        assert!(!progress.is_between_requests() && !progress.is_busy());
         assert_eq!(cut_off(&progress).await, 5, "its first byte begins no new time");
         progress.request_begins();
         assert!(progress.is_busy());
@@ -268,7 +273,7 @@ mod tests {
         drop(answer);
         assert!(progress.is_busy(), "not all of it has gone out");
         stream.flush().await.unwrap();
-        assert!(progress.is_idle());
+        assert!(progress.is_between_requests());
         tokio::time::advance(Duration::from_secs(60)).await;
         caller.write_all(b"POST").await.unwrap();
         stream.read_exact(&mut buffer).await.unwrap();

@@ -1,15 +1,16 @@
 //! Connections: how many there may be, and how long each may keep us waiting. A caller that says nothing, or says it
 //! slowly, costs a socket for a few seconds and nothing else.
 
-use crate::connection::{Answer, Progress, Watched, answered, within};
+use crate::connection::{Answer, Progress, Watched, until, within};
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
 };
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::task::TaskTracker;
@@ -24,7 +25,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Files that connections leave to the rest of the agent.
 const RESERVED_FILES: usize = 128;
 
-/// How long the end of a connection may take once its last answer has gone out.
+/// How long the end waits for a connection that is not being answered: before its request, and after its answer.
 const LINGER: Duration = Duration::from_millis(250);
 
 /// A pause where the system has no sockets to give.
@@ -46,9 +47,9 @@ pub(crate) struct ConnectionLimits {
 pub(crate) enum Stage {
     /// It answers on each for as long as the caller likes.
     Serving,
-    /// It takes new ones, and each ends after its next answer. Idle ones are closed.
+    /// It takes new ones, and each ends after its next answer. Those between two requests are closed.
     Draining,
-    /// It takes no new ones. What was asked is answered; the others are closed.
+    /// It takes no new ones. What was asked is answered; the others are closed, after a moment.
     Closing,
 }
 
@@ -133,24 +134,25 @@ async fn answer(
             () = within(connection.as_mut(), &progress, &limits) => return,
             changed = stages.changed() => changed.map_or(Stage::Closing, |()| *stages.borrow_and_update()),
         };
-        let is_over = match stage {
-            Stage::Serving => false,
-            Stage::Draining => progress.is_idle(),
-            Stage::Closing => !progress.is_busy(),
-        };
-        if is_over {
-            return;
+        match stage {
+            Stage::Serving => {}
+            Stage::Draining if progress.is_between_requests() => return,
+            Stage::Draining if progress.has_begun() => connection.as_mut().graceful_shutdown(),
+            // Not so a new one, which hyper would close: its caller has said nothing yet, and would not try again. Its
+            // answer will say that it is the last.
+            Stage::Draining => {}
+            Stage::Closing => return finish(connection, &progress).await,
         }
-        if stage != Stage::Serving {
-            connection.as_mut().graceful_shutdown();
-        }
-        if stage == Stage::Closing {
-            if !answered(connection.as_mut(), &progress).await {
-                // What the caller sent beyond its request would reset the connection, and take the answer with it.
-                let _ = tokio::time::timeout(LINGER, connection).await;
-            }
-            return;
-        }
+    }
+}
+
+/// Answers what was asked on a connection, and nothing else.
+async fn finish<C: Future>(mut connection: Pin<&mut C>, progress: &Progress) {
+    // A request that is on its way when the end comes is heard.
+    let asked = timeout(LINGER, until(connection.as_mut(), || progress.is_busy())).await;
+    if asked == Ok(false) && !until(connection.as_mut(), || !progress.is_busy()).await {
+        // What the caller sent beyond its request would reset the connection, and take the answer with it.
+        let _ = timeout(LINGER, connection).await;
     }
 }
 

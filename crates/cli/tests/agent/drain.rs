@@ -139,15 +139,20 @@ async fn who_says_nothing_does_not_prolong_it() {
     assert!(half_body.read(&mut buffer).await.unwrap() > 0, "it is answered without its body");
     let ended = end(agent);
     not_ready(&url).await;
-    // While the task runs: who is idle is told so at once.
-    until_closed(new).await;
+    // While the task runs: who is between two requests is told so at once, who is new may still ask.
     until_closed(idle).await;
+    let mut fresh = connect(&url).await;
+    fresh.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    fresh.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
     assert!(!ended.is_finished());
     go(disk.path());
     let _ = http::post(&url, &call("tasks/get", &json!({"taskId": "silent"}))).await;
     let (status, took) = ended.await.unwrap();
     assert!(status.success());
     assert!(took < Duration::from_secs(60), "it took {took:?}");
+    until_closed(new).await;
     until_closed(half).await;
     until_closed(half_body).await;
 }
