@@ -90,7 +90,7 @@ settings!(
     DRAIN_DEADLINE: Duration = setting("drain_deadline", &["BINDU_DRAIN_DEADLINE"], |text| form::lasting(text, SHORTEST, DAY),
         "how long an end waits for requests and tasks, `100ms` to `24h`").default("25s");
     DRAIN_GRACE: Duration = setting("drain_grace", &["BINDU_DRAIN_GRACE"], |text| form::lasting(text, Duration::ZERO, DAY),
-        "how long a result can be fetched after its task has ended, where the agent ends as well; not longer than `drain_deadline` in all. An end does not wait for results that were fetched. At most `24h`").default("5s");
+        "how long a result can be fetched after its task has ended, where the agent ends as well; not longer than `drain_deadline` in all. An end does not wait for results that were fetched. `0s`, not at all, to `24h`").default("5s");
     KEY_PASSWORD_FILE: PathBuf = setting("key_password_file", &["BINDU_KEY_PASSWORD_FILE"], form::file,
         "a file with the private key's password (UTF-8; one line feed at its end is not part of it). An empty password is a mistake. A new key is encrypted with it").never_empty();
     ECHO: bool = setting("echo", &[], form::flag,
