@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 struct Breaking {
     store: Arc<dyn SecretStore>,
     panics: Arc<AtomicBool>,
+    /// Panics where `/metrics` asks for the life of the login.
+    panics_in_metrics: Arc<AtomicBool>,
     kept: AtomicUsize,
 }
 
@@ -44,6 +46,11 @@ impl SecretStore for Breaking {
         }
     }
 
+    fn login_lasts(&self) -> Option<Duration> {
+        assert!(!self.panics_in_metrics.load(Ordering::SeqCst), "a bug in a request");
+        None
+    }
+
     fn locate(&self, name: &RecordName) -> String {
         self.store.locate(name)
     }
@@ -53,6 +60,7 @@ struct Running {
     url: String,
     status: Arc<Status>,
     panics: Arc<AtomicBool>,
+    panics_in_metrics: Arc<AtomicBool>,
     end: CancellationToken,
     run: tokio::task::JoinHandle<Result<(), Refusal>>,
     _disk: tempfile::TempDir,
@@ -68,10 +76,14 @@ impl Running {
         let port = ReservedPort::reserve("127.0.0.1:0").unwrap();
         let url = format!("http://{}", port.address());
         let mut parts = Parts::open(&settings, &url).unwrap();
-        let panics = Arc::new(AtomicBool::new(false));
+        let (panics, panics_in_metrics) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let store = Arc::clone(&parts.keeper.store);
-        parts.keeper.store =
-            Arc::new(Breaking { store, panics: Arc::clone(&panics), kept: AtomicUsize::new(0) });
+        parts.keeper.store = Arc::new(Breaking {
+            store,
+            panics: Arc::clone(&panics),
+            panics_in_metrics: Arc::clone(&panics_in_metrics),
+            kept: AtomicUsize::new(0),
+        });
         let (status, end) = (Arc::clone(&parts.keeper.status), CancellationToken::new());
         let run = Run {
             settings,
@@ -83,7 +95,7 @@ impl Running {
             end: end.clone(),
         };
         let run = tokio::spawn(run.with(parts));
-        Self { url, status, panics, end, run, _disk: disk }
+        Self { url, status, panics, panics_in_metrics, end, run, _disk: disk }
     }
 
     async fn health(&self) -> Option<Value> {
@@ -153,6 +165,25 @@ async fn health_is_no_fresher_than_the_last_pass() {
     assert_eq!(status, 200, "it serves");
     assert!(text.as_str().unwrap().contains("[~] reconciler: reconciler_stalled"), "{text}");
     assert!(agent.metric("bindu_degraded{reason=\"reconciler_stalled\"}").await > 0.0);
+    agent.end.cancel();
+    agent.run.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_meets_a_bug_is_answered_and_ends_nothing_else() {
+    let agent = Running::begin();
+    http::eventually("it serves", async || agent.health().await.map(|_| ())).await;
+    agent.panics_in_metrics.store(true, Ordering::SeqCst);
+    let (status, answer) = http::get(&format!("{}/metrics", agent.url)).await;
+    assert_eq!((status, &answer["error"]["code"]), (500, &(-32603).into()), "{answer}");
+    assert!(
+        !answer.to_string().contains("a bug in a request"),
+        "what it was is not for the caller: {answer}"
+    );
+    agent.panics_in_metrics.store(false, Ordering::SeqCst);
+    let failed = "http_requests_total{method=\"GET\",endpoint=\"/metrics\",status=\"500\"}";
+    assert!(agent.metric(failed).await > 0.0, "it is counted");
+    assert!(agent.metric("http_requests_in_flight").await < 1.5, "and is under way no more");
     agent.end.cancel();
     agent.run.await.unwrap().unwrap();
 }
