@@ -1,4 +1,4 @@
-//! Answers of Hydra, Vault and other agents, who may be anything else.
+//! Answers of Hydra, Vault and other agents, who may be anything else, and of a handler's program.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -9,6 +9,7 @@ fuzz_target!(|input: (u16, &str, &[u8])| {
         bindu_hydra::fuzz::answer(status, body, text);
         bindu_store::fuzz::answer(status, body);
     }
+    bindu_agent::fuzz::program_line(body);
     if let Ok(said) = serde_json::from_slice(body) {
         bindu_client::fuzz::agent(&said, text);
     }

@@ -12,6 +12,7 @@ mod clock;
 mod connection;
 mod connections;
 mod dialect;
+mod fair;
 pub mod handler;
 mod json;
 mod metrics;
@@ -39,6 +40,11 @@ pub mod fuzz {
         if let Ok(request) = dialect::rpc::RpcRequest::parse(&headers, body) {
             let _ = dialect::bindu::call(&request.method, request.params);
         }
+    }
+
+    /// Reads a line of a handler's program.
+    pub fn program_line(line: &[u8]) {
+        crate::handler::fuzz(line);
     }
 
     /// Reads the headers that say who is calling, and the URL.

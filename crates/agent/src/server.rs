@@ -213,6 +213,7 @@ impl AgentServer {
             .route("/.well-known/agent.json", get(identity::card).options(identity::card))
             .route("/.well-known/did.json", get(identity::did_web))
             .route("/.well-known/jwks.json", get(identity::key_set))
+            .route("/.well-known/did-rotation.json", get(identity::rotations))
             .route("/.well-known/oauth-protected-resource", get(identity::protected_resource))
             .route("/.well-known/oauth-protected-resource/{*path}", get(identity::protected_resource))
             .route("/did/resolve", get(identity::resolve_get).post(identity::resolve_post))
@@ -284,11 +285,12 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 fn endpoint_label(route: &str) -> &'static str {
-    const ROUTES: [&str; 15] = [
+    const ROUTES: [&str; 16] = [
         "/",
         "/.well-known/agent.json",
         "/.well-known/did.json",
         "/.well-known/jwks.json",
+        "/.well-known/did-rotation.json",
         "/.well-known/oauth-protected-resource",
         "/.well-known/oauth-protected-resource/{*path}",
         "/did/resolve",

@@ -31,7 +31,7 @@ impl Agent {
 
     /// Runs the agent until SIGTERM or Ctrl-C, and returns the process's exit code; what goes wrong is told on stderr.
     pub fn run(self) -> ExitCode {
-        run::forbid_cores();
+        run::keep_to_itself();
         let code = match self.try_run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(refusal) => report::tell(&refusal),

@@ -48,6 +48,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // Before anything else: a guard has no arguments of ours, and no settings.
+    if let Some(code) = run::guard_or_continue() {
+        return code;
+    }
     // A panic is a bug of ours; its message is in the log or on stderr already.
     let code = std::panic::catch_unwind(command).unwrap_or(ExitCode::from(ExitClass::Bug.code()));
     run::log::flush();
@@ -55,7 +59,7 @@ fn main() -> ExitCode {
 }
 
 fn command() -> ExitCode {
-    bindu::run::forbid_cores();
+    run::keep_to_itself();
     // clap's own code for a wrong usage is 2; ours is 64.
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

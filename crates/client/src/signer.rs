@@ -41,12 +41,17 @@ pub trait CallSigner: Send + Sync {
 
 impl CallSigner for HeldIdentity {
     fn sign(&self, choice: KeyChoice, body: &str, timestamp: u64) -> Option<SignedCall> {
-        // One key is held until the key ring is: there is no other.
-        if choice == KeyChoice::Other {
-            return None;
-        }
         let identity = self.current();
-        let signature = request_signature::sign(&identity.signing_key, &identity.did, body, timestamp);
+        let keys = identity.signing_keys();
+        let key = match choice {
+            KeyChoice::Expected => keys.first()?,
+            KeyChoice::Other => {
+                // Somebody refuses the key that Hydra named last: a rotation may be on its way.
+                self.look_again();
+                keys.get(1)?
+            }
+        };
+        let signature = request_signature::sign(key, &identity.did, body, timestamp);
         Some(SignedCall { did: identity.did.clone(), signature })
     }
 }

@@ -72,7 +72,7 @@ fn target(
         return Ok(url);
     }
     let host = url.host_str().unwrap_or_default();
-    Err((to, format!("VAULT__REDIRECT_HOSTS='[\"{host}\"]' allows it")))
+    Err((to, format!("VAULT__REDIRECT_HOSTS={host} allows it")))
 }
 
 impl HttpClient {

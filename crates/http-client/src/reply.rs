@@ -187,7 +187,8 @@ impl Problem {
             _ if error.is_timeout() => Self::TimedOut,
             Some(io::ErrorKind::ConnectionRefused) => Self::Refused,
             Some(_) if error.is_connect() => Self::Unreachable(system.map(ToString::to_string)),
-            None if error.is_connect() => Self::Unreachable(None),
+            // A proxy that refuses, a handshake that is broken off: the innermost error says it.
+            None if error.is_connect() => Self::Unreachable(causes(error).last().map(ToString::to_string)),
             _ => Self::Broken,
         }
     }

@@ -9,6 +9,12 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
+/// `token_endpoint_auth_method` of our clients, as Python Bindu registers them.
+pub const AUTHENTICATION_METHOD: &str = "client_secret_post";
+
+/// `grant_types` of our clients, as Python Bindu registers them. Our own tokens need the first.
+pub const GRANT_TYPES: [&str; 3] = ["client_credentials", "authorization_code", "refresh_token"];
+
 /// An OAuth client as Hydra describes it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OAuthClient {
@@ -20,6 +26,10 @@ pub struct OAuthClient {
     pub scope: String,
     /// Audiences that tokens may be asked for.
     pub audiences: Vec<String>,
+    /// `token_endpoint_auth_method`.
+    pub authentication_method: String,
+    /// `grant_types`.
+    pub grant_types: Vec<String>,
     /// What the agents keep there: `public_key`, `agent_url`; our own `derived_public_key`, `key_version`, `generation`,
     /// `replaces`, `rotations`, `second_key_binding`. Whoever reaches the admin port can write any of it.
     pub metadata: Map<String, Value>,
@@ -97,11 +107,11 @@ impl ClientRegistration {
         json!({
             "client_id": self.did.as_str(),
             "client_name": self.name,
-            "grant_types": ["client_credentials", "authorization_code", "refresh_token"],
+            "grant_types": GRANT_TYPES,
             "response_types": ["code", "token"],
             "scope": self.scopes.join(" "),
             "audience": self.audiences,
-            "token_endpoint_auth_method": "client_secret_post",
+            "token_endpoint_auth_method": AUTHENTICATION_METHOD,
             "metadata": self.metadata,
         })
     }
@@ -143,17 +153,17 @@ impl Hydra {
             return Err(HydraError::unavailable("an answer that is not Hydra's", &reply));
         };
         let text = |field: &str| body.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let texts = |field: &str| {
+            let listed = body.get(field).and_then(Value::as_array).into_iter().flatten();
+            listed.filter_map(|item| item.as_str().map(str::to_owned)).collect::<Vec<_>>()
+        };
         Ok(Some(OAuthClient {
             created_at: text("created_at"),
             name: text("client_name"),
             scope: text("scope"),
-            audiences: body
-                .get("audience")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(|audience| audience.as_str().map(str::to_owned))
-                .collect(),
+            audiences: texts("audience"),
+            authentication_method: text("token_endpoint_auth_method"),
+            grant_types: texts("grant_types"),
             metadata: body.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default(),
         }))
     }
@@ -205,6 +215,21 @@ impl Hydra {
         }
     }
 
+    /// Ends all live tokens of a client: opaque ones at once, JWTs for all that introspect.
+    ///
+    /// # Errors
+    /// Every answer that is not Hydra's own 204.
+    pub async fn revoke_all_tokens(&self, did: &Did) -> Result<(), HydraError> {
+        let mut url = self.admin(&["admin", "oauth2", "tokens"]);
+        url.query_pairs_mut().append_pair("client_id", did.as_str());
+        let request = self.client.request(Method::DELETE, url).header("Accept", "application/json");
+        let reply = self.client.send("revoke_tokens", request).await?;
+        match reply.status {
+            204 => Ok(()),
+            _ => Err(HydraError::of(&reply)),
+        }
+    }
+
     fn client_url(&self, did: &Did) -> Result<url::Url, HydraError> {
         if !did.is_addressable() {
             return Err(HydraError::Unaddressable);
@@ -225,6 +250,8 @@ mod tests {
             name: String::new(),
             scope: String::new(),
             audiences: Vec::new(),
+            authentication_method: String::new(),
+            grant_types: Vec::new(),
             metadata,
         }
     }

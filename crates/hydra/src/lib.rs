@@ -12,7 +12,7 @@ mod jwt;
 mod readiness;
 mod token;
 
-pub use admin::{ClientRegistration, OAuthClient, PatchOperation};
+pub use admin::{AUTHENTICATION_METHOD, ClientRegistration, GRANT_TYPES, OAuthClient, PatchOperation};
 pub use error::HydraError;
 pub use introspection::Introspection;
 pub use jwt::{JwtProblem, KeySet, key_id};

@@ -6,8 +6,9 @@
 //! from the first one, so that it needs no storage and comes back with it.
 
 use crate::{Did, PublicKey, Signature, SigningKey};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hkdf::Hkdf;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 /// HKDF's `info` (RFC 5869). Changing it changes every agent's second key.
@@ -40,6 +41,15 @@ impl DerivedKey {
         format!("{did}#key-2")
     }
 
+    /// The JWK thumbprint of a public key (RFC 7638, RFC 8037 appendix A.3): the `kid` that no two keys share.
+    #[must_use]
+    pub fn thumbprint(key: &PublicKey) -> String {
+        // The required members in the order of their names, without white space.
+        let x = URL_SAFE_NO_PAD.encode(key.as_bytes());
+        let jwk = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
+        URL_SAFE_NO_PAD.encode(Sha256::digest(jwk.as_bytes()))
+    }
+
     /// Inside this crate only: what may be signed is decided where the formats are.
     pub(crate) fn sign(&self, bytes: &[u8]) -> Signature {
         self.0.sign(bytes)
@@ -56,5 +66,13 @@ mod tests {
         let key = DerivedKey::of(&SigningKey::from_seed(&[0; 32]));
         assert_eq!(key.public_key().to_string(), "7Gbg9EA9ofdkR35zKVpoRRuYe9g9PBUzcEsHedhhYSo5");
         assert_ne!(key.public_key(), SigningKey::from_seed(&[0; 32]).public_key());
+    }
+
+    /// The key and the thumbprint of RFC 8037, appendix A.
+    #[test]
+    fn the_thumbprint_is_the_rfcs() {
+        let x = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").expect("base64url");
+        let key = PublicKey::from_bytes(&x).expect("a key");
+        assert_eq!(DerivedKey::thumbprint(&key), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 }

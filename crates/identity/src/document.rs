@@ -10,7 +10,7 @@ pub struct BinduDocument {
     context: [&'static str; 2],
     id: String,
     created: String,
-    authentication: [BinduKey; 1],
+    authentication: Vec<BinduKey>,
 }
 
 /// A key in Python Bindu's form: the deprecated 2020 suite with a plain base58 key.
@@ -25,19 +25,22 @@ struct BinduKey {
 }
 
 impl BinduDocument {
-    /// `created` is an RFC 3339 time; Python Bindu writes it with a `+00:00` offset.
+    /// `created` is an RFC 3339 time; Python Bindu writes it with a `+00:00` offset. The current key is the first of
+    /// `authentication`, the only one that Python Bindu reads; the keys of a rotation follow, named by their Multikey.
     #[must_use]
-    pub fn new(did: &Did, key: &PublicKey, created: &str) -> Self {
+    pub fn new(did: &Did, key: &PublicKey, beside: &[PublicKey], created: &str) -> Self {
+        let entry = |id: String, key: &PublicKey| BinduKey {
+            id,
+            kind: "Ed25519VerificationKey2020",
+            controller: did.to_string(),
+            public_key: key.to_string(),
+        };
+        let beside = beside.iter().map(|key| entry(format!("{did}#{}", key.multibase()), key));
         Self {
             context: ["https://www.w3.org/ns/did/v1", "https://getbindu.com/ns/v1"],
             id: did.to_string(),
             created: created.to_owned(),
-            authentication: [BinduKey {
-                id: format!("{did}#key-1"),
-                kind: "Ed25519VerificationKey2020",
-                controller: did.to_string(),
-                public_key: key.to_string(),
-            }],
+            authentication: std::iter::once(entry(format!("{did}#key-1"), key)).chain(beside).collect(),
         }
     }
 }
@@ -51,9 +54,9 @@ pub struct WebDocument {
     context: [&'static str; 2],
     id: String,
     also_known_as: [String; 2],
-    verification_method: [VerificationKey; 2],
-    authentication: [String; 2],
-    assertion_method: [String; 2],
+    verification_method: Vec<VerificationKey>,
+    authentication: Vec<String>,
+    assertion_method: Vec<String>,
 }
 
 /// A Multikey.
@@ -69,22 +72,27 @@ pub struct VerificationKey {
 
 impl WebDocument {
     /// The document that `web` resolves to, which names the agent's `did:bindu` and did:key beside it. `derived` is the
-    /// second key.
+    /// second key; `beside` are the keys of a rotation, first and second ones, named by their Multikey.
     #[must_use]
-    pub fn new(web: &Did, bindu: &Did, key: &PublicKey, derived: &PublicKey) -> Self {
-        let methods = [format!("{web}#key-1"), DerivedKey::id(web)];
-        let verification_key = |(id, key): (&String, &PublicKey)| VerificationKey {
-            id: id.clone(),
+    pub fn new(web: &Did, bindu: &Did, key: &PublicKey, derived: &PublicKey, beside: &[PublicKey]) -> Self {
+        let named = |key: &PublicKey| (format!("{web}#{}", key.multibase()), *key);
+        let keys: Vec<(String, PublicKey)> =
+            [(format!("{web}#key-1"), *key), (DerivedKey::id(web), *derived)]
+                .into_iter()
+                .chain(beside.iter().map(named))
+                .collect();
+        let methods: Vec<String> = keys.iter().map(|(id, _)| id.clone()).collect();
+        let verification_key = |(id, key): (String, PublicKey)| VerificationKey {
+            id,
             kind: "Multikey",
             controller: web.to_string(),
             public_key_multibase: key.multibase(),
         };
-        let [first, second] = &methods;
         Self {
             context: ["https://www.w3.org/ns/did/v1", "https://w3id.org/security/multikey/v1"],
             id: web.to_string(),
             also_known_as: [bindu.to_string(), Did::key(key).to_string()],
-            verification_method: [(first, key), (second, derived)].map(verification_key),
+            verification_method: keys.into_iter().map(verification_key).collect(),
             authentication: methods.clone(),
             assertion_method: methods,
         }
@@ -102,6 +110,7 @@ mod tests {
         let document = BinduDocument::new(
             &did,
             &SigningKey::from_seed(&[0; 32]).public_key(),
+            &[],
             "2026-11-23T13:48:58.684641+00:00",
         );
         assert_eq!(
@@ -120,8 +129,10 @@ mod tests {
             &bindu,
             &key,
             &derived,
+            &[SigningKey::from_seed(&[1; 32]).public_key()],
         ))
         .expect("serialises");
+        assert_eq!(document["verificationMethod"].as_array().map(Vec::len), Some(3));
         assert_eq!(document["authentication"][1], "did:web:localhost%3A3773#key-2");
         assert_eq!(document["id"], "did:web:localhost%3A3773");
         assert_eq!(document["alsoKnownAs"][0], "did:bindu:a:b:c");

@@ -1,32 +1,24 @@
 //! The heart: keeps one agent's identity and OAuth client what they are.
 //!
-//! `observe -> plan -> apply`. [`observe`](Keeper) asks the store, the data directory and Hydra at the same time;
-//! [`plan`] is a pure function from what was observed to what is to be done, the decision tables of DESIGN.md row by
-//! row; applying a plan is thin and every step of it may be repeated. The same three run at the start and, in
-//! [`Keeper::reconcile`], for as long as the agent lives.
+//! [`plan`] holds the decision tables as pure functions, row by row those of DESIGN.md. [`machine`] is the whole heart as
+//! one pure state machine: events in, effects out, at a start and for as long as the agent lives. The driver carries the
+//! effects out: it reads, writes and waits, and decides nothing about an identity.
 
 mod advice;
-mod apply;
 mod audit;
-mod client;
+mod driver;
 mod held;
-mod history;
-mod observe;
+pub mod machine;
 pub mod plan;
-mod reconcile;
 mod refusal;
 mod registration;
-mod repairs;
-mod start;
 mod status;
 mod token_source;
 
-pub use client::ClientLook;
+pub use driver::{Applied, ClientLook, KeyLook, RingLook, Started, StartedWork, StepError, VersionLook};
 pub use held::{HeldIdentity, Identity, Source};
-pub use observe::{ClientObservation, KeyObservation};
-pub use reconcile::StartedWork;
+pub use plan::ring::{RingError, RingStep, RingWish};
 pub use refusal::{ExitClass, Refusal};
-pub use start::Started;
 pub use status::{Reason, Status, StatusSnapshot};
 pub use token_source::{ProvenToken, TokenError, TokenSource};
 
@@ -57,6 +49,8 @@ pub struct Keeper {
     pub start_deadline: Duration,
     /// How often all is compared again.
     pub reconcile_interval: Duration,
+    /// For how long a replaced key stays valid beside its successor.
+    pub rotation_overlap: Duration,
     /// Where the outcome is told.
     pub status: Arc<Status>,
     /// The token that has proved our secret last.

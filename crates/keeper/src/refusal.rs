@@ -50,6 +50,11 @@ impl Refusal {
         Self { class, message: message.into(), causes: Vec::new(), hint: hint.into() }
     }
 
+    /// A state that the code says can't be.
+    pub(crate) fn bug(message: &str) -> Self {
+        Self::new(ExitClass::Bug, message, "this is a bug: please report it, with the log")
+    }
+
     /// Adds a cause.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {

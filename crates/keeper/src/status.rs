@@ -14,6 +14,7 @@ use std::{
 pub enum Reason {
     StoreUnavailable,
     StoreDenied,
+    RecordMissing,
     RecordDeleted,
     RecordMalformed,
     RecordLocked,
@@ -24,6 +25,7 @@ pub enum Reason {
     ClientPending,
     CredentialsMissing,
     CredentialsMalformed,
+    CredentialsRolledBack,
     HydraUnavailable,
     ClientMissing,
     ClientDiffers,
@@ -40,9 +42,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for metrics that show those that do not apply as 0.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::StoreUnavailable,
         Self::StoreDenied,
+        Self::RecordMissing,
         Self::RecordDeleted,
         Self::RecordMalformed,
         Self::RecordLocked,
@@ -53,6 +56,7 @@ impl Reason {
         Self::ClientPending,
         Self::CredentialsMissing,
         Self::CredentialsMalformed,
+        Self::CredentialsRolledBack,
         Self::HydraUnavailable,
         Self::ClientMissing,
         Self::ClientDiffers,
@@ -73,6 +77,7 @@ impl Reason {
         match self {
             Self::StoreUnavailable => "store_unavailable",
             Self::StoreDenied => "store_denied",
+            Self::RecordMissing => "record_missing",
             Self::RecordDeleted => "record_deleted",
             Self::RecordMalformed => "record_malformed",
             Self::RecordLocked => "record_locked",
@@ -83,6 +88,7 @@ impl Reason {
             Self::ClientPending => "client_pending",
             Self::CredentialsMissing => "credentials_missing",
             Self::CredentialsMalformed => "credentials_malformed",
+            Self::CredentialsRolledBack => "credentials_rolled_back",
             Self::HydraUnavailable => "hydra_unavailable",
             Self::ClientMissing => "client_missing",
             Self::ClientDiffers => "client_differs",
@@ -112,6 +118,8 @@ pub struct Status(Mutex<StatusSnapshot>);
 pub struct StatusSnapshot {
     /// What is the matter with the keys.
     pub keys: Option<Reason>,
+    /// If callers should be sent elsewhere because of the keys: another key than ours may be the right one.
+    pub is_unproven: bool,
     /// What is the matter with the OAuth client.
     pub client: Option<Reason>,
     /// What is the matter with the data directory.

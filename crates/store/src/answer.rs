@@ -45,7 +45,7 @@ impl Outage {
 }
 
 /// The kinds of [`Outage`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutageReason {
     /// No connection.

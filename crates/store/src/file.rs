@@ -83,12 +83,19 @@ impl FileStore {
     /// The record, and what `identity.json` remembers of this version.
     fn current(&self, name: &RecordName) -> Result<Option<(Record, Remembered)>, DirectoryError> {
         let Some(Content { mut fields, digest }) = self.content(name)? else { return Ok(None) };
-        let found = match self.remembered(name)? {
+        let remembered = self.remembered(name)?;
+        let was_killed = remembered.as_ref().is_some_and(|known| known.before.is_some());
+        let found = match remembered {
             None => Remembered { version: 1, digest, ..Remembered::default() },
-            Some(known) if known.digest == digest => known,
+            Some(known) if known.digest == digest => Remembered { before: None, ..known },
             Some(Remembered { before: Some(before), .. }) if before.digest == digest => *before,
             Some(known) => Remembered { version: known.version + 1, digest, ..Remembered::default() },
         };
+        if was_killed && self.directory.is_open() {
+            // The write is over now, one way or the other: the version that the file is not of is forgotten, secrets included.
+            // On a full disk later: what is there can be read all the same.
+            let _ = self.directory.write_entry(name.kind(), json!(found));
+        }
         for (field, value) in &found.extra {
             fields.set(field, value.clone());
         }
@@ -134,9 +141,8 @@ impl FileStore {
             RecordName::Keys(_) => RecordFiles::Pair(&private_key, text("public_key").unwrap_or_default()),
             RecordName::Credentials(did) => RecordFiles::Credentials(did, fields),
         };
-        let current = current.map(|current| Box::new(Remembered { before: None, ..current }));
-        let before = Remembered { before: current, ..after.clone() };
-        self.directory.write_record(name.kind(), &files, (json!(before), json!(after)))
+        let during = Remembered { before: current.map(Box::new), ..after.clone() };
+        self.directory.write_record(name.kind(), &files, (json!(during), json!(after)))
     }
 
     fn write_now(

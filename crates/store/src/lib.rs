@@ -18,9 +18,9 @@ pub use directory::{
     IdentityFile, LocalPair, RingFile,
 };
 pub use file::FileStore;
-pub use record::{CredentialRecord, Fields, KeyRecord, Malformed, Record, RecordName, Version};
-pub use secret_store::{Expected, SecretStore};
-pub use vault::{VaultLogin, VaultSettings, VaultStore, VaultStoreError, setup};
+pub use record::{CredentialRecord, Fields, KeyRecord, Malformed, Record, RecordName, RingKey, Version};
+pub use secret_store::{Expected, SecretStore, StoreWarning};
+pub use vault::{AdministrationError, VaultLogin, VaultSettings, VaultStore, VaultStoreError, kv2};
 
 #[cfg(fuzzing)]
 pub use vault::fuzz;

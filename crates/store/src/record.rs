@@ -2,7 +2,7 @@
 //!
 //! A record is a JSON object. Fields that we don't know are kept when we write it again.
 
-use bindu_identity::{AgentId, Did, Fingerprint};
+use bindu_identity::{AgentId, Did, Lineage};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -95,6 +95,15 @@ impl Fields {
         }
     }
 
+    fn number(&self, name: &'static str) -> Result<Option<u64>, Malformed> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                value.as_u64().map(Some).ok_or(Malformed { field: name, problem: "it is not a whole number" })
+            }
+        }
+    }
+
     fn texts(&self, name: &'static str) -> Result<Vec<String>, Malformed> {
         let malformed = || Malformed { field: name, problem: "it is not a list of strings" };
         match self.0.get(name) {
@@ -133,7 +142,20 @@ pub struct Malformed {
     pub problem: &'static str,
 }
 
-/// The keys record: `private_key` and `public_key` as PEM, `did`, and our own `replaces` and `created_at`.
+/// The keys record: `private_key`, `public_key` and `did` as Python Bindu writes them, and our own fields: the key ring
+/// and what the key knows of its past.
+///
+/// | field | form |
+/// | --- | --- |
+/// | `created_at` | when the current key was made, RFC 3339 |
+/// | `generation` | how many rotations led to the current key; 0 at first |
+/// | `replaces` | fingerprints of the keys that it replaced, newest first, separated by spaces |
+/// | `rotations` | the rotation statements, newest first, as one JSON text (OpenBao refuses many strings) |
+/// | `next_private_key`, `next_public_key` | PEM; a rotation is prepared |
+/// | `next_at` | when the next key becomes the current one, RFC 3339 |
+/// | `previous_private_key`, `previous_public_key` | PEM; the overlap of a rotation |
+/// | `previous_until` | when the overlap ends, RFC 3339 |
+/// | `reconcile_interval` | the longest interval of all replicas that have written here, in seconds |
 #[derive(Debug, Clone)]
 pub struct KeyRecord {
     /// PKCS#8 PEM, plain or encrypted.
@@ -142,10 +164,66 @@ pub struct KeyRecord {
     pub public_key: Option<String>,
     /// The agent's DID. Python Bindu accepts a record without it, and so do we.
     pub did: Option<String>,
-    /// Fingerprints of the keys that this one rotates, newest first.
-    pub replaces: Vec<Fingerprint>,
     /// When the key was made, RFC 3339.
     pub created_at: Option<String>,
+    /// The key's past; `None` in a record of a writer that knows no lineage (Python Bindu).
+    pub lineage: Option<Lineage>,
+    /// The key that a rotation has prepared.
+    pub next: Option<RingKey>,
+    /// The key that the last rotation has replaced, during the overlap.
+    pub previous: Option<RingKey>,
+    /// `reconcile_interval`, in seconds.
+    pub reconcile_interval: Option<u64>,
+}
+
+/// A key beside the current one.
+#[derive(Debug, Clone)]
+pub struct RingKey {
+    /// PKCS#8 PEM, plain or encrypted.
+    pub private_key: SecretString,
+    /// SPKI PEM.
+    pub public_key: String,
+    /// `next_at` or `previous_until`, RFC 3339.
+    pub at: String,
+}
+
+/// The fields of a [`RingKey`].
+struct RingFields {
+    private_key: &'static str,
+    public_key: &'static str,
+    at: &'static str,
+}
+
+const NEXT: RingFields =
+    RingFields { private_key: "next_private_key", public_key: "next_public_key", at: "next_at" };
+const PREVIOUS: RingFields = RingFields {
+    private_key: "previous_private_key",
+    public_key: "previous_public_key",
+    at: "previous_until",
+};
+
+impl RingKey {
+    fn from_fields(fields: &Fields, names: &RingFields) -> Result<Option<Self>, Malformed> {
+        if fields.text(names.private_key)?.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            private_key: SecretString::from(fields.required(names.private_key)?),
+            public_key: fields.required(names.public_key)?.to_owned(),
+            at: fields.required(names.at)?.to_owned(),
+        }))
+    }
+
+    fn put(key: Option<&Self>, fields: &mut Fields, names: &RingFields) {
+        for name in [names.private_key, names.public_key, names.at] {
+            fields.remove(name);
+        }
+        if let Some(key) = key {
+            fields.set(names.private_key, key.private_key.expose_secret());
+            fields.set(names.public_key, key.public_key.as_str());
+            fields.set(names.at, key.at.as_str());
+        }
+    }
 }
 
 impl KeyRecord {
@@ -154,36 +232,75 @@ impl KeyRecord {
     /// # Errors
     /// [`Malformed`] with the first field that no agent can have written.
     pub fn from_fields(fields: &Fields) -> Result<Self, Malformed> {
-        let replaces = fields.texts("replaces")?.iter().map(|text| text.parse()).collect::<Result<_, _>>();
         Ok(Self {
             private_key: SecretString::from(fields.required("private_key")?),
             public_key: fields.text("public_key")?.filter(|text| !text.is_empty()).map(str::to_owned),
             did: fields.text("did")?.map(str::to_owned),
-            replaces: replaces
-                .map_err(|_| Malformed { field: "replaces", problem: "it holds no fingerprints" })?,
             created_at: fields.text("created_at")?.map(str::to_owned),
+            lineage: lineage(fields)?,
+            next: RingKey::from_fields(fields, &NEXT)?,
+            previous: RingKey::from_fields(fields, &PREVIOUS)?,
+            reconcile_interval: fields.number("reconcile_interval")?,
         })
     }
 
     /// The fields to write.
     #[must_use]
     pub fn to_fields(&self) -> Fields {
-        let mut fields = Fields::default();
+        self.over(&Fields::default())
+    }
+
+    /// The fields to write over a record that is there: its fields that we don't know stay.
+    #[must_use]
+    pub fn over(&self, there: &Fields) -> Fields {
+        let mut fields = there.clone();
         fields.set("private_key", self.private_key.expose_secret());
-        if let Some(public_key) = &self.public_key {
-            fields.set("public_key", public_key.as_str());
+        for (name, value) in
+            [("public_key", &self.public_key), ("did", &self.did), ("created_at", &self.created_at)]
+        {
+            match value {
+                Some(value) => fields.set(name, value.as_str()),
+                None => _ = fields.remove(name),
+            }
         }
-        if let Some(did) = &self.did {
-            fields.set("did", did.as_str());
+        // Ours write it even where it is empty: a record without it was written by somebody who doesn't know it.
+        if let Some(lineage) = &self.lineage {
+            fields.set("generation", lineage.generation);
+            fields.set("replaces", lineage.replaces_text());
+            match lineage.statements.is_empty() {
+                true => _ = fields.remove("rotations"),
+                false => fields.set("rotations", lineage.statements_text()),
+            }
         }
-        if !self.replaces.is_empty() {
-            fields.set("replaces", self.replaces.iter().map(ToString::to_string).collect::<Vec<_>>());
-        }
-        if let Some(created_at) = &self.created_at {
-            fields.set("created_at", created_at.as_str());
+        RingKey::put(self.next.as_ref(), &mut fields, &NEXT);
+        RingKey::put(self.previous.as_ref(), &mut fields, &PREVIOUS);
+        if let Some(seconds) = self.reconcile_interval {
+            fields.set("reconcile_interval", seconds);
         }
         fields
     }
+}
+
+/// The lineage in a record. Version 0.2.0 wrote `replaces` as a list, and no `generation`.
+fn lineage(fields: &Fields) -> Result<Option<Lineage>, Malformed> {
+    let malformed = |field, problem| move |_| Malformed { field, problem };
+    let replaces = match fields.expose().get("replaces") {
+        Some(Value::Array(_)) => Some(fields.texts("replaces")?.join(" ")),
+        _ => fields.text("replaces")?.map(str::to_owned),
+    };
+    let generation = fields.number("generation")?;
+    if generation.is_none() && replaces.as_ref().is_none_or(|text| text.trim().is_empty()) {
+        return Ok(None);
+    }
+    let replaces = Lineage::parse_replaces(replaces.as_deref().unwrap_or_default())
+        .map_err(malformed("replaces", "it holds no fingerprints"))?;
+    let statements = match fields.text("rotations")? {
+        None | Some("") => Vec::new(),
+        Some(text) => Lineage::parse_statements(text)
+            .map_err(malformed("rotations", "it is not a list of rotation statements"))?,
+    };
+    let known = u64::try_from(replaces.len()).unwrap_or(u64::MAX);
+    Ok(Some(Lineage { generation: generation.unwrap_or(known), replaces, statements }))
 }
 
 /// The credentials record of an OAuth client, Python Bindu's fields.
@@ -201,6 +318,10 @@ pub struct CredentialRecord {
     pub scopes: Vec<String>,
     /// The key whose take-over was consented to.
     pub taken_over: Option<String>,
+    /// The secret that a rotation has prepared, until it is proved.
+    pub next_secret: Option<SecretString>,
+    /// How many rotations of the secret led to this one.
+    pub generation: u64,
 }
 
 impl CredentialRecord {
@@ -216,6 +337,11 @@ impl CredentialRecord {
             created_at: fields.text("created_at")?.unwrap_or_default().to_owned(),
             scopes: fields.texts("scopes")?,
             taken_over: fields.text("taken_over")?.map(str::to_owned),
+            next_secret: fields
+                .text("next_client_secret")?
+                .filter(|text| !text.is_empty())
+                .map(SecretString::from),
+            generation: fields.number("generation")?.unwrap_or(0),
         })
     }
 
@@ -230,6 +356,12 @@ impl CredentialRecord {
         fields.set("scopes", self.scopes.clone());
         if let Some(taken_over) = &self.taken_over {
             fields.set("taken_over", taken_over.as_str());
+        }
+        if let Some(next) = &self.next_secret {
+            fields.set("next_client_secret", next.expose_secret());
+        }
+        if self.generation > 0 {
+            fields.set("generation", self.generation);
         }
         fields
     }
@@ -254,7 +386,7 @@ mod tests {
         ));
         let record = record.expect("well-formed");
         assert_eq!(record.did.as_deref(), Some("did:bindu:x"));
-        assert!(record.replaces.is_empty());
+        assert_eq!(record.lineage, None);
     }
 
     #[test]

@@ -4,12 +4,21 @@ use crate::{Answer, Fields, Outage, RecordName, Version, WriteError};
 use std::time::Duration;
 
 /// What the writer believes to be there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Expected {
     /// No record, and none that was deleted.
     Absent,
     /// This very version, present, deleted or destroyed.
     Version(Version),
+}
+
+/// Something about a store's own settings that will do harm later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreWarning {
+    /// What will happen to what, and why. No secret.
+    pub problem: String,
+    /// The commands that fix it, for an administrator of the store.
+    pub fix: Vec<String>,
 }
 
 /// A store of versioned records.
@@ -46,6 +55,14 @@ pub trait SecretStore: Send + Sync {
         Ok(vec!["root".to_owned()])
     }
 
+    /// Looks at the place of the records, for a command that checks it: what will do harm later, as far as we may see it.
+    ///
+    /// # Errors
+    /// If the place is not what it must be, or the store can't be asked.
+    async fn examine(&self, _names: &[RecordName]) -> Result<Vec<StoreWarning>, Outage> {
+        Ok(Vec::new())
+    }
+
     /// Keeps whatever the store needs to be used (a login, say) alive, for as long as it is polled.
     async fn keep(&self) {
         std::future::pending().await
@@ -61,6 +78,12 @@ pub trait SecretStore: Send + Sync {
 
     /// Where a record lies, as a person would look for it: a path in Vault, a directory. No secret.
     fn locate(&self, name: &RecordName) -> String;
+
+    /// The same with the namespace, for telling one place from another. Without the server's address: one server has many
+    /// (a proxy, a service name), and a key that was acknowledged under one of them was acknowledged. No secret.
+    fn place(&self, name: &RecordName) -> String {
+        self.locate(name)
+    }
 
     /// The path that a policy must name for a record; where there are no policies, where it lies.
     fn policy_path(&self, name: &RecordName) -> String {

@@ -112,7 +112,10 @@ fn fields(name: &RecordName, agent: &Agent, writer: u8) -> Fields {
             private_key: SecretString::from(format!("private {writer}")),
             public_key: Some(format!("public {writer}")),
             did: Some(agent.did.to_string()),
-            replaces: Vec::new(),
+            lineage: Some(bindu_identity::Lineage::default()),
+            next: None,
+            previous: None,
+            reconcile_interval: None,
             created_at: None,
         }
         .to_fields(),
@@ -123,6 +126,8 @@ fn fields(name: &RecordName, agent: &Agent, writer: u8) -> Fields {
             created_at: "2026-01-01T00:00:00+00:00".to_owned(),
             scopes: vec!["agent:read".to_owned()],
             taken_over: None,
+            next_secret: None,
+            generation: 0,
         }
         .to_fields(),
     };

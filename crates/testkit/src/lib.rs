@@ -10,6 +10,7 @@
 )]
 
 pub mod caller;
+pub mod certificates;
 pub mod conformance;
 pub mod faults;
 pub mod http;

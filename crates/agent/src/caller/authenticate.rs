@@ -6,7 +6,7 @@ use super::{
     keys::Keys,
     permit::{Permits, Place},
     replay::{Replays, Turn},
-    signature::{self, Cover, Signed},
+    signature::{self, Cover, Own, Signed},
     single,
     token::Tokens,
 };
@@ -34,6 +34,8 @@ pub struct AuthSettings {
     pub replay_quota: usize,
     /// Whom requests are for, `host` or `host:port`, where that is known; else what the `Host` header says.
     pub authority: Option<String>,
+    /// The path of the address that a proxy strips, without a slash at its end; empty for none.
+    pub path_prefix: String,
     /// Where callers find out how to get a token (RFC 9728).
     pub resource_metadata: String,
     /// Hydra's public address, for the same.
@@ -116,9 +118,10 @@ impl Authenticator {
             Claim::Service => None,
             Claim::Unprovable => return Err(AuthRefusal::NoPublicKey),
             Claim::Did(did) => {
-                let authority = self.settings.authority.as_deref();
+                let AuthSettings { authority, path_prefix, .. } = &self.settings;
+                let own = Own { authority: authority.as_deref(), prefix: path_prefix };
                 let keys = (&self.keys, Instant::now() + admitted.left);
-                Some(signature::prove(did, signed, cover, keys, authority).await?)
+                Some(signature::prove(did, signed, cover, keys, own).await?)
             }
         };
         self.permits.pace(&admitted.holder.owner)?;

@@ -56,6 +56,8 @@ fn client(metadata: Value) -> OAuthClient {
         name: String::new(),
         scope: String::new(),
         audiences: Vec::new(),
+        authentication_method: String::new(),
+        grant_types: Vec::new(),
         metadata,
     }
 }

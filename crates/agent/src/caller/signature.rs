@@ -22,6 +22,28 @@ pub(crate) struct Signed<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// Where the agent is called: what of its address a proxy may have taken out of a request.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Own<'a> {
+    /// `host` or `host:port`, if it is known.
+    pub(crate) authority: Option<&'a str>,
+    /// The path before all of ours, without a slash at its end; empty for none.
+    pub(crate) prefix: &'a str,
+}
+
+impl Own<'_> {
+    /// The path as the caller has called it. A proxy has stripped the prefix, so it is put back; never left out, since
+    /// the path behind it alone may be another agent's on the same host. The prefix itself is called with a slash and
+    /// without.
+    fn called(self, path: &str) -> Vec<String> {
+        match (self.prefix, path) {
+            ("", path) => vec![path.to_owned()],
+            (prefix, "/") => vec![format!("{prefix}/"), prefix.to_owned()],
+            (prefix, path) => vec![format!("{prefix}{path}")],
+        }
+    }
+}
+
 /// What a signature must cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cover {
@@ -47,9 +69,9 @@ pub(super) async fn prove(
     signed: &Signed<'_>,
     cover: Cover,
     (keys, deadline): (&Keys, Instant),
-    own_authority: Option<&str>,
+    own: Own<'_>,
 ) -> Result<Proof, AuthRefusal> {
-    let form = Form::of(signed, cover, own_authority)?;
+    let form = Form::of(signed, cover, own)?;
     let known = keys.of(did, deadline).await?;
     let failed = match form.prove(did, &known) {
         Err(failed @ (AuthRefusal::BadSignature(Rejection::InvalidSignature) | AuthRefusal::NoPublicKey)) => {
@@ -63,13 +85,22 @@ pub(super) async fn prove(
 
 /// How a request is signed.
 enum Form<'a> {
-    Bindu { headers: SignatureHeaders<'a>, body: &'a str },
-    Message { values: (String, String), signed: &'a Signed<'a>, cover: Cover, authority: String },
+    Bindu {
+        headers: SignatureHeaders<'a>,
+        body: &'a str,
+    },
+    Message {
+        values: (String, String),
+        signed: &'a Signed<'a>,
+        cover: Cover,
+        authority: String,
+        paths: Vec<String>,
+    },
 }
 
 impl<'a> Form<'a> {
     /// The stronger one counts where there are both.
-    fn of(signed: &'a Signed<'a>, cover: Cover, own_authority: Option<&str>) -> Result<Self, AuthRefusal> {
+    fn of(signed: &'a Signed<'a>, cover: Cover, own: Own<'_>) -> Result<Self, AuthRefusal> {
         let headers = signed.headers;
         if headers.contains_key("signature-input") || headers.contains_key("signature") {
             let joined = |name| {
@@ -80,8 +111,9 @@ impl<'a> Form<'a> {
             let values =
                 joined("signature-input").zip(joined("signature")).ok_or(AuthRefusal::NoSignature)?;
             let host = || single(headers, header::HOST.as_str()).unwrap_or_default().to_ascii_lowercase();
-            let authority = own_authority.map_or_else(host, str::to_owned);
-            return Ok(Self::Message { values, signed, cover, authority });
+            let authority = own.authority.map_or_else(host, str::to_owned);
+            let paths = own.called(signed.uri.path());
+            return Ok(Self::Message { values, signed, cover, authority, paths });
         }
         let headers = SignatureHeaders {
             did: single(headers, "x-did").ok_or(AuthRefusal::NoSignature)?,
@@ -128,19 +160,26 @@ impl<'a> Form<'a> {
                 let verified = request_signature::verify(*headers, did, key, body, now)?;
                 Ok(Proof::of(did, &verified.payload, verified.timestamp))
             }
-            Self::Message { values, signed, cover, authority } => {
+            Self::Message { values, signed, cover, authority, paths } => {
                 let header = |name: &str| {
                     signed.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect()
                 };
-                let request = SignedRequest {
-                    method: signed.method.as_str(),
-                    path: signed.uri.path(),
-                    query: signed.uri.query(),
-                    authority,
-                    header: &header,
-                    body: signed.body,
-                };
-                let verified = message_signature::verify((&values.0, &values.1), &request, did, key, now)?;
+                let mut verified = Err(Rejection::InvalidSignature);
+                for path in paths {
+                    let request = SignedRequest {
+                        method: signed.method.as_str(),
+                        path,
+                        query: signed.uri.query(),
+                        authority,
+                        header: &header,
+                        body: signed.body,
+                    };
+                    verified = message_signature::verify((&values.0, &values.1), &request, did, key, now);
+                    if verified.is_ok() {
+                        break;
+                    }
+                }
+                let verified = verified?;
                 if *cover == Cover::Request && !verified.has_nonce {
                     return Err(Rejection::CoversTooLittle);
                 }
@@ -176,17 +215,26 @@ mod tests {
 
     /// What becomes of a request with these headers where method and path must be covered.
     fn change(headers: &HeaderMap) -> Result<Proof, AuthRefusal> {
-        let uri = Uri::from_static("/tasks/1:cancel");
+        change_at("/tasks/1:cancel", "", headers)
+    }
+
+    /// The same at a path as it arrives behind a proxy that strips this prefix.
+    fn change_at(path: &'static str, prefix: &str, headers: &HeaderMap) -> Result<Proof, AuthRefusal> {
+        let uri = Uri::from_static(path);
         let signed = Signed { method: &Method::POST, uri: &uri, headers, body: BODY };
-        let form = Form::of(&signed, Cover::Request, None)?;
+        let form = Form::of(&signed, Cover::Request, Own { authority: None, prefix })?;
         form.verify(&did(), &DerivedKey::of(&key()).public_key()).map_err(AuthRefusal::BadSignature)
     }
 
     fn message(nonce: &str) -> HeaderMap {
+        message_at("/tasks/1:cancel", nonce)
+    }
+
+    fn message_at(path: &str, nonce: &str) -> HeaderMap {
         let none = |_: &str| Vec::new();
         let request = SignedRequest {
             method: "POST",
-            path: "/tasks/1:cancel",
+            path,
             query: None,
             authority: "agent",
             header: &none,
@@ -224,5 +272,30 @@ mod tests {
         assert!(change(&message("n1")).is_ok());
         assert_ne!(change(&message("n1")), change(&message("n2")), "each is a request of its own");
         assert_eq!(change(&HeaderMap::new()), Err(AuthRefusal::NoSignature));
+    }
+
+    /// What was signed for one agent of a host is not for another one.
+    #[test]
+    fn behind_a_stripped_prefix_the_path_is_the_one_that_was_called() {
+        for (arrives, prefix, called) in [
+            ("/tasks/1:cancel", "/echo", "/echo/tasks/1:cancel"),
+            ("/", "/echo", "/echo/"),
+            ("/", "/echo", "/echo"),
+            ("/", "/a/b", "/a/b"),
+            ("/", "", "/"),
+        ] {
+            let headers = message_at(called, "n1");
+            assert!(change_at(arrives, prefix, &headers).is_ok(), "{called}");
+        }
+        let bad = Err(AuthRefusal::BadSignature(Rejection::InvalidSignature));
+        for (arrives, prefix, called) in [
+            ("/tasks/1:cancel", "/echo", "/tasks/1:cancel"),
+            ("/tasks/1:cancel", "/echo", "/other/tasks/1:cancel"),
+            ("/tasks/1:cancel", "", "/echo/tasks/1:cancel"),
+            ("/", "/echo", "/"),
+            ("/", "/echo", "/echo//"),
+        ] {
+            assert_eq!(change_at(arrives, prefix, &message_at(called, "n1")), bad, "{called}");
+        }
     }
 }

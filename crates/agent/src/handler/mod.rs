@@ -1,8 +1,11 @@
 //! Handlers: what answers a task. A Rust closure, or any program that speaks JSON lines.
 
-mod command;
+mod event;
+mod program;
 
-pub use command::{CommandHandler, CommandSettings};
+#[cfg(fuzzing)]
+pub(crate) use program::fuzz;
+pub use program::{CommandHandler, CommandSettings, guard_or_continue};
 
 use crate::caller::Caller;
 use bindu_client::{AgentClient, CallError};

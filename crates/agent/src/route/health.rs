@@ -50,7 +50,7 @@ pub(crate) async fn livez() -> &'static str {
 pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(query): RawQuery) -> Response {
     let state = server.status.snapshot();
     let serving = server.phase() == Phase::Serving;
-    let superseded = state.keys == Some(Reason::KeySuperseded);
+    let superseded = state.is_unproven;
     let status = if serving && !superseded { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let verbose = query
         .is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
@@ -71,7 +71,7 @@ pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(quer
     ] {
         match reason {
             None => _ = writeln!(text, "[+] {check}: ok"),
-            Some(reason) if reason == Reason::KeySuperseded => {
+            Some(reason) if check == "keys" && state.is_unproven => {
                 _ = writeln!(text, "[-] {check}: {}", reason.label())
             }
             // Degraded, and ready all the same.

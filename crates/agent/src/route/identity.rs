@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use bindu_identity::{BinduDocument, DerivedKey, Did, WebDocument};
+use bindu_identity::{BinduDocument, DerivedKey, Did, PublicKey, WebDocument};
 use serde_json::{json, value::RawValue};
 use std::sync::Arc;
 
@@ -22,9 +22,11 @@ pub(crate) async fn card(State(server): State<Arc<AgentServer>>) -> Response {
     axum::Json(server.card.card(&server.identity(), server.started_at)).into_response()
 }
 
-/// `GET /`: to the card.
-pub(crate) async fn root() -> Response {
-    (StatusCode::FOUND, [(header::LOCATION, "/.well-known/agent.json")]).into_response()
+/// `GET /`: to the card, below the path under which a proxy has us.
+pub(crate) async fn root(State(server): State<Arc<AgentServer>>) -> Response {
+    let url: Uri = server.card.url.parse().unwrap_or_default();
+    let location = format!("{}/.well-known/agent.json", url.path().trim_end_matches('/'));
+    (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
 }
 
 /// `GET /did/resolve?did=`.
@@ -77,7 +79,9 @@ fn resolve(server: &AgentServer, did: &str) -> Response {
         return RpcError::internal(StatusCode::NOT_FOUND, format!("DID '{shown}' not found"))
             .respond(&Json::null());
     }
-    axum::Json(BinduDocument::new(&identity.did, &identity.public_key, &identity.created_at)).into_response()
+    let beside = identity.keys_beside();
+    axum::Json(BinduDocument::new(&identity.did, &identity.public_key, &beside, &identity.created_at))
+        .into_response()
 }
 
 /// `/.well-known/did.json`: the did:web twin, under the host of our own URL.
@@ -86,24 +90,39 @@ pub(crate) async fn did_web(State(server): State<Arc<AgentServer>>) -> Response 
     let url: Uri = server.card.url.parse().unwrap_or_default();
     let port = url.port_u16().filter(|port| Some(*port) != default_port(&url));
     let web = Did::web(url.host().unwrap_or("localhost"), port);
-    let derived = DerivedKey::of(&identity.signing_key).public_key();
-    axum::Json(WebDocument::new(&web, &identity.did, &identity.public_key, &derived)).into_response()
+    let beside = [identity.keys_beside(), identity.second_keys_beside()].concat();
+    let second = identity.second_key();
+    axum::Json(WebDocument::new(&web, &identity.did, &identity.public_key, &second, &beside)).into_response()
 }
 
-/// `/.well-known/jwks.json`: the key of signatures over what is ours (RFC 7517, RFC 8037). Not the first key, which signs
-/// text that callers choose: a JWS by it proves nothing.
+/// `/.well-known/jwks.json`: the keys of signatures over what is ours (RFC 7517, RFC 8037), those of a rotation included. Not
+/// the first keys, which sign text that callers choose: a JWS by them proves nothing. `kid` is the thumbprint (RFC 7638);
+/// `DID#key-2` is an alias of the current one.
 pub(crate) async fn key_set(State(server): State<Arc<AgentServer>>) -> Response {
     let identity = server.identity();
-    let key = DerivedKey::of(&identity.signing_key).public_key();
-    axum::Json(json!({"keys": [{
-        "kty": "OKP",
-        "crv": "Ed25519",
-        "alg": "EdDSA",
-        "use": "sig",
-        "kid": DerivedKey::id(&identity.did),
-        "x": URL_SAFE_NO_PAD.encode(key.as_bytes()),
-    }]}))
-    .into_response()
+    let entry = |kid: String, key: &PublicKey| {
+        json!({
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "alg": "EdDSA",
+            "use": "sig",
+            "kid": kid,
+            "x": URL_SAFE_NO_PAD.encode(key.as_bytes()),
+        })
+    };
+    let current = identity.second_key();
+    let mut keys = vec![entry(DerivedKey::id(&identity.did), &current)];
+    let all = std::iter::once(current).chain(identity.second_keys_beside());
+    keys.extend(all.map(|key| entry(DerivedKey::thumbprint(&key), &key)));
+    axum::Json(json!({"keys": keys})).into_response()
+}
+
+/// `/.well-known/did-rotation.json`: the statements by which our keys gave way to each other, newest first. Callers who trust
+/// a key by first use follow them.
+pub(crate) async fn rotations(State(server): State<Arc<AgentServer>>) -> Response {
+    let identity = server.identity();
+    axum::Json(json!({"did": identity.did.as_str(), "statements": identity.public_statements()}))
+        .into_response()
 }
 
 /// `/.well-known/oauth-protected-resource`: how to get a token for this agent (RFC 9728). Not there without

@@ -150,7 +150,7 @@ fn perform(server: &AgentServer, call: Call, caller: Caller) -> Result<Done, Rpc
             let submitted = server.tasks.submit(&key, *message).map_err(|error| not_sent(&key, error))?;
             let task_id = submitted.task.id.clone();
             if submitted.is_new {
-                server.runner.run(key, caller);
+                server.runner.run(key, &submitted.task.context_id, caller);
             }
             Ok(Done { answer: bindu::task_out(&submitted.task, None), task_id })
         }

@@ -3,6 +3,7 @@
 mod model;
 mod runner;
 mod store;
+mod turns;
 
 pub use model::{Artifact, Content, Message, Part, Role, Task, TaskState, TaskStatus};
 pub(crate) use runner::TaskRunner;

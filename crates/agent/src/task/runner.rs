@@ -1,29 +1,21 @@
 //! Runs the handler for a task, and signs what comes of it.
 
-use super::{Artifact, Message, Part, Role, Task, TaskKey, TaskState, Tasks};
-use crate::json::Json;
+use super::{Artifact, Message, Part, Role, Task, TaskKey, TaskState, Tasks, turns::Turns};
 use crate::{
-    caller::{Caller, Owner},
+    caller::Caller,
+    fair::Party,
     handler::{ChatMessage, Handler, HandlerTask, Reply, ReplyState},
+    json::Json,
 };
 use bindu_client::AgentClient;
 use bindu_identity::text_signature;
 use bindu_keeper::HeldIdentity;
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Mutex, PoisonError},
 };
-use tokio::{sync::Semaphore, task::AbortHandle};
+use tokio::task::AbortHandle;
 use uuid::Uuid;
-
-/// How many tasks are worked on at the same time; the others wait as submitted.
-const MOST_AT_ONCE: usize = 64;
-
-/// How many of them may be one caller's, where callers can be told apart: the others' are not kept waiting.
-const MOST_OF_ONE: usize = MOST_AT_ONCE / 2;
-
-/// Shares of callers that have nothing running are forgotten once there are this many.
-const MOST_SHARES: usize = 1_000;
 
 /// Works on tasks.
 pub(crate) struct TaskRunner {
@@ -31,8 +23,7 @@ pub(crate) struct TaskRunner {
     held: Arc<HeldIdentity>,
     handler: Arc<dyn Handler>,
     agent: AgentClient,
-    turns: Arc<Semaphore>,
-    shares: Mutex<HashMap<Owner, Weak<Semaphore>>>,
+    turns: Turns,
     running: Arc<Mutex<HashMap<TaskKey, AbortHandle>>>,
 }
 
@@ -43,17 +34,16 @@ impl TaskRunner {
         handler: Arc<dyn Handler>,
         agent: AgentClient,
     ) -> Self {
-        let turns = Arc::new(Semaphore::new(MOST_AT_ONCE));
-        Self { tasks, held, handler, agent, turns, shares: Mutex::default(), running: Arc::default() }
+        Self { tasks, held, handler, agent, turns: Turns::default(), running: Arc::default() }
     }
 
     /// Begins work on a task that was submitted. Returns at once.
-    pub(crate) fn run(&self, key: TaskKey, caller: Caller) {
+    pub(crate) fn run(&self, key: TaskKey, context_id: &str, caller: Caller) {
         let (tasks, held, handler) =
             (Arc::clone(&self.tasks), Arc::clone(&self.held), Arc::clone(&self.handler));
         let agent = self.agent.clone();
-        let (turns, running) = (Arc::clone(&self.turns), Arc::clone(&self.running));
-        let (work_key, share) = (key.clone(), self.share(&key.owner));
+        let (running, work_key) = (Arc::clone(&self.running), key.clone());
+        let turn = self.turns.take(Party::of(&caller, context_id));
         // Held while the work is entered below, so that work that ends at once finds its own entry.
         let mut entries = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         // Another message while it was worked on: what that work would say is out of date.
@@ -61,11 +51,7 @@ impl TaskRunner {
             earlier.abort();
         }
         let work = tokio::spawn(async move {
-            let _share = match share {
-                Some(share) => share.acquire_owned().await.ok(),
-                None => None,
-            };
-            let Ok(_turn) = turns.acquire_owned().await else { return };
+            let _turn = turn.await;
             if let Some(task) = tasks.begin(&work_key) {
                 let asked = HandlerTask {
                     task_id: task.id.clone(),
@@ -92,23 +78,6 @@ impl TaskRunner {
             }
         });
         entries.insert(key, work.abort_handle());
-    }
-
-    /// The turns that are a caller's own share.
-    fn share(&self, owner: &Owner) -> Option<Arc<Semaphore>> {
-        if owner.is_everybody() {
-            return None;
-        }
-        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(share) = shares.get(owner).and_then(Weak::upgrade) {
-            return Some(share);
-        }
-        if shares.len() >= MOST_SHARES {
-            shares.retain(|_, share| share.strong_count() > 0);
-        }
-        let share = Arc::new(Semaphore::new(MOST_OF_ONE));
-        shares.insert(owner.clone(), Arc::downgrade(&share));
-        Some(share)
     }
 
     /// Stops the work on a task.

@@ -20,6 +20,16 @@ const VAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Who an agent without a name is, in its DID.
 const NOBODY: (&str, &str) = ("local", "agent");
 
+/// The agent's URL by its settings, before anything listens.
+#[must_use]
+pub fn agent_url(settings: &Settings) -> String {
+    settings.deployment_url.as_ref().map_or_else(
+        || format!("http://{}:{}", settings.host, settings.port),
+        // Without the slash that parsing puts behind a bare host.
+        |url| url.as_str().trim_end_matches('/').to_owned(),
+    )
+}
+
 /// The parts of an agent.
 pub struct Parts {
     /// What keeps the identity.
@@ -44,11 +54,11 @@ impl Parts {
     /// # Errors
     /// As [`Parts::open`].
     pub fn look(settings: &Settings) -> Result<Self, Refusal> {
-        Self::build(settings, "", false)
+        Self::build(settings, &agent_url(settings), false)
     }
 
     fn build(settings: &Settings, url: &str, open: bool) -> Result<Self, Refusal> {
-        refuse_vault_in_doubt(settings)?;
+        refuse_vault_in_doubt(settings, open)?;
         let metrics = Metrics::new();
         let status = Arc::new(Status::default());
         let agent = agent(settings)?;
@@ -90,6 +100,7 @@ impl Parts {
             key_password: settings.key_password.clone(),
             start_deadline: settings.start_deadline,
             reconcile_interval: settings.reconcile_interval,
+            rotation_overlap: settings.rotation_overlap,
             status,
             proven: ProvenToken::default(),
         };
@@ -97,16 +108,22 @@ impl Parts {
     }
 }
 
-/// Settings that name a Vault, and nobody has said that it is on: a pod would make a key of its own on its own disk.
-fn refuse_vault_in_doubt(settings: &Settings) -> Result<(), Refusal> {
-    if settings.vault_unsaid.is_empty() {
+/// Settings of Vault, and nobody has said that it is on: a pod would make a key of its own on its own disk. A command that
+/// only looks, in an operator's shell, looks at the disk.
+fn refuse_vault_in_doubt(settings: &Settings, open: bool) -> Result<(), Refusal> {
+    let Some(doubt) = &settings.vault_doubt else { return Ok(()) };
+    let names = doubt.names.join(", ");
+    if !doubt.is_usable || (doubt.is_a_shells && !open) {
+        tracing::warn!(
+            names,
+            "set, and VAULT__ENABLED is not: the identity is kept in the data directory alone"
+        );
         return Ok(());
     }
     Err(Refusal::new(
         ExitClass::Usage,
         format!(
-            "settings of Vault, and nobody says whether the identity is kept there: {}; nothing was changed",
-            settings.vault_unsaid.join(", ")
+            "settings of Vault, and nobody says whether the identity is kept there: {names}; nothing was changed"
         ),
         "set VAULT__ENABLED=true; or VAULT__ENABLED=false to keep the identity in the data directory alone",
     ))

@@ -1,6 +1,7 @@
 //! One run, read aloud: reserve the port, open the data directory, find or make the identity, listen, serve and
 //! reconcile until the process is asked to end.
 
+mod address;
 mod build;
 pub mod log;
 mod outgoing;
@@ -8,16 +9,17 @@ mod signals;
 mod supervisor;
 mod systemd;
 
-pub use build::{Parts, administered_vault};
+pub use build::{Parts, administered_vault, agent_url};
 pub use outgoing::{Outgoing, outgoing};
 
-use crate::settings::{HandlerChoice, HydraChoice, Settings};
+use crate::settings::{HandlerChoice, HydraChoice, Settings, registry::SETTINGS};
+pub use bindu_agent::handler::guard_or_continue;
 use bindu_agent::{
     AgentServer, CardProfile, PortError, Probes, ReservedPort, ServerSettings,
     caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler},
 };
-use bindu_keeper::{ExitClass, HeldIdentity, Keeper, Refusal, StartedWork};
+use bindu_keeper::{ExitClass, Keeper, Refusal, StartedWork};
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -41,11 +43,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     refuse_open_door(&settings, port.address())?;
     let probe_port = settings.probe_listen.as_deref().map(ReservedPort::reserve).transpose();
     let probe_port = probe_port.map_err(port_refusal)?;
-    let url = settings.deployment_url.clone().map_or_else(
-        || format!("http://{}", port.address()),
-        // Without the slash that parsing puts behind a bare host.
-        |url| url.as_str().trim_end_matches('/').to_owned(),
-    );
+    let url = address::own_url(&settings, port.address())?;
     let parts = Parts::open(&settings, &url)?;
     let end = signals::end()?;
     Run { settings, handler, begun, port, probe_port, url, end }.with(parts).await
@@ -65,30 +63,37 @@ struct Run {
 
 impl Run {
     /// Starts and serves with these parts.
-    async fn with(self, Parts { keeper, hydra, metrics }: Parts) -> Result<(), Refusal> {
+    async fn with(self, parts: Parts) -> Result<(), Refusal> {
+        let status = Arc::clone(&parts.keeper.status);
+        let supervisor = Supervisor::new(status, Arc::clone(&parts.metrics));
+        let store = Arc::clone(&parts.keeper.store);
+        let ended = self.until_asked_to_end(parts, &supervisor).await;
+        // Nobody may log in any more when the login is given back; and however it ends, it is not left behind.
+        supervisor.stop().await;
+        store.close().await;
+        ended
+    }
+
+    async fn until_asked_to_end(
+        self,
+        Parts { keeper, hydra, metrics }: Parts,
+        supervisor: &Supervisor,
+    ) -> Result<(), Refusal> {
         let Self { settings, handler, begun, port, probe_port, url, end } = self;
         let keeper = Arc::new(keeper);
-        let supervisor = Supervisor::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
         let probes = Probes::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
         let store = Arc::clone(&keeper.store);
         metrics.watch_token(move || store.login_lasts());
         metrics.watch_log(log::dropped);
         if let Some(port) = probe_port {
-            watch_probes(&supervisor, &probes, port)?;
+            watch_probes(supervisor, &probes, port)?;
         }
         systemd::starting();
         let started = tokio::select! {
             started = keeper.start() => started.map(Some),
             () = end.cancelled() => Ok(None),
         };
-        let started = match started {
-            Ok(Some(started)) => started,
-            // A login of ours is not left behind.
-            ended => {
-                keeper.store.close().await;
-                return ended.map(|_| ());
-            }
-        };
+        let Some(started) = started? else { return Ok(()) };
         let (held, work) = started.split();
         let identity = held.current();
         let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
@@ -123,7 +128,7 @@ impl Run {
             "listening"
         );
         systemd::ready(&identity.did.to_string());
-        watch_keeper(&supervisor, &keeper, (held, work), end.clone());
+        watch_keeper(supervisor, &keeper, work, end.clone());
         if let Some(tokens) = outgoing.tokens {
             supervisor.watch(Part::OwnTokens, move || {
                 let tokens = Arc::clone(&tokens);
@@ -135,9 +140,6 @@ impl Run {
             systemd::stopping();
         };
         server.serve(listener, asked).await;
-        // Nobody may log in any more when the login is given back.
-        supervisor.stop().await;
-        keeper.store.close().await;
         Ok(())
     }
 }
@@ -163,19 +165,15 @@ fn watch_probes(supervisor: &Supervisor, probes: &Arc<Probes>, port: ReservedPor
 }
 
 /// The reconciler, until the agent is asked to end, and what keeps the login.
-fn watch_keeper(
-    supervisor: &Supervisor,
-    keeper: &Arc<Keeper>,
-    (held, work): (Arc<HeldIdentity>, StartedWork),
-    end: CancellationToken,
-) {
+fn watch_keeper(supervisor: &Supervisor, keeper: &Arc<Keeper>, work: StartedWork, end: CancellationToken) {
     keeper.status.expect_passes(keeper.reconcile_interval.saturating_mul(PASSES_MISSED) + LONGEST_PASS);
     let reconciling = Arc::clone(keeper);
     // Only the first reconciler of a run gets what the start has seen.
+    let again = work.again();
     let mut work = Some(work);
     supervisor.watch_until(Part::Reconciler, end, move || {
-        let (keeper, held, work) = (Arc::clone(&reconciling), Arc::clone(&held), work.take());
-        async move { keeper.reconcile(held, work.unwrap_or_default(), std::future::pending()).await }
+        let (keeper, work) = (Arc::clone(&reconciling), work.take().unwrap_or_else(|| again.again()));
+        async move { keeper.reconcile(work, std::future::pending()).await }
     });
     let store = Arc::clone(&keeper.store);
     supervisor.watch(Part::StoreLogin, move || {
@@ -184,7 +182,8 @@ fn watch_keeper(
     });
 }
 
-/// The handler that the settings name.
+/// The handler that the settings name. A program needs [`guard_or_continue`] at the start of `main`, and a process that
+/// has no other children.
 #[must_use]
 pub fn handler(choice: &HandlerChoice) -> Arc<dyn Handler> {
     match choice {
@@ -198,9 +197,17 @@ pub fn handler(choice: &HandlerChoice) -> Arc<dyn Handler> {
                 command: command.clone(),
                 timeout: *timeout,
                 workers: *workers,
+                hidden_variables: secret_variables(),
+                owns_process: true,
             }))
         }
     }
+}
+
+/// The variables that hold secrets.
+fn secret_variables() -> Vec<String> {
+    let secrets = SETTINGS.iter().filter(|setting| setting.secret);
+    secrets.flat_map(|setting| setting.variables).map(|name| (*name).to_owned()).collect()
 }
 
 /// Anybody on the network could call an agent that listens there without authentication: that must be said outright.
@@ -237,13 +244,21 @@ fn auth_settings(settings: &Settings, hydra: &HydraChoice, url: &str) -> AuthSet
         pinned_keys: settings.auth.pinned_keys.clone(),
         replay_quota: settings.auth.replay_quota,
         authority,
+        path_prefix: settings
+            .deployment_url
+            .as_ref()
+            .map(|url| url.path().trim_end_matches('/').to_owned())
+            .unwrap_or_default(),
         resource_metadata: url.parse().as_ref().map(metadata).unwrap_or_default(),
         authorization_server: hydra.public_url.as_str().trim_end_matches('/').to_owned(),
     }
 }
 
-/// A core file would hold every secret of the process. Where the limit can't be set, the operator's own one stays.
-pub fn forbid_cores() {
+/// Keeps other processes from the memory and the environment of this one, which hold every secret: a core file, a
+/// debugger, `/proc/PID/environ` for a program of the same user. Where the limit can't be set, the operator's own one
+/// stays. What is started from here can be looked at again.
+pub fn keep_to_itself() {
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }

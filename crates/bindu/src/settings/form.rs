@@ -113,6 +113,10 @@ fn spelled(duration: Duration) -> String {
 /// A duration with its unit, such as `500ms`, `30s` or `1h30m`.
 #[must_use]
 pub fn duration(text: &str) -> Option<Duration> {
+    // A day of 24 hours: jiff leaves days to calendars.
+    if let Some(days) = text.strip_suffix('d').and_then(|days| days.trim_end().parse::<u64>().ok()) {
+        return days.checked_mul(24 * 3600).map(Duration::from_secs);
+    }
     let signed: jiff::SignedDuration = text.parse().ok()?;
     Duration::try_from(signed).ok()
 }
@@ -180,11 +184,13 @@ pub(super) fn exemptions(text: &str) -> Form<Exemptions> {
 }
 
 pub(super) fn redirect_hosts(text: &str) -> Form<Vec<RedirectHost>> {
+    // Without brackets, the hosts alone: a JSON list can't be written alike for `docker run --env-file` and for `.env`.
+    let hosts = match text.starts_with('[') {
+        true => strings(text),
+        false => Some(text.split(',').map(|host| host.trim().to_owned()).collect()),
+    };
     let read = |hosts: Vec<String>| hosts.iter().map(|host| host.parse().ok()).collect();
-    must(
-        strings(text).and_then(read),
-        "a list of hosts, each with a port or without, such as [\"vault-1:8200\"]",
-    )
+    must(hosts.and_then(read), "hosts, each with a port or without, such as vault-1,vault-2:8200")
 }
 
 pub(super) fn list(text: &str) -> Form<Vec<String>> {

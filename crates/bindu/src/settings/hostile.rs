@@ -245,7 +245,7 @@ fn a_file_fares_like_the_environment() {
                 );
             }
         }
-        if setting.content == Content::Line {
+        if matches!(setting.content, Content::Line | Content::Proxy) {
             for told in [
                 told("bindu.toml", format!("{} = [\"{good}\"]\n", setting.key)),
                 told("agent.json", json(setting.key, serde_json::json!([good]))),

@@ -66,6 +66,15 @@ pub struct Resolved {
     pub warnings: Vec<String>,
 }
 
+impl Resolved {
+    /// A setting's text, where it has a usable one.
+    #[must_use]
+    pub fn text(&self, setting: &Entry) -> Option<String> {
+        let text = setting.clean(&self.values.get(setting.key)?.text).ok()?;
+        (!text.is_empty()).then_some(text)
+    }
+}
+
 /// The layers above the default.
 #[derive(Default, Clone)]
 pub struct Layers {

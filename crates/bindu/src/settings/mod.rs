@@ -22,7 +22,7 @@ pub use layers::{Layers, Origin, Resolved, Value};
 pub use page::page;
 pub use setting::{Content, Entry, Setting};
 pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings};
-pub use vault::VaultChoice;
+pub use vault::{LoginMethod, VaultChoice, VaultDoubt};
 
 #[cfg(test)]
 mod hostile;

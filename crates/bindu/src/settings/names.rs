@@ -5,8 +5,14 @@
 pub(super) const NOT_YET: &[&str] = &["HYDRA__ALLOWED_DIDS", "DATABASE_URL"];
 
 /// Variables of ours that are no settings, or of Python Bindu's without effect here: no warning.
-pub(super) const KNOWN_OTHERWISE: &[&str] =
-    &["BINDU_CONFIG", "AUTH__PROVIDER", "HYDRA__ENABLED", "HYDRA__MAX_RETRIES", "HYDRA__MAX_CACHE_SIZE"];
+pub(super) const KNOWN_OTHERWISE: &[&str] = &[
+    "BINDU_CONFIG",
+    "BINDU_STARTED_BY",
+    "AUTH__PROVIDER",
+    "HYDRA__ENABLED",
+    "HYDRA__MAX_RETRIES",
+    "HYDRA__MAX_CACHE_SIZE",
+];
 
 /// The same, as keys of a file in Python Bindu's shape.
 pub(super) const KNOWN_OTHERWISE_IN_FILE: &[&str] = &["auth.provider"];

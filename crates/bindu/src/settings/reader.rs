@@ -63,7 +63,7 @@ impl Reader {
     pub(super) fn mistake(&mut self, setting: &Entry, problem: &str) {
         let shown = match setting.secret {
             true => String::new(),
-            false => format!(" = {:?}", Entry::shown(self.text(setting))),
+            false => format!(" = {:?}", setting.shown(self.text(setting))),
         };
         let mistake = format!("`{}`{shown} ({}): {problem}", setting.key, self.origin(setting));
         if !self.mistakes.contains(&mistake) {

@@ -23,12 +23,15 @@ const SHORTEST: Duration = Duration::from_millis(100);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+/// A replaced key that stays longer is no overlap.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Declares each setting as a constant, and the list of all.
 macro_rules! settings {
     ($($name:ident: $kind:ty = $setting:expr;)*) => {
         $(
-            pub(super) static $name: Setting<$kind> = $setting;
+            /// A setting; what it does is in its `about`.
+            pub static $name: Setting<$kind> = $setting;
         )*
 
         /// All settings, in the order in which they are shown.
@@ -87,6 +90,8 @@ settings!(
         "how long a start without a key waits for an unavailable store, `100ms` to `24h`").default("60s");
     RECONCILE_INTERVAL: Duration = setting("reconcile_interval", &["BINDU_RECONCILE_INTERVAL"], |text| form::lasting(text, Duration::from_secs(1), DAY),
         "how often all is compared again, give or take 10 %; `1s` to `24h`").default("60s");
+    ROTATION_OVERLAP: Duration = setting("rotation.overlap", &["BINDU_ROTATION_OVERLAP"], |text| form::lasting(text, Duration::from_secs(1), YEAR),
+        "how long a replaced key stays valid beside its successor, `1s` to `365d` (docs/ROTATION.md)").default("7d");
     DRAIN_DEADLINE: Duration = setting("drain_deadline", &["BINDU_DRAIN_DEADLINE"], |text| form::lasting(text, SHORTEST, DAY),
         "how long an end waits for requests and tasks, `100ms` to `24h`").default("25s");
     DRAIN_GRACE: Duration = setting("drain_grace", &["BINDU_DRAIN_GRACE"], |text| form::lasting(text, Duration::ZERO, DAY),
@@ -130,9 +135,9 @@ settings!(
     VAULT_NAMESPACE: String = setting("vault.namespace", &["VAULT_NAMESPACE"], form::namespace,
         "the namespace");
     VAULT_REDIRECT_HOSTS: Vec<RedirectHost> = setting("vault.redirect_hosts", &["VAULT__REDIRECT_HOSTS"], form::redirect_hosts,
-        "hosts, each with a port or without, that a standby of Vault may redirect to beside the host of the address, a list: `[\"vault-1.example.com:8200\"]`. Once, over https only (docs/VAULT.md#standbys)").default("[]").content(Content::List);
+        "hosts, each with a port or without, that a standby of Vault may redirect to beside the host of the address: `vault-1.example.com,vault-2.example.com:8200`, or a list. Once, over https only (docs/VAULT.md#standbys)").default("[]").content(Content::List);
     VAULT_PROXY: Url = setting("vault.proxy", &["VAULT_PROXY_ADDR", "VAULT_HTTP_PROXY"], form::proxy,
-        "the proxy that Vault is asked through, whatever `proxy.exempt` says; never for loopback (docs/CONFIGURATION.md#proxies)");
+        "the proxy that Vault is asked through, whatever `proxy.exempt` says; never for loopback (docs/CONFIGURATION.md#proxies)").content(Content::Proxy);
     VAULT_CACERT: PathBuf = setting("vault.tls.ca_cert", &["VAULT_CACERT"], form::file,
         "a PEM file with the authorities to trust, instead of the system's; or with Vault's own certificate, which is then trusted itself. Certificates that change in their files count from the next request on").otherwise("the system's");
     VAULT_CAPATH: PathBuf = setting("vault.tls.ca_path", &["VAULT_CAPATH"], form::file,
@@ -186,9 +191,9 @@ settings!(
     CALL_DANGEROUS_ALLOW_HTTP: bool = setting("call.dangerous_allow_http", &["BINDU_CALL_DANGEROUS_ALLOW_HTTP"], form::flag,
         "call agents beyond this machine over plain http: tokens can be read on the way").default("false").never_empty();
     PROXY_HTTP: Url = setting("proxy.http", &["http_proxy", "HTTP_PROXY"], form::proxy,
-        "the proxy for `http://` addresses (docs/CONFIGURATION.md#proxies)");
+        "the proxy for `http://` addresses (docs/CONFIGURATION.md#proxies)").content(Content::Proxy);
     PROXY_HTTPS: Url = setting("proxy.https", &["https_proxy", "HTTPS_PROXY"], form::proxy,
-        "the proxy for `https://` addresses");
+        "the proxy for `https://` addresses").content(Content::Proxy);
     PROXY_EXEMPT: Exemptions = setting("proxy.exempt", &["no_proxy", "NO_PROXY"], form::exemptions,
         "what goes through neither: `*`, hosts, domains, IP addresses and networks, with ports or without, separated by commas. Loopback never does");
     HYDRA_ADMIN_URL: Url = setting("hydra.admin_url", &["HYDRA__ADMIN_URL"], form::address,

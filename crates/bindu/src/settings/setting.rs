@@ -34,6 +34,8 @@ pub enum Content {
     Line,
     /// Text for people: it may have several lines.
     Prose,
+    /// A line with a proxy's address, which may begin with a user and a password.
+    Proxy,
     /// JSON: a list.
     List,
     /// JSON: an object, which in a file is a table.
@@ -136,7 +138,7 @@ impl Entry {
             return Err("it holds a byte order mark (U+FEFF), which an editor has put there; write it anew"
                 .to_owned());
         }
-        let has_lines = self.content != Content::Line;
+        let has_lines = !matches!(self.content, Content::Line | Content::Proxy);
         let is_odd = |c: &char| c.is_control() && !(has_lines && matches!(c, '\n' | '\r' | '\t'));
         if let Some(odd) = trimmed.chars().find(is_odd) {
             return Err(format!("it holds a control character, {odd:?}"));
@@ -162,23 +164,12 @@ impl Entry {
 
     /// A value as it may be shown: without the user and the password of a URL.
     #[must_use]
-    pub fn shown(text: &str) -> String {
-        let mut shown = String::new();
-        let mut rest = text;
-        while let Some((before, after)) = rest.split_once("://") {
-            let end =
-                after.find(|c: char| matches!(c, '/' | '?' | '#' | '"' | ',' | '\\') || c.is_whitespace());
-            let (authority, behind) = after.split_at(end.unwrap_or(after.len()));
-            shown.push_str(before);
-            shown.push_str("://");
-            match authority.rsplit_once('@') {
-                Some((_, host)) => shown.push_str(&format!("...@{host}")),
-                None => shown.push_str(authority),
-            }
-            rest = behind;
+    pub fn shown(&self, text: &str) -> String {
+        match text.rsplit_once('@') {
+            // With or without a scheme.
+            Some((_, host)) if self.content == Content::Proxy => format!("...@{host}"),
+            _ => without_userinfo(text),
         }
-        shown.push_str(rest);
-        shown
     }
 
     /// The name under which a person sets it: its first variable, else its key.
@@ -186,6 +177,24 @@ impl Entry {
     pub fn variable(&self) -> &'static str {
         self.variables.first().copied().unwrap_or(self.key)
     }
+}
+
+fn without_userinfo(text: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("://") {
+        let end = after.find(|c: char| matches!(c, '/' | '?' | '#' | '"' | ',' | '\\') || c.is_whitespace());
+        let (authority, behind) = after.split_at(end.unwrap_or(after.len()));
+        shown.push_str(before);
+        shown.push_str("://");
+        match authority.rsplit_once('@') {
+            Some((_, host)) => shown.push_str(&format!("...@{host}")),
+            None => shown.push_str(authority),
+        }
+        rest = behind;
+    }
+    shown.push_str(rest);
+    shown
 }
 
 #[cfg(test)]
@@ -206,8 +215,14 @@ mod tests {
             ("alice@example.com", "alice@example.com"),
             ("", ""),
         ] {
-            assert_eq!(Entry::shown(text), want);
+            assert_eq!(without_userinfo(text), want);
         }
+        let proxy = setting("k", &[], |text| Ok::<_, String>(text.to_owned()), "").content(Content::Proxy);
+        for text in ["me:canary@proxy:3128", "http://me:canary@proxy:3128", "socks5://me:can@ary@proxy:3128"]
+        {
+            assert_eq!(proxy.shown(text), "...@proxy:3128");
+        }
+        assert_eq!(proxy.shown("http://proxy:3128"), "http://proxy:3128");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! be right; a secret is never shown.
 
 use super::{
-    AuthChoice, CallChoice, Layers, Resolved, VaultChoice,
+    AuthChoice, CallChoice, Layers, Resolved, VaultChoice, VaultDoubt,
     reader::Reader,
     registry::{
         AUTH_ENABLED, AUTHOR, COMMAND, COMMAND_TIMEOUT, COMMAND_WORKERS, DATA_DIR, DEPLOYMENT_URL,
@@ -10,7 +10,8 @@ use super::{
         HYDRA_AUTO_REGISTER_AGENTS, HYDRA_DEFAULT_AGENT_SCOPES, HYDRA_PUBLIC_URL, HYDRA_TIMEOUT,
         HYDRA_VERIFY_SSL, ID, KEY_PASSWORD_FILE, LOG_FORMAT, LOG_LEVEL, NAME, ON_ABSENT, ON_UNAVAILABLE,
         PORT, PROBE_LISTEN, PROXY_EXEMPT, PROXY_HTTP, PROXY_HTTPS, RECONCILE_INTERVAL, RECREATE_KEYS,
-        START_DEADLINE, STORAGE_TYPE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT, VAULT_PREFIX, VERSION,
+        ROTATION_OVERLAP, START_DEADLINE, STORAGE_TYPE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT, VAULT_PREFIX,
+        VERSION,
     },
 };
 use bindu_agent::HttpLimits;
@@ -19,7 +20,7 @@ use bindu_identity::AgentId;
 use bindu_keeper::{ExitClass, Refusal, plan::Policy};
 use secrecy::SecretString;
 use std::{path::PathBuf, time::Duration};
-use url::Url;
+use url::{Host, Url};
 
 /// The settings of an agent.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub struct Settings {
     pub start_deadline: Duration,
     /// How often all is compared again.
     pub reconcile_interval: Duration,
+    /// `rotation.overlap`.
+    pub rotation_overlap: Duration,
     /// How long an end waits.
     pub drain_deadline: Duration,
     /// How long a result can be fetched after its task has ended, within that.
@@ -60,8 +63,8 @@ pub struct Settings {
     pub handler: HandlerChoice,
     /// Vault, where it is on.
     pub vault: Option<VaultChoice>,
-    /// Settings that name a Vault while nobody says whether it is on: a start is refused.
-    pub vault_unsaid: Vec<String>,
+    /// Settings of Vault while nobody says whether it is on.
+    pub vault_doubt: Option<VaultDoubt>,
     /// The KV mount, whether Vault is on or not.
     pub vault_mount: String,
     /// The folder below it.
@@ -190,7 +193,7 @@ impl Reader {
             host: self.value(&HOST),
             port: self.value(&PORT),
             probe_listen: self.get(&PROBE_LISTEN),
-            deployment_url: self.get(&DEPLOYMENT_URL),
+            deployment_url: self.deployment_url(),
             policy: Policy {
                 on_absent: self.value(&ON_ABSENT),
                 on_unavailable: self.value(&ON_UNAVAILABLE),
@@ -199,12 +202,13 @@ impl Reader {
             },
             start_deadline: self.value(&START_DEADLINE),
             reconcile_interval: self.value(&RECONCILE_INTERVAL),
+            rotation_overlap: self.value(&ROTATION_OVERLAP),
             drain_deadline: self.value(&DRAIN_DEADLINE),
             drain_grace: self.value(&DRAIN_GRACE),
             key_password: self.password(&KEY_PASSWORD_FILE),
             handler: self.handler(),
             vault,
-            vault_unsaid: self.vault_doubt(),
+            vault_doubt: self.vault_doubt(),
             vault_mount: self.value(&VAULT_MOUNT),
             vault_prefix: self.value(&VAULT_PREFIX),
             hydra,
@@ -219,19 +223,20 @@ impl Reader {
         }
     }
 
-    /// Settings of Vault without a word on whether it is on: refused at a start where they name a Vault, else a warning.
-    fn vault_doubt(&mut self) -> Vec<String> {
-        match self.vault_unsaid() {
-            None => Vec::new(),
-            Some(unsaid) if unsaid.names_a_vault => unsaid.names,
-            Some(unsaid) => {
-                self.warnings.push(format!(
-                    "{}: set, and VAULT__ENABLED is not: the identity is kept in the data directory alone",
-                    unsaid.names.join(", ")
-                ));
-                Vec::new()
-            }
+    /// Where it is called. Python Bindu listens where this says, so its files have `0.0.0.0` there: nobody can call that.
+    fn deployment_url(&mut self) -> Option<Url> {
+        let url = self.get(&DEPLOYMENT_URL)?;
+        let is_everywhere = match url.host() {
+            Some(Host::Ipv4(address)) => address.is_unspecified(),
+            Some(Host::Ipv6(address)) => address.to_canonical().is_unspecified(),
+            _ => false,
+        };
+        if is_everywhere {
+            self.warnings
+                .push(format!("`deployment.url` = {url}: no address that can be called; it is ignored"));
+            return None;
         }
+        Some(url)
     }
 
     fn handler(&mut self) -> HandlerChoice {

@@ -42,12 +42,18 @@ pub struct VaultChoice {
 
 /// The ways to log in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoginMethod {
+pub enum LoginMethod {
+    /// A token that was given.
     Token,
+    /// One in a file.
     TokenFile,
+    /// A pod's service account.
     Kubernetes,
+    /// A role id and a secret id.
     AppRole,
+    /// A JWT of another issuer.
     Jwt,
+    /// The client certificate.
     Cert,
 }
 
@@ -68,11 +74,14 @@ impl LoginMethod {
 }
 
 /// Settings of Vault while nobody says whether it is on.
-pub(super) struct Unsaid {
-    /// As a person finds them.
-    pub(super) names: Vec<String>,
-    /// They name a Vault, or how this program uses one; not what every shell of an operator's has.
-    pub(super) names_a_vault: bool,
+#[derive(Debug, Clone)]
+pub struct VaultDoubt {
+    /// The settings, as a person finds them.
+    pub names: Vec<String>,
+    /// All of them are the `vault` command's own, as an operator's shell has them: not meant for this program, maybe.
+    pub is_a_shells: bool,
+    /// They name a Vault and how to use it, so that a start could have meant it.
+    pub is_usable: bool,
 }
 
 impl Reader {
@@ -98,29 +107,30 @@ impl Reader {
     }
 
     /// What is said of Vault while nobody says that it is on or off: nothing, in the good case.
-    pub(super) fn vault_unsaid(&self) -> Option<Unsaid> {
+    pub(super) fn vault_doubt(&self) -> Option<VaultDoubt> {
         if self.is_said(&VAULT_ENABLED) {
             return None;
         }
         let vaults = SETTINGS.iter().filter(|setting| setting.key.starts_with("vault."));
         let said: Vec<&Entry> = vaults.copied().filter(|setting| self.is_said(setting)).collect();
-        let is_ours = |setting: &&Entry| {
-            let by_our_name = match self.origin(setting) {
-                Origin::Variable(name) | Origin::DotEnv(name) => name.starts_with("VAULT__"),
-                _ => true,
+        let is_a_shells = |setting: &&Entry| {
+            let by_the_commands_name = match self.origin(setting) {
+                Origin::Variable(name) | Origin::DotEnv(name) => !name.starts_with("VAULT__"),
+                _ => false,
             };
-            by_our_name && setting.key != VAULT_TOKEN.key
+            // A token alone names no Vault, by whichever name.
+            by_the_commands_name || setting.key == VAULT_TOKEN.key
         };
         let has = |setting: &Entry| said.iter().any(|said| said.key == setting.key);
-        let names_a_vault =
-            said.iter().any(|setting| is_ours(&setting)) || (has(&VAULT_URL) && has(&VAULT_TOKEN));
         let named = |setting: &&Entry| match self.origin(setting) {
             Origin::Variable(name) => name,
             origin @ Origin::DotEnv(_) => origin.to_string(),
             origin => format!("`{}` in {origin}", setting.key),
         };
+        let is_a_shells = said.iter().all(is_a_shells);
+        let is_usable = !is_a_shells || (has(&VAULT_URL) && has(&VAULT_TOKEN));
         let names: Vec<String> = said.iter().map(named).collect();
-        (!names.is_empty()).then_some(Unsaid { names, names_a_vault })
+        (!names.is_empty()).then_some(VaultDoubt { names, is_a_shells, is_usable })
     }
 
     fn login(&mut self) -> Option<VaultLogin> {

@@ -1,9 +1,9 @@
 //! `bindu call`: calls another agent as this one, and prints what it answers once the signature was verified.
 
-use super::{Output, SettingFlags, print};
+use super::{Output, SettingFlags, print, with_keeper};
 use bindu::{
     AgentReply, AgentReplyState, CallError, CallOptions, ExitClass, Refusal,
-    run::{Parts, log, outgoing},
+    run::{log, outgoing},
     settings::Settings,
 };
 use bindu_hydra::HydraError;
@@ -55,8 +55,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
         keys: arguments.keys,
         timeout: Some(Duration::from_secs(arguments.timeout)),
     };
-    let reply = bindu::block_on(async move {
-        let keeper = Arc::new(Parts::look(&settings)?.keeper);
+    let reply = with_keeper(&settings, async |keeper| {
         let identity = match settings.hydra {
             None => None,
             Some(_) => Some(keeper.look_at_identity().await.map_err(no_identity)?),
@@ -64,7 +63,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
         let identity = identity.map(|identity| Arc::new(HeldIdentity::new(identity)));
         let client = outgoing(&settings, &keeper, identity).client;
         let called = client.call_with(&arguments.url, &arguments.text, &options).await;
-        keeper.store.close().await;
         called.map_err(|error| refusal(&error))
     })?;
     tell(&reply, arguments.output, arguments.accept_unsigned)

@@ -31,7 +31,7 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
             let shown = match (setting.secret, value.text.is_empty()) {
                 (_, true) => String::new(),
                 (true, false) => "set".to_owned(),
-                (false, false) => Entry::shown(&value.text),
+                (false, false) => setting.shown(&value.text),
             };
             Some((*setting, shown, value.origin.to_string()))
         })

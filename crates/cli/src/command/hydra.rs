@@ -1,19 +1,14 @@
 //! `bindu hydra plan` and `token`. Neither changes anything; where the plan depends on whether the secret works, it asks
 //! for a token.
 
-use super::{LookArguments, Output, SettingFlags, print};
-use bindu::{
-    ExitClass, Refusal,
-    run::{Parts, log},
-    settings::Settings,
-};
+use super::{LookArguments, Output, SettingFlags, note, print, with_keeper, with_opened_keeper};
+use bindu::{ExitClass, Refusal, run::log, settings::Settings};
 use bindu_keeper::{
-    ClientLook, Keeper, TokenError, TokenSource,
+    Applied, ClientLook, Keeper, TokenError, TokenSource,
     plan::client::{Client, Local, Secret, Step, Store},
 };
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use std::sync::Arc;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -22,6 +17,17 @@ pub(crate) enum Command {
     /// Print an access token of this agent's client, for curl: whoever has it can call as this agent where no signature
     /// is asked for
     Token(TokenArguments),
+    /// Replace the client's secret: prepare another in the store, put it into Hydra, prove it by a token, retire the old one
+    RotateSecret(RotateArguments),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct RotateArguments {
+    /// Take the steps; without this flag they are only printed
+    #[arg(long)]
+    apply: bool,
+    #[command(flatten)]
+    look: LookArguments,
 }
 
 #[derive(clap::Args)]
@@ -37,6 +43,7 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     match command {
         Command::Plan(arguments) => plan(arguments),
         Command::Token(arguments) => token(arguments),
+        Command::RotateSecret(arguments) => rotate_secret(arguments),
     }
 }
 
@@ -51,31 +58,72 @@ fn settings(flags: SettingFlags) -> Result<Settings, Refusal> {
 
 fn token(arguments: TokenArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
-    let token = bindu::block_on(async move {
-        let keeper = Arc::new(Parts::look(&settings)?.keeper);
-        let source = TokenSource::new(Arc::clone(&keeper));
-        let token = source.token(arguments.audience.as_deref()).await;
-        keeper.store.close().await;
+    let token = with_keeper(&settings, async |keeper| {
+        let token = TokenSource::new(keeper).token(arguments.audience.as_deref()).await;
         token.map_err(|error| super::call::token_refusal(&error))
     })?;
     print(&format!("{}\n", token.expose_secret()));
     Ok(())
 }
 
+fn rotate_secret(arguments: RotateArguments) -> Result<(), Refusal> {
+    let output = arguments.look.output;
+    let settings = settings(arguments.look.settings)?;
+    let steps = [
+        "prepare: write another secret beside the current one to the store",
+        "put it into Hydra's client",
+        "prove it by a token, and take the old one out of the store",
+    ];
+    let apply = arguments.apply;
+    with_opened_keeper(&settings, apply, async |keeper| {
+        let done = match apply {
+            false => Ok(None),
+            true => keeper.rotate_secret().await.map(Some),
+        };
+        let applied = done.map_err(|error| super::identity::secret_not_taken(&keeper, &error))?;
+        tell_rotation(&steps, applied.as_ref(), output);
+        Ok(())
+    })
+}
+
+fn tell_rotation(steps: &[&str], applied: Option<&Applied>, output: Output) {
+    let client = applied.and_then(|applied| applied.client);
+    match output {
+        Output::Text => {
+            let word = if applied.is_some() { "done" } else { "would" };
+            print(&steps.iter().map(|step| format!("{word}   {step}\n")).collect::<String>());
+        }
+        Output::Json => print(&format!(
+            "{:#}\n",
+            json!({
+                (if applied.is_some() { "done" } else { "would" }): steps,
+                "applied": applied.is_some(),
+                "version": applied.map(|applied| applied.version),
+                "client": client.map_or(Value::Null, |reason| json!(reason.label())),
+            })
+        )),
+    }
+    match (applied, client) {
+        (None, _) => note("nothing was changed; --apply takes these steps\n"),
+        (Some(_), Some(reason)) => note(&format!(
+            "Hydra's client is not in step yet ({}): the running replicas finish the rotation\n",
+            reason.label()
+        )),
+        (Some(_), None) => {}
+    }
+}
+
 fn plan(arguments: LookArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
-    bindu::block_on(async move {
-        let parts = Parts::look(&settings)?;
-        let look = parts.keeper.look_at_client().await;
-        parts.keeper.store.close().await;
-        let Some(look) = look else {
+    with_keeper(&settings, async |keeper| {
+        let Some(look) = keeper.look_at_client().await else {
             return Err(Refusal::new(
                 ExitClass::Failed,
                 "there is no key yet that a client could be registered with",
                 "`bindu identity plan` with the same settings says what a start would do about the key",
             ));
         };
-        tell(&parts.keeper, &look, arguments.output);
+        tell(&keeper, &look, arguments.output);
         Ok(())
     })
 }
@@ -86,6 +134,7 @@ fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
     let secret = match seen.secret {
         Secret::Untested => "not tried: nothing depends on it",
         Secret::Works => "gets a token",
+        Secret::NextWorks => "is replaced: the one that a rotation has prepared gets a token",
         Secret::Wrong => "gets no token, and Hydra is well",
         Secret::Unknown => "could not be tried",
     };
@@ -134,8 +183,8 @@ fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
 
 fn describe_store(store: &Store) -> String {
     match store {
-        Store::Present { version, taken_over: None } => format!("holds credentials at version {version}"),
-        Store::Present { version, taken_over: Some(key) } => {
+        Store::Present { version, taken_over: None, .. } => format!("holds credentials at version {version}"),
+        Store::Present { version, taken_over: Some(key), .. } => {
             format!("holds credentials at version {version}, with consent to take over from {key}")
         }
         Store::Absent => "holds no credentials".to_owned(),
@@ -151,6 +200,7 @@ fn describe_client(client: &Client) -> String {
         Client::Absent => "has no client of this DID".to_owned(),
         Client::OfOurKey => "has a client that names our key".to_owned(),
         Client::OfAnOlderKey => "has a client that names a key which ours replaces".to_owned(),
+        Client::OfOurNextKey => "has a client that names the key that a rotation has prepared".to_owned(),
         Client::OfAnotherKey(key) => format!("has a client that names another key, {key}"),
         Client::OfNoKey => "has a client that names no key".to_owned(),
         Client::Unaddressable => "can't be asked about a DID with a `/`".to_owned(),

@@ -7,12 +7,19 @@ pub(crate) mod identity;
 pub(crate) mod run;
 pub(crate) mod vault;
 
-use bindu::{ExitClass, Refusal, settings::Layers};
+use bindu::{
+    ExitClass, Refusal,
+    run::{Parts, agent_url},
+    settings::{Layers, Settings},
+};
+use bindu_keeper::Keeper;
+use bindu_store::SecretStore;
 use std::{
     io::{self, Write as _},
     path::PathBuf,
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Flags of every command that reads the settings.
 #[derive(clap::Args, Default)]
@@ -65,6 +72,68 @@ pub(crate) enum Output {
     Text,
     /// For programs; keys are documented and stay.
     Json,
+}
+
+/// Does the work of a command that only looks, with the parts of an agent, and closes what they have opened.
+pub(crate) fn with_keeper<T>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(Arc<Keeper>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    bindu::block_on(async {
+        let keeper = Arc::new(Parts::look(settings)?.keeper);
+        let store = Arc::clone(&keeper.store);
+        closing(&*store, work(keeper)).await
+    })
+}
+
+/// The same for a command that may write: if the data directory is the store, it is opened for that.
+pub(crate) fn with_opened_keeper<T>(
+    settings: &Settings,
+    writes: bool,
+    work: impl AsyncFnOnce(Arc<Keeper>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    bindu::block_on(async {
+        let parts = match writes && settings.vault.is_none() {
+            true => Parts::open(settings, &agent_url(settings))?,
+            false => Parts::look(settings)?,
+        };
+        let keeper = Arc::new(parts.keeper);
+        let store = Arc::clone(&keeper.store);
+        closing(&*store, work(keeper)).await
+    })
+}
+
+/// Does some work with a store and closes the store, whether the work ends well, ends badly, or is interrupted: a login's
+/// token is not left behind.
+pub(crate) async fn closing<T>(
+    store: &dyn SecretStore,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let done = tokio::select! {
+        done = work => Ok(done),
+        code = interrupted() => Err(code),
+    };
+    store.close().await;
+    match done {
+        Ok(done) => done,
+        Err(code) => {
+            bindu::run::log::flush();
+            std::process::exit(code)
+        }
+    }
+}
+
+/// Ends at SIGINT or SIGTERM, with the exit code that a shell gives to it.
+async fn interrupted() -> i32 {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => 130,
+        _ = terminate.recv() => 143,
+    }
 }
 
 /// Why a result could not be printed.

@@ -93,9 +93,13 @@ async fn a_proxy_closes_its_connections_before_the_agent_does() {
     let setup = setup.set("BINDU_HEADER_TIMEOUT", "1500ms").set("BINDU_IDLE_TIMEOUT", "7500ms");
     let agent = setup.start().await;
     let upstream = agent.url.trim_start_matches("http://");
-    let proxy = Nginx::start(
+    let proxy = Nginx::start_with(
         &format!("upstream agent {{ server {upstream}; keepalive 64; keepalive_timeout 6s; }}"),
-        "location / { proxy_pass http://agent; proxy_http_version 1.1; proxy_set_header Connection \"\"; }",
+        |address| {
+            format!(
+                "listen {address};\nlocation / {{ proxy_pass http://agent; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}"
+            )
+        },
     )
     .await;
     eventually("the test's own connections are gone", async || {
@@ -103,7 +107,8 @@ async fn a_proxy_closes_its_connections_before_the_agent_does() {
     })
     .await;
     let list = async || {
-        let (status, answer) = http::post(&proxy.url, &call("tasks/list", &json!({}))).await;
+        let (status, answer) =
+            http::post(&format!("http://{}", proxy.address), &call("tasks/list", &json!({}))).await;
         assert_eq!(status, 200, "{answer}");
     };
     list().await;

@@ -5,7 +5,9 @@
 mod authentication;
 mod bad_input;
 mod calls;
+mod connections;
 mod drain;
+mod environment;
 mod exact;
 mod handlers;
 mod hygiene;

@@ -12,10 +12,12 @@ mod clock;
 mod disk;
 mod kills;
 mod matrix;
+mod mounts;
 mod outages;
 mod pods;
 mod python;
 mod races;
+mod ring;
 mod rotation;
 mod tokens;
 

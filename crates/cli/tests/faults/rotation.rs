@@ -100,8 +100,11 @@ async fn a_store_that_was_rolled_back() {
     let key = public_key(&agent.url, &names.did).await;
     agent.kill();
     let (_, record) = bao().await.record(&names.keys_path()).await.expect("keys");
-    rotate(&names).await;
-    let agent = full(first.path(), &names).await.start().await;
+    let setup = full(first.path(), &names).await;
+    let rotate = setup.clone().command(&["identity", "rotate", "--at-once", "--apply"]);
+    let (code, _, stderr) = rotate.output();
+    assert_eq!(code, 0, "{stderr}");
+    let agent = setup.start().await;
     http::healthy(&agent.url).await;
     agent.kill();
     bao().await.call("DELETE", &format!("secret/metadata/bindu/{}", names.keys_path()), None).await;
@@ -146,11 +149,12 @@ async fn recreate_keys_rotates_once() {
     }
     assert!(keys.iter().all(|key| *key == keys[0] && *key != old), "{keys:?}");
     let (version, record) = bao().await.record(&names.keys_path()).await.expect("keys");
-    assert_eq!((version, &record["replaces"]), (2, &json!([fingerprint])));
+    // Prepared, and made the current one.
+    assert_eq!((version, &record["replaces"], &record["generation"]), (3, &json!(fingerprint), &json!(1)));
     for _ in 0..3 {
         setup.clone().set("BINDU_RECREATE_KEYS", "true").start().await.kill();
     }
-    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 2, "it was rotated just now");
+    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 3, "it was rotated just now");
     let client = hydra().await.client(&names.did).await.expect("a client");
     assert_eq!(client["metadata"]["public_key"], keys[0].as_str());
 }

@@ -1,14 +1,15 @@
-//! A login that runs out every ten seconds, under a caller who never stops calling.
+//! Logins: one that runs out every ten seconds, under a caller who never stops calling; and what becomes of their tokens.
 
-use crate::{AUTHOR, agent, hydra, names, public_key};
+use crate::{AUTHOR, Names, agent, assert_refused, hydra, names, public_key};
 use bindu_testkit::{
-    OpenBao,
+    AgentSetup, OpenBao,
     caller::TestCaller,
     http,
     proxy::{Fault, Proxy},
 };
 use serde_json::json;
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -24,23 +25,8 @@ use std::{
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_ten_seconds() {
     let (bao, disk, names) = (OpenBao::start().await, tempfile::tempdir().unwrap(), names("Ten Seconds"));
-    let administrator = agent(disk.path()).named(AUTHOR, &names.name).set("VAULT_ADDR", &bao.url);
-    let administrator = administrator.set("VAULT_TOKEN", &bao.token);
-    let setup = ["vault", "setup", "--apply", "--auth", "approle", "--role", "ten", "--token-ttl", "10s"];
-    let (code, _, told) = administrator.command(&setup).output();
-    assert_eq!(code, 0, "{told}");
-    let read = async |path: &str, field: &str, method: &str| {
-        let (status, answer) =
-            bao.call(method, &format!("auth/approle/role/ten/{path}"), Some(json!({}))).await;
-        assert_eq!(status, 200, "{answer}");
-        std::fs::write(disk.path().join(field), answer["data"][field].as_str().unwrap()).unwrap();
-    };
-    read("role-id", "role_id", "GET").await;
-    read("secret-id", "secret_id", "POST").await;
     let proxy = Proxy::start(&bao.url).await;
-    let setup = agent(disk.path()).named(AUTHOR, &names.name).set("VAULT__ENABLED", "true");
-    let setup = setup.set("VAULT_ADDR", &proxy.url).set("VAULT__AUTH", "approle");
-    let setup = setup.set("VAULT__ROLE_ID_FILE", "role_id").set("VAULT__SECRET_ID_FILE", "secret_id");
+    let setup = by_app_role(&bao, &proxy, disk.path(), &names).await;
     let setup = setup.set("BINDU_RECONCILE_INTERVAL", "1s").set_all(hydra().await.environment());
     let mut agent = setup.start().await;
     http::healthy(&agent.url).await;
@@ -92,6 +78,101 @@ async fn a_token_of_ten_seconds() {
     assert!(bad.is_empty() && good > 1000, "{good} good calls, and {bad:?}");
     assert_eq!(public_key(&agent.url, &names.did).await, key);
     assert!(agent.terminate().success());
-    let (_, left) = bao.call("LIST", "auth/token/accessors", None).await;
-    assert_eq!(left["data"]["keys"].as_array().unwrap().len(), 1, "the root token alone is left: {left}");
+    assert_eq!(tokens_alive(&bao).await, 0);
+}
+
+/// An agent that logs in through this proxy by a role whose tokens last ten seconds.
+async fn by_app_role(bao: &OpenBao, proxy: &Proxy, disk: &Path, names: &Names) -> AgentSetup {
+    let administrator = agent(disk).named(AUTHOR, &names.name).set("VAULT_ADDR", &bao.url);
+    let administrator = administrator.set("VAULT_TOKEN", &bao.token);
+    let setup = ["vault", "setup", "--apply", "--auth", "approle", "--role", "ten", "--token-ttl", "10s"];
+    let (code, _, told) = administrator.command(&setup).output();
+    assert_eq!(code, 0, "{told}");
+    let read = async |path: &str, field: &str, method: &str| {
+        let (status, answer) =
+            bao.call(method, &format!("auth/approle/role/ten/{path}"), Some(json!({}))).await;
+        assert_eq!(status, 200, "{answer}");
+        std::fs::write(disk.join(field), answer["data"][field].as_str().unwrap()).unwrap();
+    };
+    read("role-id", "role_id", "GET").await;
+    read("secret-id", "secret_id", "POST").await;
+    let setup = agent(disk).named(AUTHOR, &names.name).set("VAULT__ENABLED", "true");
+    let setup = setup.set("VAULT_ADDR", &proxy.url).set("VAULT__AUTH", "approle");
+    setup.set("VAULT__ROLE_ID_FILE", "role_id").set("VAULT__SECRET_ID_FILE", "secret_id")
+}
+
+/// How many tokens are alive besides root's.
+async fn tokens_alive(bao: &OpenBao) -> usize {
+    let (_, accessors) = bao.call("LIST", "auth/token/accessors", None).await;
+    accessors["data"]["keys"].as_array().unwrap().len() - 1
+}
+
+/// Every command that logs in to Vault, ending well and ending badly; SIGTERM while a login is on its way, of an agent and of a
+/// call that waits for its answer.
+///
+/// Promise: no token of theirs is alive when they have ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_leaves_a_token() {
+    let (bao, disk, names) = (OpenBao::start().await, tempfile::tempdir().unwrap(), names("Gives Back"));
+    let proxy = Proxy::start(&bao.url).await;
+    let setup = by_app_role(&bao, &proxy, disk.path(), &names).await;
+    // Tokens that nobody gives back outlive the test.
+    let long = json!({"token_ttl": "1h"});
+    bao.call("POST", "auth/approle/role/ten", Some(long)).await;
+    let setup = setup.set_all(hydra().await.environment());
+    let logins =
+        |proxy: &Proxy| proxy.take_seen().iter().filter(|seen| seen.path.ends_with("approle/login")).count();
+    let nowhere = "http://127.0.0.1:1";
+    let commands: [(&[&str], bool); 7] = [
+        (&["identity", "show"], false),
+        (&["identity", "plan"], true),
+        (&["hydra", "plan"], false),
+        (&["hydra", "token"], false),
+        (&["vault", "check"], true),
+        // There is no key yet.
+        (&["call", nowhere, "hello"], false),
+        (&["vault", "setup", "--auth", "approle", "--role", "ten"], false),
+    ];
+    for (command, ends_well) in commands {
+        let ended = setup.clone().command(command).output();
+        let what = command.join(" ");
+        assert_eq!(ended.0 == 0, ends_well, "{what}: {}", ended.2);
+        if !ends_well {
+            let code = ended.0;
+            assert_refused(ended, code, &[]);
+        }
+        assert!(logins(&proxy) > 0 || what.starts_with("vault setup"), "{what}: it logs in");
+        assert_eq!(tokens_alive(&bao).await, 0, "{what}");
+    }
+    // A start that is refused.
+    bao.put(&names.keys_path(), &json!({"private_key": "nonsense"})).await;
+    assert_refused(setup.output(), 1, &["private_key"]);
+    assert!(logins(&proxy) > 0);
+    assert_eq!(tokens_alive(&bao).await, 0, "a refused start");
+    let path = format!("secret/metadata/bindu/{}", names.keys_path());
+    bao.call("DELETE", &path, None).await;
+    // SIGTERM while a login is on its way.
+    proxy.script(|seen, _| match seen.path.ends_with("approle/login") {
+        true => Fault::Delay(Duration::from_secs(1)),
+        false => Fault::None,
+    });
+    let mut starting = setup.spawn();
+    let asked = async || http::eventually("it logs in", async || (logins(&proxy) > 0).then_some(())).await;
+    asked().await;
+    assert!(starting.terminate().success(), "{}", starting.log());
+    assert_eq!(tokens_alive(&bao).await, 0, "a start that was ended");
+    let (_, record) = bao.call("GET", &path, None).await;
+    assert_eq!(record["errors"], json!([]), "nothing was made");
+    proxy.script(|_, _| Fault::None);
+    let mut agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    assert!(agent.terminate().success());
+    // SIGTERM while a call waits for an agent that says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let mut calling = setup.command(&["call", &url, "hello"]).spawn();
+    let _connection = silent.accept().await.unwrap();
+    assert_eq!(tokens_alive(&bao).await, 1, "it has logged in");
+    assert_eq!(calling.terminate().code(), Some(143), "{}", calling.log());
+    assert_eq!(tokens_alive(&bao).await, 0, "a call that was ended");
 }

@@ -137,3 +137,60 @@ fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair};
+
+    fn pem() -> (String, String) {
+        let key = KeyPair::generate().expect("a key");
+        let certificate =
+            CertificateParams::new(Vec::new()).and_then(|parameters| parameters.self_signed(&key));
+        (certificate.expect("a certificate").pem(), key.serialize_pem())
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_bundle_is_told_with_file_and_number() {
+        let disk = tempfile::tempdir().expect("a directory");
+        let ((good, key), bundle) = (pem(), disk.path().join("bundle.pem"));
+        let told = |text: &str| {
+            fs::write(&bundle, text).expect("writes");
+            authorities(&bundle).map(|found| found.len()).map_err(|error| error.to_string())
+        };
+        assert_eq!(told(&good), Ok(1));
+        assert_eq!(told(&format!("\u{feff}{good}{}", good.replace('\n', "\r\n"))), Ok(2));
+        let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let problem = told(&format!("{good}{bad}{good}")).expect_err("refused");
+        assert!(problem.contains("bundle.pem") && problem.contains("number 2"), "{problem}");
+        for text in
+            ["", "nonsense", key.as_str(), "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"]
+        {
+            let problem = told(text).expect_err("refused");
+            assert!(problem.contains("bundle.pem"), "{problem}");
+        }
+        // In a directory, a key beside certificates is as good as not there; a file that was cut short is not.
+        let directory = disk.path().join("ca.d");
+        fs::create_dir(&directory).expect("a directory");
+        fs::write(directory.join("tls.crt"), &good).expect("writes");
+        fs::write(directory.join("tls.key"), &key).expect("writes");
+        assert_eq!(authorities(&directory).map(|found| found.len()).ok(), Some(1));
+        fs::write(directory.join("short.pem"), "nonsense").expect("writes");
+        assert!(authorities(&directory).is_err_and(|error| error.to_string().contains("short.pem")));
+    }
+
+    #[test]
+    fn a_key_that_is_not_the_certificates_is_told() {
+        let disk = tempfile::tempdir().expect("a directory");
+        let ((certificate, key), (_, other)) = (pem(), pem());
+        let (first, second) = (disk.path().join("tls.crt"), disk.path().join("tls.key"));
+        let provider = rustls::crypto::ring::default_provider();
+        fs::write(&first, &certificate).expect("writes");
+        for (text, good) in [(&key, true), (&other, false), (&certificate, false)] {
+            fs::write(&second, text).expect("writes");
+            let found = identity(&first, &second, &provider).map(|_| ()).map_err(|error| error.to_string());
+            assert_eq!(found.is_ok(), good, "{found:?}");
+            assert!(good || found.is_err_and(|problem| problem.contains("tls.key")));
+        }
+    }
+}

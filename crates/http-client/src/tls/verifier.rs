@@ -168,3 +168,89 @@ impl ServerCertVerifier for DangerousAnyCertificate {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{
+        BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SerialNumber,
+    };
+    use std::time::Duration;
+
+    fn at(seconds: u64) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(seconds))
+    }
+
+    /// As `openssl req -x509` makes it: its own authority.
+    fn parameters(usage: Option<ExtendedKeyUsagePurpose>) -> CertificateParams {
+        let mut parameters = CertificateParams::new(vec!["vault.example.com".to_owned()]).expect("a name");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        parameters.extended_key_usages.extend(usage);
+        // From 1975 to 4096: `at` says which time it is.
+        parameters
+    }
+
+    fn check(
+        configured: &CertificateDer<'static>,
+        shown: &CertificateDer<'_>,
+        name: &str,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let configured = vec![configured.clone()];
+        let inner = of_authorities(&configured, &provider).expect("an authority");
+        let verifier = Verifier { inner, pinned: configured, name: None };
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        verifier.verify_server_cert(shown, &[], &name, &[], now).map(|_| ())
+    }
+
+    const NOW: u64 = 1_800_000_000;
+
+    #[test]
+    fn the_configured_certificate_itself_is_taken_and_nothing_like_it() {
+        let key = KeyPair::generate().expect("a key");
+        let own = parameters(None).self_signed(&key).expect("a certificate").der().clone();
+        assert_eq!(check(&own, &own, "vault.example.com", at(NOW)), Ok(()));
+        let refused =
+            |shown: &CertificateDer<'_>, name: &str, now| check(&own, shown, name, now).expect_err("refused");
+        assert!(matches!(
+            refused(&own, "other.example.com", at(NOW)),
+            Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })
+        ));
+        // The same key and the same name, made anew: merely alike.
+        let mut alike = parameters(None);
+        alike.serial_number = Some(SerialNumber::from(7_u64));
+        let alike = alike.self_signed(&key).expect("a certificate").der().clone();
+        assert!(format!("{:?}", refused(&alike, "vault.example.com", at(NOW))).contains("CaUsedAsEndEntity"));
+        // Before 1975 and after 4096, where rcgen's certificates begin and end.
+        let early = refused(&own, "vault.example.com", at(1_000));
+        let late = refused(&own, "vault.example.com", at(70_000_000_000));
+        assert!(
+            format!("{early:?}").contains("NotValidYet") && format!("{late:?}").contains("Expired"),
+            "{early:?} {late:?}"
+        );
+    }
+
+    #[test]
+    fn a_configured_servers_certificate_of_an_unknown_authority_is_taken() {
+        let (authority_key, key) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
+        let authority = parameters(None);
+        let issuer = Issuer::from_params(&authority, &authority_key);
+        let mut server = CertificateParams::new(vec!["vault.example.com".to_owned()]).expect("a name");
+        server.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        let server = server.signed_by(&key, &issuer).expect("a certificate").der().clone();
+        assert_eq!(check(&server, &server, "vault.example.com", at(NOW)), Ok(()));
+        let other = CertificateParams::new(vec!["vault.example.com".to_owned()]).expect("a name");
+        let other = other.signed_by(&key, &issuer).expect("a certificate").der().clone();
+        assert!(check(&server, &other, "vault.example.com", at(NOW)).is_err());
+    }
+
+    #[test]
+    fn a_certificate_for_clients_is_no_servers() {
+        let key = KeyPair::generate().expect("a key");
+        let own =
+            parameters(Some(ExtendedKeyUsagePurpose::ClientAuth)).self_signed(&key).expect("a certificate");
+        let refused = check(own.der(), own.der(), "vault.example.com", at(NOW)).expect_err("refused");
+        assert_eq!(refused, Error::InvalidCertificate(CertificateError::InvalidPurpose));
+    }
+}

@@ -1,10 +1,14 @@
-//! The decision table for keys: what the store says, what the directory holds, what Hydra names -> what to do.
+//! The decision table for keys: the store's answer, what the directory holds, what Hydra names -> what to do.
 //!
 //! One row of DESIGN.md's table is one [`Row`]. [`plan`] reads from top to bottom like the table.
 
-use super::{OnAbsent, OnUnavailable, Policy, RecreateKeys, TakenOver};
+use super::{
+    OnAbsent, OnUnavailable, Policy, TakenOver,
+    history::Earlier,
+    ring::{self, RingStep},
+};
 use crate::Reason;
-use bindu_identity::{Fingerprint, PublicKey};
+use bindu_identity::{Lineage, PublicKey};
 use bindu_store::{OutageReason, Version};
 use std::time::Duration;
 
@@ -12,11 +16,8 @@ use std::time::Duration;
 /// than another replica needs between its write to the store and to Hydra.
 pub const DOUBT: Duration = Duration::from_secs(3);
 
-/// `recreate_keys = true` rotates at most this often, or a crash loop would make keys without end.
-pub const ROTATION_PAUSE: Duration = Duration::from_secs(600);
-
 /// What was observed of the keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Observed {
     /// The store's answer.
     pub store: Store,
@@ -24,36 +25,32 @@ pub struct Observed {
     pub local: Local,
     /// What Hydra's client of this DID says.
     pub hydra: HydraNames,
-    /// Whether this is a running agent (its local key is the one in memory) or a start.
+    /// If this is a running agent (its local key is the one in memory), else a start.
     pub running: bool,
     /// For how long the same has been observed, by fresh reads.
     pub seen_for: Duration,
-    /// What earlier versions of the record say.
+    /// What earlier versions of the record prove.
     pub earlier: Earlier,
-    /// Whether a create of ours has met another writer's: there is a record, even where none is seen yet.
+    /// If a create of ours has met another writer's: there is a record, even if none is seen yet.
     pub lost: bool,
-    /// What the credentials record says of an earlier consent.
+    /// If this process has had an answer of the store about its key before.
+    pub heard_store: bool,
+    /// An earlier consent, noted in the credentials record.
     pub taken_over: TakenOver,
     /// How long ago the record was written, by its own time.
     pub age: Option<Duration>,
-    /// Whether the local key was made while the store could not be asked.
+    /// If the local key was made while the store could not be asked.
     pub provisional: bool,
     /// What forbids a new identity under this name, if anything does.
     pub name_problem: Option<String>,
 }
 
 /// The store's answer about the keys record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Store {
     /// A key.
-    Present {
-        /// Its public half.
-        key: PublicKey,
-        /// The record's version.
-        version: Version,
-        /// The keys that it rotates; where this version lacks the list, that of the latest earlier one with this key.
-        replaces: Vec<Fingerprint>,
-    },
+    Present(Stored),
     /// Positively nothing.
     Absent,
     /// There was something.
@@ -75,43 +72,78 @@ pub enum Store {
     Unavailable(OutageReason),
 }
 
-/// What earlier versions of the keys record say about the key that Hydra names. They are read only where the record's
-/// key is not the one that somebody else holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Earlier {
-    /// Nothing depends on it.
-    NotRead,
-    /// They could not be read.
-    Unknown(OutageReason),
-    /// They were read.
-    Read {
-        /// The latest one that holds the key that Hydra names.
-        named: Option<Version>,
-        /// Whether all of them could be read back to the first: the store keeps a limited number.
-        whole: bool,
-    },
+/// A record that holds a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stored {
+    /// The public half of the current key.
+    pub key: PublicKey,
+    /// The record's version.
+    pub version: Version,
+    /// The key's past; if this version lacks it, that of the latest earlier one with this key.
+    pub lineage: Lineage,
+    /// If this version itself says so: Python Bindu's rewrites drop it.
+    pub has_lineage: bool,
+    /// The other keys of the ring, and their times.
+    pub ring: ring::Ring,
+    /// `reconcile_interval`, in seconds.
+    pub interval: Option<u64>,
 }
 
-/// What the data directory holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+impl Stored {
+    /// If the record's key replaces this one.
+    #[must_use]
+    pub fn replaces(&self, key: &PublicKey) -> bool {
+        self.lineage.replaces_key(key)
+    }
+}
+
+/// What the data directory (or the running agent) holds.
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Local {
     /// A key.
     Present {
         /// Its public half.
         key: PublicKey,
-        /// At which version the store held it, if it ever said so.
-        acknowledged: Option<Version>,
+        /// If the store ever held it: where, and if Hydra named it then.
+        acknowledged: Option<Acknowledged>,
+        /// The key's past.
+        lineage: Lineage,
     },
     /// Nothing, and no memory of anything.
     None,
-    /// Traces of a key whose private half is gone or unreadable.
+    /// Traces of a key whose private half is gone.
     Unusable(String),
+    /// Files that can't be read: a key may be there.
+    Unreadable(String),
     /// An encrypted key, and no password or the wrong one.
     Locked(String),
 }
 
+impl Local {
+    /// If there is no key to work with, whatever lies there.
+    fn is_bare(&self) -> bool {
+        matches!(self, Self::None | Self::Unusable(_) | Self::Unreadable(_))
+    }
+
+    /// If the key was read from the store, or written to it, by us or an earlier process.
+    fn is_acknowledged(&self) -> bool {
+        matches!(self, Self::Present { acknowledged: Some(_), .. })
+    }
+}
+
+/// That the store held a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Acknowledged {
+    /// At which version.
+    pub version: Version,
+    /// If Hydra named this key then.
+    pub named: bool,
+}
+
 /// Which key Hydra's client of this DID names.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum HydraNames {
     /// Hydra is not configured, or this DID can't be addressed there.
     NotAsked,
@@ -121,50 +153,81 @@ pub enum HydraNames {
     NoClient,
     /// A client that names no key.
     NoKey,
-    /// A client that names this key.
+    /// A client that names a key.
     Key {
-        /// Base58.
-        key: String,
-        /// The version of our record that it came from.
-        version: Option<Version>,
+        /// The key, if it is one.
+        key: Option<PublicKey>,
+        /// As it stands there.
+        text: String,
+        /// If a verified chain of rotation statements there leads to it from the key that the store holds.
+        follows_store: bool,
     },
 }
 
+impl HydraNames {
+    /// If Hydra has been heard, or there is nothing to hear.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        *self != Self::Unknown
+    }
+
+    /// If it names this key.
+    #[must_use]
+    pub fn names(&self, ours: &PublicKey) -> bool {
+        matches!(self, Self::Key { key: Some(key), .. } if key == ours)
+    }
+
+    /// The key that it names, if that is neither this one nor one that it replaces.
+    fn another<'a>(&'a self, ours: &PublicKey, past: &Lineage) -> Option<&'a str> {
+        match self {
+            Self::Key { key: Some(key), .. } if key == ours || past.replaces_key(key) => None,
+            Self::Key { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+}
+
 /// What to do, by which row, and what follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Plan {
     /// The row that applies.
     pub row: Row,
     /// What to do.
     pub step: Step,
-    /// Whether writing to Hydra and the store is allowed afterwards.
+    /// If writing to Hydra and the store is allowed afterwards.
     pub sure: bool,
     /// What is not as it should be.
     pub degraded: Option<Reason>,
+    /// If callers should be sent elsewhere meanwhile: `/readyz` is 503.
+    pub unready: bool,
 }
 
 /// What to do about the keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     /// Use the local key; nothing is written to the store.
     UseLocal,
-    /// Use the store's key and write it to the directory. A local key that differs is archived first.
+    /// Use the store's key and, if it is sure, write it to the directory. A local key that differs is archived first.
     UseStore,
+    /// Use the store's key and leave the directory alone: what lies there can't be read.
+    UseStoreOnly,
     /// Use the key of this earlier version, write it to the directory, and nothing to the store.
     UseEarlier {
         /// The version that holds it.
         version: Version,
     },
-    /// Write the local key to the store, if the record is still absent or at this version; then observe again.
+    /// Write the local key to the store, if the record is still absent or at this version.
     BackUp {
         /// The deleted version to write over.
         over: Option<Version>,
     },
     /// Make a key, write it to the store if the record is still absent, then use it.
     Generate,
-    /// Make a key that replaces the record's, and write it to the store at this version; then observe again.
-    Rotate {
-        /// The version to replace.
+    /// A step of a rotation, by compare-and-set at this version; then observe again.
+    Ring {
+        /// Which one.
+        step: RingStep,
+        /// The version to write over.
         over: Version,
     },
     /// Make a key that lives on the disk only, until the store answers.
@@ -179,7 +242,7 @@ pub enum Step {
 }
 
 /// The rows of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "each is described by `explain`")]
 pub enum Row {
     PresentSame,
@@ -187,11 +250,14 @@ pub enum Row {
     PresentOverwritten,
     PresentRolledBack,
     PresentEarlierUnknown,
+    PresentUnproven,
     PresentUnacknowledged,
     PresentRotation,
     PresentForeign,
     PresentOlder,
+    PresentUnreadable,
     AbsentPresent,
+    AbsentHydraSilent,
     AbsentNamedOtherwise,
     AbsentRunning,
     AbsentNone,
@@ -200,7 +266,9 @@ pub enum Row {
     AbsentBadName,
     AbsentLost,
     AbsentUnusable,
+    AbsentUnreadable,
     DeletedAcknowledged,
+    DeletedDoubtful,
     DeletedRunning,
     DeletedNone,
     Malformed,
@@ -222,22 +290,13 @@ pub enum Row {
 pub fn plan(seen: &Observed, policy: &Policy) -> Plan {
     let plan = table(seen, policy);
     match &seen.store {
-        Store::Present { key, version, .. }
-            if plan.sure && !seen.running && rotates(&policy.recreate_keys, key, seen.age) =>
-        {
-            act(Row::RecreateKeys, Step::Rotate { over: *version })
+        Store::Present(stored) if plan.sure && !seen.running => {
+            match ring::recreate(stored, seen.age, &policy.recreate_keys) {
+                Some(step) => act(Row::RecreateKeys, Step::Ring { step, over: stored.version }),
+                None => plan,
+            }
         }
         _ => plan,
-    }
-}
-
-/// Whether the record's key is to be rotated now.
-fn rotates(recreate: &RecreateKeys, key: &PublicKey, age: Option<Duration>) -> bool {
-    match recreate {
-        RecreateKeys::No => false,
-        RecreateKeys::Once(fingerprint) => key.fingerprint() == *fingerprint,
-        // A record that does not say when it was written is an old one.
-        RecreateKeys::Always => age.is_none_or(|age| age >= ROTATION_PAUSE),
     }
 }
 
@@ -245,10 +304,8 @@ fn table(seen: &Observed, policy: &Policy) -> Plan {
     match (&seen.store, &seen.local) {
         (Store::Locked(_), _) if seen.running => keep_ours(Row::Locked, Reason::RecordLocked),
         (Store::Locked(_), _) => refuse(Row::Locked),
-        (Store::Present { .. }, Local::Locked(_)) => refuse(Row::Locked),
-        (Store::Present { key, version, replaces }, local) => {
-            present(seen, policy, (key, *version, replaces), local)
-        }
+        (Store::Present(_), Local::Locked(_)) => refuse(Row::Locked),
+        (Store::Present(stored), local) => present(seen, policy, stored, local),
 
         (_, Local::Locked(_)) => refuse(Row::Locked),
         (Store::Malformed(_), _) if seen.running => keep_ours(Row::Malformed, Reason::RecordMalformed),
@@ -256,9 +313,8 @@ fn table(seen: &Observed, policy: &Policy) -> Plan {
         (Store::OfAnotherAgent(_), _) if seen.running => keep_ours(Row::OfAnotherAgent, Reason::Foreign),
         (Store::OfAnotherAgent(_), _) => refuse(Row::OfAnotherAgent),
 
-        (Store::Absent, Local::Present { key, acknowledged }) => {
-            absent_present(seen, key, acknowledged.is_some())
-        }
+        (Store::Absent, Local::Present { key, lineage, .. }) => absent_present(seen, key, lineage),
+        (Store::Absent, Local::Unreadable(_)) => refuse(Row::AbsentUnreadable),
         (Store::Absent, Local::None | Local::Unusable(_)) if is_lost(seen) => {
             look_again(Row::AbsentLost, Some(DOUBT))
         }
@@ -266,29 +322,35 @@ fn table(seen: &Observed, policy: &Policy) -> Plan {
         (Store::Absent, Local::None) => absent_none(seen, policy),
 
         (Store::Deleted { .. }, _) if seen.running => keep_ours(Row::DeletedRunning, Reason::RecordDeleted),
-        (Store::Deleted { version, .. }, Local::Present { acknowledged: Some(_), .. }) => {
-            act(Row::DeletedAcknowledged, Step::BackUp { over: Some(*version) })
+        (Store::Deleted { version, .. }, Local::Present { key, acknowledged: Some(known), .. }) => {
+            deleted(seen, *version, key, known)
         }
         (Store::Deleted { .. }, _) => refuse(Row::DeletedNone),
 
-        (Store::Unavailable(_), Local::Present { key, .. }) => match names_another(&seen.hydra, key) {
-            true => keep_ours(Row::UnavailableSuperseded, Reason::KeySuperseded),
-            false if seen.provisional => keep_ours(Row::UnavailablePresent, Reason::ProvisionalKey),
-            false => keep_ours(Row::UnavailablePresent, Reason::StoreUnavailable),
-        },
+        (Store::Unavailable(_), Local::Present { key, lineage, .. }) => {
+            if !seen.heard_store && seen.hydra.another(key, lineage).is_some() {
+                return Plan {
+                    unready: true,
+                    ..keep_ours(Row::UnavailableSuperseded, Reason::KeySuperseded)
+                };
+            }
+            let reason = if seen.provisional { Reason::ProvisionalKey } else { Reason::StoreUnavailable };
+            keep_ours(Row::UnavailablePresent, reason)
+        }
         (Store::Unavailable(OutageReason::WrongMount), _) => refuse(Row::WrongMountNone),
         (Store::Unavailable(OutageReason::Unreadable), _) => refuse(Row::UnreadableNone),
-        (Store::Unavailable(_), Local::None)
-            if policy.on_unavailable == OnUnavailable::Generate && seen.name_problem.is_some() =>
-        {
-            refuse(Row::AbsentBadName)
+        (Store::Unavailable(_), Local::None) if policy.on_unavailable == OnUnavailable::Generate => {
+            match &seen.name_problem {
+                Some(_) => refuse(Row::AbsentBadName),
+                None => Plan {
+                    row: Row::UnavailableProvisional,
+                    step: Step::GenerateProvisional,
+                    sure: false,
+                    degraded: Some(Reason::ProvisionalKey),
+                    unready: false,
+                },
+            }
         }
-        (Store::Unavailable(_), Local::None) if policy.on_unavailable == OnUnavailable::Generate => Plan {
-            row: Row::UnavailableProvisional,
-            step: Step::GenerateProvisional,
-            sure: false,
-            degraded: Some(Reason::ProvisionalKey),
-        },
         (Store::Unavailable(_), _) => look_again(Row::UnavailableNone, None),
 
         (Store::Denied, Local::Present { .. }) => keep_ours(Row::DeniedPresent, Reason::StoreDenied),
@@ -296,69 +358,108 @@ fn table(seen: &Observed, policy: &Policy) -> Plan {
     }
 }
 
-fn present(
-    seen: &Observed,
-    policy: &Policy,
-    (stored, version, replaces): (&PublicKey, Version, &[Fingerprint]),
-    local: &Local,
-) -> Plan {
-    let replaced = |key: &PublicKey| replaces.contains(&key.fingerprint());
+/// The rows of a record that holds a key, from top to bottom.
+fn present(seen: &Observed, policy: &Policy, stored: &Stored, local: &Local) -> Plan {
+    let named = seen.hydra.another(&stored.key, &stored.lineage);
+    let consents = policy.take_over.covers(named, &seen.taken_over);
+    if named.is_some() && !consents && is_rolled_back(seen, stored, local) {
+        return match (seen.seen_for < DOUBT, seen.running) {
+            // A standby that lags behind a rotation shows the same for a moment.
+            (true, false) => look_again(Row::PresentRolledBack, Some(DOUBT)),
+            (_, true) => keep_ours(Row::PresentRolledBack, Reason::RolledBack),
+            (false, false) => refuse(Row::PresentRolledBack),
+        };
+    }
+    let is_same = matches!(local, Local::Present { key, .. } if *key == stored.key);
+    if !consents && (local.is_bare() || is_same) {
+        let was_named = matches!(local, Local::Present { acknowledged: Some(known), .. } if known.named);
+        let better = match seen.earlier {
+            Earlier::Read { retired_by: Some(version), .. } => Some(version),
+            Earlier::Read { named: Some(version), .. } if named.is_some() && !was_named => Some(version),
+            _ => None,
+        };
+        if let Some(version) = better {
+            return Plan {
+                step: Step::UseEarlier { version },
+                ..keep_ours(Row::PresentOverwritten, Reason::Foreign)
+            };
+        }
+    }
+    if named.is_some() && !consents && !local.is_acknowledged() {
+        match seen.earlier {
+            Earlier::Unknown(_) if !stored.has_lineage => {
+                return look_again(Row::PresentEarlierUnknown, None);
+            }
+            Earlier::Read { whole: false, .. } if !stored.has_lineage => return unproven(is_same),
+            _ => {}
+        }
+    }
+    with_local(seen, stored, local)
+}
+
+/// What cannot be read proves nothing: the store's key is used, and nothing is concluded from it.
+fn unproven(is_same: bool) -> Plan {
+    Plan {
+        row: Row::PresentUnproven,
+        step: if is_same { Step::UseLocal } else { Step::UseStoreOnly },
+        sure: false,
+        degraded: Some(Reason::ClientOfAnotherKey),
+        unready: true,
+    }
+}
+
+/// The store's key against the local one, when neither Hydra nor the history speaks against the store's.
+fn with_local(seen: &Observed, stored: &Stored, local: &Local) -> Plan {
     match local {
-        Local::Present { key, .. } if key == stored => act(Row::PresentSame, Step::UseLocal),
+        Local::Present { key, .. } if *key == stored.key => act(Row::PresentSame, Step::UseLocal),
         Local::Present { acknowledged: None, .. } => act(Row::PresentUnacknowledged, Step::UseStore),
-        Local::Present { key, .. } if replaced(key) => act(Row::PresentRotation, Step::UseStore),
-        Local::Present { acknowledged: Some(known), .. } => {
-            let (row, reason) = match version < *known {
+        Local::Present { key, lineage, .. }
+            if stored.replaces(key) && stored.lineage.generation > lineage.generation =>
+        {
+            act(Row::PresentRotation, Step::UseStore)
+        }
+        Local::Present { lineage, .. } => {
+            // An older key of ours: a backup. If the record's history has retired it, somebody has written it over its successor.
+            let is_overwritten = matches!(seen.earlier, Earlier::Read { retired_by: Some(_), .. });
+            let is_older =
+                lineage.replaces_key(&stored.key) && stored.lineage.generation < lineage.generation;
+            let (row, reason) = match is_older && !is_overwritten {
                 true => (Row::PresentOlder, Reason::RolledBack),
                 false => (Row::PresentForeign, Reason::Foreign),
             };
-            if seen.seen_for < DOUBT && !seen.running {
-                look_again(row, Some(DOUBT))
-            } else {
-                keep_ours(row, reason)
+            match seen.seen_for < DOUBT && !seen.running {
+                true => look_again(row, Some(DOUBT)),
+                false => keep_ours(row, reason),
             }
         }
-        Local::None | Local::Unusable(_) | Local::Locked(_) => match &seen.hydra {
-            HydraNames::Key { key, version: named }
-                if *key != stored.to_string()
-                    && !key.parse().is_ok_and(|key| replaced(&key))
-                    && !policy.take_over.covers(Some(key), &seen.taken_over) =>
-            {
-                present_named_otherwise(seen, version, *named)
-            }
-            _ => act(Row::PresentNone, Step::UseStore),
-        },
+        Local::Unreadable(_) => act(Row::PresentUnreadable, Step::UseStoreOnly),
+        Local::None | Local::Unusable(_) | Local::Locked(_) => act(Row::PresentNone, Step::UseStore),
     }
 }
 
-/// The store holds a key, the directory none, and Hydra names a third that the store's does not replace.
-fn present_named_otherwise(seen: &Observed, version: Version, named: Option<Version>) -> Plan {
-    match seen.earlier {
-        Earlier::Unknown(_) => look_again(Row::PresentEarlierUnknown, None),
-        Earlier::Read { named: Some(version), .. } => Plan {
-            row: Row::PresentOverwritten,
-            step: Step::UseEarlier { version },
-            sure: false,
-            degraded: Some(Reason::Foreign),
-        },
-        _ if named.is_none_or(|named| named <= version) => act(Row::PresentNone, Step::UseStore),
-        // A standby that lags behind a rotation shows the same for a moment.
-        _ if seen.seen_for < DOUBT => look_again(Row::PresentRolledBack, Some(DOUBT)),
-        _ => refuse(Row::PresentRolledBack),
-    }
+/// If Hydra proves by statements that the store's key was rotated away, and the directory knows no better.
+fn is_rolled_back(seen: &Observed, stored: &Stored, local: &Local) -> bool {
+    let knows_no_better = match local {
+        Local::Present { key, .. } => *key == stored.key || stored.replaces(key),
+        Local::None | Local::Unusable(_) | Local::Unreadable(_) | Local::Locked(_) => true,
+    };
+    knows_no_better && matches!(seen.hydra, HydraNames::Key { follows_store: true, .. })
 }
 
-fn absent_present(seen: &Observed, key: &PublicKey, acknowledged: bool) -> Plan {
-    if seen.running && acknowledged {
-        return match seen.seen_for < DOUBT {
-            true => look_again(Row::AbsentRunning, Some(DOUBT)),
-            false => act(Row::AbsentRunning, Step::BackUp { over: None }),
-        };
+fn absent_present(seen: &Observed, key: &PublicKey, past: &Lineage) -> Plan {
+    if seen.hydra == HydraNames::Unknown {
+        return keep_ours(Row::AbsentHydraSilent, Reason::RecordMissing);
     }
-    if !acknowledged && names_another(&seen.hydra, key) {
+    if seen.hydra.another(key, past).is_some() {
         return match seen.seen_for < DOUBT {
             true => look_again(Row::AbsentNamedOtherwise, Some(DOUBT)),
             false => keep_ours(Row::AbsentNamedOtherwise, Reason::ClientOfAnotherKey),
+        };
+    }
+    if seen.running && seen.local.is_acknowledged() {
+        return match seen.seen_for < DOUBT {
+            true => look_again(Row::AbsentRunning, Some(DOUBT)),
+            false => act(Row::AbsentRunning, Step::BackUp { over: None }),
         };
     }
     if is_lost(seen) {
@@ -373,8 +474,8 @@ fn is_lost(seen: &Observed) -> bool {
 }
 
 fn absent_none(seen: &Observed, policy: &Policy) -> Plan {
-    if let HydraNames::Key { key, .. } = &seen.hydra
-        && !policy.take_over.covers(Some(key), &seen.taken_over)
+    if let HydraNames::Key { text, .. } = &seen.hydra
+        && !policy.take_over.covers(Some(text), &seen.taken_over)
     {
         return match seen.seen_for < DOUBT {
             true => look_again(Row::AbsentNamed, Some(DOUBT)),
@@ -390,26 +491,36 @@ fn absent_none(seen: &Observed, policy: &Policy) -> Plan {
     act(Row::AbsentNone, Step::Generate)
 }
 
+/// A deleted record and a key that it held: written back only if nobody can have rotated since.
+fn deleted(seen: &Observed, version: Version, key: &PublicKey, known: &Acknowledged) -> Plan {
+    let is_ours = known.version == version || (known.version < version && seen.hydra.names(key));
+    match (is_ours, &seen.earlier) {
+        (true, _) if known.version == version => {
+            act(Row::DeletedAcknowledged, Step::BackUp { over: Some(version) })
+        }
+        (true, Earlier::Read { is_ours_since: true, .. }) => {
+            act(Row::DeletedAcknowledged, Step::BackUp { over: Some(version) })
+        }
+        _ => keep_ours(Row::DeletedDoubtful, Reason::RecordDeleted),
+    }
+}
+
 /// A rightful step, after which the key is sure.
 fn act(row: Row, step: Step) -> Plan {
-    Plan { row, step, sure: true, degraded: None }
+    Plan { row, step, sure: true, degraded: None, unready: false }
 }
 
 /// Go on with the local key and write nothing anywhere.
 fn keep_ours(row: Row, reason: Reason) -> Plan {
-    Plan { row, step: Step::UseLocal, sure: false, degraded: Some(reason) }
+    Plan { row, step: Step::UseLocal, sure: false, degraded: Some(reason), unready: false }
 }
 
 fn look_again(row: Row, at_most: Option<Duration>) -> Plan {
-    Plan { row, step: Step::LookAgain { at_most }, sure: false, degraded: None }
+    Plan { row, step: Step::LookAgain { at_most }, sure: false, degraded: None, unready: false }
 }
 
 fn refuse(row: Row) -> Plan {
-    Plan { row, step: Step::Refuse, sure: false, degraded: None }
-}
-
-fn names_another(hydra: &HydraNames, ours: &PublicKey) -> bool {
-    matches!(hydra, HydraNames::Key { key, .. } if *key != ours.to_string())
+    Plan { row, step: Step::Refuse, sure: false, degraded: None, unready: false }
 }
 
 impl Row {
@@ -420,23 +531,33 @@ impl Row {
             Self::PresentSame => "the store and the directory hold the same key: use it",
             Self::PresentNone => "the store holds the key, the directory none: restore it",
             Self::PresentOverwritten => {
-                "the store's key does not replace the one that Hydra names and an earlier version holds: overwritten"
+                "an earlier version of the record holds the right key, and the store's key does not replace it: overwritten"
             }
             Self::PresentEarlierUnknown => {
                 "Hydra names another key than the store holds, and the record's earlier versions can't be read"
             }
             Self::PresentRolledBack => {
-                "Hydra names a later key than the store holds: the store was rolled back"
+                "rotation statements in Hydra lead from the store's key to a later one: the store was rolled back"
+            }
+            Self::PresentUnproven => {
+                "Hydra names another key than the store holds, and not all earlier versions of the record can be read: \
+                 neither key is proven"
             }
             Self::PresentUnacknowledged => {
                 "the store holds another key than the directory, whose key was never in it: the store's counts"
             }
             Self::PresentRotation => "the store's key replaces ours: a rotation",
             Self::PresentForeign => "the store holds a key that does not replace ours: a foreign one",
-            Self::PresentOlder => "the store holds an older version than it has shown before: rolled back",
+            Self::PresentOlder => "the store holds a key that ours has replaced: rolled back",
+            Self::PresentUnreadable => {
+                "the store holds the key, and the directory can't be read: use the store's, touch nothing on the disk"
+            }
             Self::AbsentPresent => "the directory holds the key, the store none: back it up",
+            Self::AbsentHydraSilent => {
+                "the directory holds a key, the store none, and Hydra is silent: use it and write nothing until Hydra answers"
+            }
             Self::AbsentNamedOtherwise => {
-                "the directory holds a key that was never in the store, and Hydra names another"
+                "the directory holds a key, the store none, and Hydra names another that ours does not replace"
             }
             Self::AbsentRunning => "the store has lost the key that we work with: write it back",
             Self::AbsentNone => "there is no key anywhere: make one",
@@ -445,7 +566,13 @@ impl Row {
             Self::AbsentBadName => "there is no key anywhere, and no new one may be made under this name",
             Self::AbsentLost => "another replica has written the record, but the store does not show it yet",
             Self::AbsentUnusable => "the directory remembers a key whose private half is gone",
-            Self::DeletedAcknowledged => "the record was deleted, the directory holds the key: write it back",
+            Self::AbsentUnreadable => {
+                "the directory can't be read, so a key may be there, and the store has none"
+            }
+            Self::DeletedAcknowledged => "the record was deleted, the directory holds its key: write it back",
+            Self::DeletedDoubtful => {
+                "the record was deleted at a later version than the directory knows: somebody may have rotated the key"
+            }
             Self::DeletedRunning => "the record was deleted while we run: nothing is written",
             Self::DeletedNone => "the record was deleted, and the directory holds no key that it held",
             Self::Malformed => "the record holds no key pair",
@@ -454,7 +581,7 @@ impl Row {
                 "the store does not answer, the directory holds a key: use it meanwhile"
             }
             Self::UnavailableSuperseded => {
-                "the store does not answer, the directory holds a key, and Hydra names another"
+                "the store does not answer, the directory holds a key, and Hydra names another that ours does not replace"
             }
             Self::UnavailableNone => "the store does not answer and the directory holds no key: wait",
             Self::UnavailableProvisional => "the store does not answer: make a provisional key",

@@ -1,14 +1,17 @@
 //! The decision tables, as pure functions: no network, no clock, no file.
 //!
-//! [`keys`] is the table "Keys" of DESIGN.md, [`client`] the steps of "The OAuth client: write ahead".
+//! [`keys`] is the table "Keys" of DESIGN.md, [`history`] what earlier versions of the record prove, [`ring`] the steps of a
+//! rotation, [`client`] the steps of "The OAuth client: write ahead".
 
 pub mod client;
+pub mod history;
 pub mod keys;
+pub mod ring;
 
 use bindu_identity::{Fingerprint, PublicKey};
 
 /// What the operator has said.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Policy {
     /// `on_absent`.
     pub on_absent: OnAbsent,
@@ -21,7 +24,7 @@ pub struct Policy {
 }
 
 /// What to do where there is positively no key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnAbsent {
     /// Make one.
     #[default]
@@ -31,7 +34,7 @@ pub enum OnAbsent {
 }
 
 /// What to do where no key can be had because the store does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnUnavailable {
     /// Wait, then give up.
     #[default]
@@ -41,7 +44,7 @@ pub enum OnUnavailable {
 }
 
 /// Consent to replace the key of a Hydra client that is not provably ours.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum TakeOver {
     /// None.
     #[default]
@@ -72,7 +75,7 @@ impl TakeOver {
 }
 
 /// What the credentials record says of an earlier consent.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum TakenOver {
     /// There was none.
     #[default]
@@ -84,7 +87,7 @@ pub enum TakenOver {
 }
 
 /// The explicit rotation at a start.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub enum RecreateKeys {
     /// None.
     #[default]

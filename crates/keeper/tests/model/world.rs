@@ -1,58 +1,128 @@
-//! The world of the model: a store, a Hydra, disks and processes; what can happen, and what must hold.
+//! The world of the model: a store with versions and deletions, a Hydra, disks and processes that run the shipped
+//! [`Machine`]; what can happen, and what must hold.
+//!
+//! Keys are numbers here, and real public halves for the machine. Bounded: secrets are never rotated and Hydra never lies
+//! about them (unit tests of the client's table do that); time stands still but for waits, which are over at once; a history
+//! is read whole or not at all; versions are pruned by destroying the oldest.
 
-use crate::steps::Process;
+use crate::process::{Process, Step};
+use bindu_identity::{Lineage, PublicKey, SigningKey};
+use std::sync::LazyLock;
 
 pub(crate) type Key = u8;
 pub(crate) type Secret = u8;
 
+/// The public halves, by number.
+static KEYS: LazyLock<Vec<PublicKey>> =
+    LazyLock::new(|| (1..=40).map(|seed| SigningKey::from_seed(&[seed; 32]).public_key()).collect());
+
+pub(crate) fn public(key: Key) -> PublicKey {
+    KEYS[usize::from(key)]
+}
+
+pub(crate) fn number(key: &PublicKey) -> Key {
+    let found = KEYS.iter().position(|known| known == key).expect("a key of this world");
+    Key::try_from(found).expect("few keys")
+}
+
+/// A version of the keys record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct World {
-    /// The versions of the keys record.
-    pub(crate) keys: Vec<Key>,
-    /// The versions of the credentials record.
-    pub(crate) credentials: Vec<Secret>,
-    /// Hydra's client of the DID.
-    pub(crate) client: Option<Client>,
-    pub(crate) store_is_up: bool,
-    pub(crate) hydra_is_up: bool,
-    pub(crate) replicas: Vec<Replica>,
-    /// The keys that a listening agent has shown, as bits.
-    pub(crate) shown: u64,
-    /// The number of the next key or secret that is made.
-    pub(crate) next: u8,
-    pub(crate) budget: Budget,
+pub(crate) enum Version {
+    Live(Record),
+    Deleted(Record),
+    Destroyed,
+}
+
+/// The content of the keys record.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Record {
+    pub(crate) key: Key,
+    pub(crate) lineage: Lineage,
+    pub(crate) has_lineage: bool,
+    pub(crate) next: Option<Key>,
+    pub(crate) previous: Option<Key>,
+}
+
+impl Record {
+    pub(crate) fn of(key: Key) -> Self {
+        Self { key, lineage: Lineage::default(), has_lineage: true, next: None, previous: None }
+    }
+
+    /// The record after the prepared (or replaced) key has become the current one.
+    pub(crate) fn rotated(&self, to: Key) -> Self {
+        Self {
+            key: to,
+            lineage: self.lineage.after(&public(self.key), &public(to), None),
+            has_lineage: true,
+            next: None,
+            previous: Some(self.key),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Client {
     pub(crate) secret: Secret,
     pub(crate) key: Key,
-    pub(crate) key_version: u64,
+    /// If the statements of all rotations so far are there.
+    pub(crate) has_statements: bool,
+}
+
+/// A data directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Disk {
+    pub(crate) record: Option<Record>,
+    pub(crate) acknowledged: Option<(u64, bool)>,
+    pub(crate) secret: Option<Secret>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Replica {
     pub(crate) disk: Disk,
-    pub(crate) process: Process,
-}
-
-/// A data directory: the pair is written before `identity.json` says that it was acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(crate) struct Disk {
-    pub(crate) key: Option<Key>,
-    pub(crate) acknowledged: Option<u64>,
-    pub(crate) secret: Option<Secret>,
+    pub(crate) process: Option<Process>,
 }
 
 /// How much may go wrong in one run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Budget {
     pub(crate) crashes: u8,
     pub(crate) outages: u8,
     pub(crate) lost_answers: u8,
+    /// Reads that a lagging standby answers with the version before.
+    pub(crate) stale_reads: u8,
+    /// Steps of a rotation by an operator.
+    pub(crate) rotations: u8,
+    /// Deletions and destructions of the record.
+    pub(crate) deletions: u8,
+    /// Records of a Python pod with a key of its own, or without our fields.
+    pub(crate) rogues: u8,
+    /// Keys that somebody writes to Hydra's admin port.
+    pub(crate) attacks: u8,
+    /// The store brought back to its first versions.
+    pub(crate) restores: u8,
 }
 
-/// What becomes of a write.
+/// What a machine could do wrong: each must be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// Hydra hears of a secret before the store has it.
+    HydraFirst,
+    /// A write whose answer is lost counts as done.
+    UndecidedIsDone,
+    /// A create does not look if there is something.
+    BlindWrite,
+    /// Finding 1: a deleted record counts as deleted at the version that the disk knows.
+    AnyDeletionIsOurs,
+    /// Finding 2: earlier versions that cannot be read count as read.
+    UnreadableIsRead,
+    /// Finding 5: a directory that can't be read counts as empty. (Here: a disk that loses its key is never `Unreadable`.)
+    NameProvesRollback,
+    /// Finding 7: the directory forgets what its key replaces.
+    LineageIsForgotten,
+    /// Finding 8: Hydra's silence counts as consent.
+    SilenceIsConsent,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Answered,
@@ -64,34 +134,59 @@ pub(crate) enum Fate {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    ReadStore(usize),
-    ReadHydra(usize),
-    /// The next step of the executor, which writes nothing to a server.
-    Step(usize),
-    /// The next step of the executor, which does.
-    Write(usize, Fate),
+    /// The next effect of a replica's machine.
+    Step(usize, Fate),
+    /// The same, read from a standby that lags behind.
+    Stale(usize),
+    Start(usize),
     Crash(usize),
-    /// The node is lost: the next start finds an empty disk.
     LoseDisk(usize),
     StoreFails,
     StoreReturns,
     HydraFails,
     HydraReturns,
+    Prepare,
+    Activate,
+    Undo,
+    Delete,
+    Destroy,
+    /// The oldest version goes, as KV prunes.
+    Prune,
+    /// The record goes wholly, with its history.
+    Wipe,
+    /// A Python pod writes a key of its own.
+    Rogue,
+    /// A Python pod writes the same key without our fields.
+    Rewrite,
+    Attack,
+    Restore,
 }
 
-/// What a keeper could do wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bug {
-    /// Hydra hears of a secret before the store has it.
-    HydraFirst,
-    /// A write whose answer is lost counts as done.
-    UndecidedIsDone,
-    /// A create does not look whether there is something.
-    BlindWrite,
-    /// A new key is used before its write is answered.
-    UsedBeforeStored,
-    /// Who has lost a race goes on with its own key.
-    LoserKeepsItsKey,
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct World {
+    pub(crate) keys: Vec<Version>,
+    pub(crate) credentials: Vec<Secret>,
+    pub(crate) client: Option<Client>,
+    pub(crate) store_is_up: bool,
+    pub(crate) hydra_is_up: bool,
+    pub(crate) replicas: Vec<Replica>,
+    /// The key that is right: the first that the store held, then what an operator has made of it.
+    pub(crate) right: Option<Key>,
+    /// The past of the right key.
+    pub(crate) past: Lineage,
+    /// Keys that a rotation has replaced while the store and Hydra both knew, as bits.
+    pub(crate) retired: u64,
+    /// Who has taken part besides ours, so that the invariants can say what they ask for.
+    pub(crate) rogue_was_here: bool,
+    pub(crate) attacker_was_here: bool,
+    pub(crate) was_restored: bool,
+    pub(crate) was_deleted: bool,
+    pub(crate) was_wiped: bool,
+    pub(crate) hydra_was_away: bool,
+    /// What no machine may do, and one has done.
+    pub(crate) broken: Option<&'static str>,
+    pub(crate) next: u8,
+    pub(crate) budget: Budget,
 }
 
 impl World {
@@ -103,73 +198,31 @@ impl World {
             store_is_up: true,
             hydra_is_up: true,
             replicas: vec![Replica::default(); replicas],
-            shown: 0,
+            right: None,
+            past: Lineage::default(),
+            retired: 0,
+            rogue_was_here: false,
+            attacker_was_here: false,
+            was_restored: false,
+            was_deleted: false,
+            was_wiped: false,
+            hydra_was_away: false,
+            broken: None,
             next: 0,
             budget,
         }
     }
 
-    pub(crate) fn actions(&self, actions: &mut Vec<Action>) {
-        for (index, replica) in self.replicas.iter().enumerate() {
-            match &replica.process {
-                Process::Observing(seen) => {
-                    if seen.store.is_none() {
-                        actions.push(Action::ReadStore(index));
-                    }
-                    if seen.hydra.is_none() {
-                        actions.push(Action::ReadHydra(index));
-                    }
-                }
-                process if process.writes() => {
-                    actions.push(Action::Write(index, Fate::Answered));
-                    if self.budget.lost_answers > 0 {
-                        actions.push(Action::Write(index, Fate::AnswerLost));
-                        actions.push(Action::Write(index, Fate::NeverDone));
-                    }
-                }
-                _ => actions.push(Action::Step(index)),
-            }
-            if self.budget.crashes > 0 && replica.process != Process::Down {
-                actions.extend([Action::Crash(index), Action::LoseDisk(index)]);
-            }
+    /// A world in which one replica has made the identity, and all run.
+    pub(crate) fn settled(replicas: usize, budget: Budget) -> Self {
+        let mut world = Self::new(replicas, budget);
+        for index in 0..replicas {
+            world.replicas[index].process = Some(Process::new());
+            world.pass(index, None);
+            world.pass(index, None);
         }
-        let fails = self.budget.outages > 0;
-        match self.store_is_up {
-            true if fails => actions.push(Action::StoreFails),
-            true => {}
-            false => actions.push(Action::StoreReturns),
-        }
-        match self.hydra_is_up {
-            true if fails => actions.push(Action::HydraFails),
-            true => {}
-            false => actions.push(Action::HydraReturns),
-        }
-    }
-
-    pub(crate) fn act(&mut self, action: Action, bug: Option<Bug>) {
-        match action {
-            Action::ReadStore(index) => self.read_store(index),
-            Action::ReadHydra(index) => self.read_hydra(index),
-            Action::Step(index) => self.step(index),
-            Action::Write(index, fate) => {
-                if fate != Fate::Answered {
-                    self.budget.lost_answers -= 1;
-                }
-                self.write(index, fate, bug);
-            }
-            Action::Crash(index) => {
-                self.budget.crashes -= 1;
-                self.replicas[index].process = Process::Down;
-            }
-            Action::LoseDisk(index) => {
-                self.budget.crashes -= 1;
-                self.replicas[index] = Replica::default();
-            }
-            Action::StoreFails => (self.store_is_up, self.budget.outages) = (false, self.budget.outages - 1),
-            Action::StoreReturns => self.store_is_up = true,
-            Action::HydraFails => (self.hydra_is_up, self.budget.outages) = (false, self.budget.outages - 1),
-            Action::HydraReturns => self.hydra_is_up = true,
-        }
+        assert!(world.is_healthy(), "{world:?}");
+        world
     }
 
     pub(crate) fn make(&mut self) -> u8 {
@@ -177,65 +230,278 @@ impl World {
         self.next - 1
     }
 
-    /// Invariant 1: what was shown, what runs, what Hydra names and what the store holds is one key.
-    pub(crate) fn has_one_identity(&self) -> bool {
-        let running = self.replicas.iter().filter_map(|replica| replica.process.key());
-        let all = running.fold(self.shown, |all, key| all | 1u64 << key);
-        let all = self.client.map_or(all, |client| all | 1u64 << client.key);
-        all.count_ones() <= 1 && (all == 0 || self.keys.first().is_some_and(|key| all == 1u64 << key))
+    pub(crate) fn live(&self) -> Option<&Record> {
+        match self.keys.last() {
+            Some(Version::Live(record)) => Some(record),
+            _ => None,
+        }
     }
 
-    /// Invariant 2: the client's secret was in the store before Hydra heard of it, and is the one in it.
+    pub(crate) fn actions(&self, actions: &mut Vec<Action>) {
+        let budget = &self.budget;
+        for (index, replica) in self.replicas.iter().enumerate() {
+            match &replica.process {
+                None => actions.push(Action::Start(index)),
+                Some(process) => {
+                    actions.push(Action::Step(index, Fate::Answered));
+                    match process.next() {
+                        Step::Write if budget.lost_answers > 0 => {
+                            actions.push(Action::Step(index, Fate::AnswerLost));
+                            actions.push(Action::Step(index, Fate::NeverDone));
+                        }
+                        Step::ReadStore if budget.stale_reads > 0 && self.keys.len() > 1 => {
+                            actions.push(Action::Stale(index));
+                        }
+                        _ => {}
+                    }
+                    if budget.crashes > 0 {
+                        actions.extend([Action::Crash(index), Action::LoseDisk(index)]);
+                    }
+                }
+            }
+        }
+        for (is_up, fails, returns) in [
+            (self.store_is_up, Action::StoreFails, Action::StoreReturns),
+            (self.hydra_is_up, Action::HydraFails, Action::HydraReturns),
+        ] {
+            match is_up {
+                true if budget.outages > 0 => actions.push(fails),
+                true => {}
+                false => actions.push(returns),
+            }
+        }
+        if budget.rotations > 0
+            // The command refuses while a Python pod rewrites the record.
+            && let Some(record) = self.live().filter(|record| Some(record.key) == self.right && record.has_lineage)
+        {
+            actions.push(if record.next.is_some() { Action::Activate } else { Action::Prepare });
+            if record.previous.is_some() {
+                actions.push(Action::Undo);
+            }
+        }
+        if budget.deletions > 0 && self.live().is_some() {
+            actions.extend([Action::Delete, Action::Destroy, Action::Wipe]);
+        }
+        if budget.deletions > 0 && self.keys.len() > 1 {
+            actions.push(Action::Prune);
+        }
+        if budget.rogues > 0 && self.live().is_some() {
+            actions.extend([Action::Rogue, Action::Rewrite]);
+        }
+        if budget.attacks > 0 && self.client.is_some() {
+            actions.push(Action::Attack);
+        }
+        if budget.restores > 0 && self.keys.len() > 1 {
+            actions.push(Action::Restore);
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action, bug: Option<Bug>) {
+        match action {
+            Action::Step(index, fate) => {
+                if fate != Fate::Answered {
+                    self.budget.lost_answers -= 1;
+                }
+                self.step(index, fate, false, bug);
+            }
+            Action::Stale(index) => {
+                self.budget.stale_reads -= 1;
+                self.step(index, Fate::Answered, true, bug);
+            }
+            Action::Start(index) => self.replicas[index].process = Some(Process::new()),
+            Action::Crash(index) => {
+                self.budget.crashes -= 1;
+                self.replicas[index].process = None;
+            }
+            Action::LoseDisk(index) => {
+                self.budget.crashes -= 1;
+                self.replicas[index] = Replica::default();
+            }
+            Action::StoreFails => (self.store_is_up, self.budget.outages) = (false, self.budget.outages - 1),
+            Action::StoreReturns => self.store_is_up = true,
+            Action::HydraFails => {
+                self.budget.outages -= 1;
+                (self.hydra_is_up, self.hydra_was_away) = (false, true);
+            }
+            Action::HydraReturns => self.hydra_is_up = true,
+            Action::Prepare | Action::Activate | Action::Undo => self.rotate(action),
+            Action::Delete | Action::Destroy => {
+                self.budget.deletions -= 1;
+                self.was_deleted = true;
+                let last = self.keys.pop();
+                self.keys.extend(last.map(|version| match (version, action) {
+                    (Version::Live(record), Action::Delete) => Version::Deleted(record),
+                    _ => Version::Destroyed,
+                }));
+            }
+            Action::Wipe => {
+                self.budget.deletions -= 1;
+                self.was_wiped = true;
+                self.keys.clear();
+            }
+            Action::Prune => {
+                self.budget.deletions -= 1;
+                self.was_deleted = true;
+                let last = self.keys.len() - 1;
+                if let Some(oldest) =
+                    self.keys[..last].iter_mut().find(|version| !matches!(version, Version::Destroyed))
+                {
+                    *oldest = Version::Destroyed;
+                }
+            }
+            Action::Rogue => {
+                self.budget.rogues -= 1;
+                self.rogue_was_here = true;
+                let key = self.make();
+                self.keys.push(Version::Live(Record { has_lineage: false, ..Record::of(key) }));
+            }
+            Action::Rewrite => {
+                self.budget.rogues -= 1;
+                let Some(record) = self.live().cloned() else { return };
+                self.keys.push(Version::Live(Record { has_lineage: false, ..Record::of(record.key) }));
+            }
+            Action::Attack => {
+                self.budget.attacks -= 1;
+                self.attacker_was_here = true;
+                let key = self.make();
+                if let Some(client) = &mut self.client {
+                    client.key = key;
+                }
+            }
+            Action::Restore => {
+                self.budget.restores -= 1;
+                self.was_restored = true;
+                self.keys.truncate(1);
+            }
+        }
+    }
+
+    /// A step of a rotation by an operator's command: by compare-and-set on what is there.
+    fn rotate(&mut self, action: Action) {
+        self.budget.rotations -= 1;
+        let Some(record) = self.live().cloned() else { return };
+        let record = match (action, record.next, record.previous) {
+            (Action::Activate, Some(next), _) => record.rotated(next),
+            (Action::Undo, _, Some(previous)) => record.rotated(previous),
+            _ => Record { next: Some(self.make()), previous: None, ..record },
+        };
+        self.right = Some(record.key);
+        self.past.clone_from(&record.lineage);
+        self.keys.push(Version::Live(record));
+    }
+
+    /// Notes what everybody can know now.
+    pub(crate) fn learn(&mut self) {
+        let Some(record) = self.live().cloned() else { return };
+        if self.client.is_some_and(|client| client.key == record.key && Some(record.key) == self.right) {
+            for old in 0..self.next {
+                if record.lineage.replaces_key(&public(old)) {
+                    self.retired |= 1 << old;
+                }
+            }
+            self.retired &= !(1 << record.key);
+        }
+    }
+
+    /// Invariant 1: while only ours have written, all who are sure hold the right key, or one that it replaces.
+    pub(crate) fn has_one_identity(&self) -> bool {
+        if self.rogue_was_here || self.was_restored || self.attacker_was_here {
+            return true;
+        }
+        let Some(right) = self.right else { return true };
+        let past = &self.past;
+        self.replicas.iter().filter_map(|replica| replica.process.as_ref()?.key()).all(|key| {
+            // An undo makes a replaced key the right one again: the one before it is replaced then.
+            key == right || past.replaces_key(&public(key))
+        })
+    }
+
+    /// Invariant 2: the client's secret was in the store before Hydra heard of it.
     pub(crate) fn has_one_client(&self) -> bool {
         self.client.is_none_or(|client| self.credentials.contains(&client.secret))
     }
 
-    /// Invariant 3: no version holds anything else than the first; nobody has asked for a rotation.
-    pub(crate) fn has_overwritten_nothing(&self) -> bool {
-        self.keys.windows(2).all(|pair| pair[0] == pair[1])
-            && self.credentials.windows(2).all(|pair| pair[0] == pair[1])
+    /// If recovery is tried from this state: from each eighth, by its hash.
+    pub(crate) fn is_sampled(&self) -> bool {
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(self, &mut hasher);
+        std::hash::Hasher::finish(&hasher) % 8 == 0
     }
 
-    pub(crate) fn all_run(&self) -> bool {
-        self.replicas.iter().all(|replica| replica.process.key().is_some())
-    }
-
-    /// Lets the faults end and everybody go on for a while: whether all is right then.
+    /// Lets the servers return and everybody go on; then the operator follows the hints: whether all is well in the end.
     pub(crate) fn recovers(mut self, bug: Option<Bug>) -> bool {
+        let Some(right) = self.right.or_else(|| self.live().map(|record| record.key)) else {
+            return self.clone().settles(bug);
+        };
+        if self.clone().settles(bug) {
+            return true;
+        }
+        // An attacker at Hydra alone, rotations, crashes and outages need nobody's hand; nor does a record that is wholly gone,
+        // while a disk holds the right key, and Hydra names it and was never away.
+        let is_held = self.replicas.iter().any(|replica| {
+            replica.disk.acknowledged.is_some()
+                && replica.disk.record.as_ref().is_some_and(|record| record.key == right)
+        });
+        let is_named = self.client.is_some_and(|client| client.key == right) && !self.hydra_was_away;
+        let is_lost = self.was_wiped && !(is_held && is_named);
+        if !self.rogue_was_here && !self.was_restored && !self.was_deleted && !is_lost {
+            return false;
+        }
+        // `identity keep`, `vault kv rollback`, `undelete`: the right key goes back into the store.
         (self.store_is_up, self.hydra_is_up) = (true, true);
-        // Whoever waits for another one needs a second pass, whoever starts anew a third.
+        let lineage = self.past.clone();
+        self.keys.push(Version::Live(Record { lineage, ..Record::of(right) }));
+        if let Some(client) = &mut self.client {
+            client.key = right;
+        }
+        if self.clone().settles(bug) {
+            return true;
+        }
+        // A start without the data directory takes the store's.
+        for replica in &mut self.replicas {
+            *replica = Replica::default();
+        }
+        self.settles(bug)
+    }
+
+    fn settles(mut self, bug: Option<Bug>) -> bool {
+        (self.store_is_up, self.hydra_is_up) = (true, true);
+        self.budget = Budget::default();
         for _ in 0..8 {
             for index in 0..self.replicas.len() {
+                if self.replicas[index].process.is_none() {
+                    self.replicas[index].process = Some(Process::new());
+                }
                 self.pass(index, bug);
             }
-            if self.is_right() {
+            if self.is_healthy() {
                 return true;
             }
         }
         false
     }
 
-    /// One replica goes on until it has ended a pass.
+    /// One replica goes on until it has ended a pass, or its start was refused.
     fn pass(&mut self, index: usize, bug: Option<Bug>) {
-        // No pass takes more steps than this, a start with two lost races included.
-        for _ in 0..40 {
-            match &self.replicas[index].process {
-                Process::Observing(seen) if seen.store.is_none() => self.read_store(index),
-                Process::Observing(_) => self.read_hydra(index),
-                process if process.writes() => self.write(index, Fate::Answered, bug),
-                _ => self.step(index),
+        // No pass takes more steps than this, a start with two lost races and its doubts included.
+        for _ in 0..120 {
+            if self.replicas[index].process.is_none() {
+                return;
             }
-            if matches!(self.replicas[index].process, Process::Idle(_)) {
+            if self.step(index, Fate::Answered, false, bug) {
                 return;
             }
         }
     }
 
-    fn is_right(&self) -> bool {
-        let all_idle = self.replicas.iter().all(|replica| replica.process.is_idle_and_sure());
-        let client = self.client.zip(self.keys.last()).zip(self.credentials.last());
-        all_idle
-            && self.has_one_identity()
-            && client.is_some_and(|((client, key), secret)| client.key == *key && client.secret == *secret)
+    pub(crate) fn is_healthy(&self) -> bool {
+        let Some(record) = self.live() else { return false };
+        let all = self.replicas.iter().all(|replica| {
+            replica.process.as_ref().is_some_and(|process| {
+                process.is_well() && process.key().is_some_and(|key| key == record.key)
+            })
+        });
+        let client = self.client.zip(self.credentials.last());
+        all && client.is_some_and(|(client, secret)| client.key == record.key && client.secret == *secret)
     }
 }

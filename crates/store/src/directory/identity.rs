@@ -31,6 +31,21 @@ pub struct IdentityFile {
     /// When the key was made or first met, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_at: Option<String>,
+    /// How many rotations led to the key; absent in files of version 0.2.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Fingerprints of the keys that it replaced, newest first, separated by spaces.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub replaces: String,
+    /// The rotation statements, newest first, as one JSON text.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rotations: String,
+    /// When `keyring/next.pem` becomes the current key, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<String>,
+    /// Until when `keyring/previous.pem` counts beside the current key, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_until: Option<String>,
     /// The versions of a `FileStore`'s records, and their further fields. Written by the `FileStore` alone.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub records: Map<String, Value>,
@@ -46,6 +61,12 @@ pub struct Acknowledgement {
     pub store: String,
     /// At which version.
     pub version: Version,
+    /// Where in the store: namespace and path; absent in files of version 0.2.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// If Hydra named this key then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub named: bool,
 }
 
 impl IdentityFile {

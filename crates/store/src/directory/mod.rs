@@ -7,6 +7,7 @@
 mod error;
 mod files;
 mod identity;
+mod record;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub use error::{DirectoryError, DirectoryErrorKind, FileAccess};
 use files::{Part, Role};
 use identity::IDENTITY_FORMAT;
 pub use identity::{Acknowledgement, IdentityFile};
+pub(crate) use record::RecordFiles;
 pub use ring::RingFile;
 
 use crate::Fields;
@@ -69,16 +71,6 @@ pub enum DirectoryOwner {
     Unknown,
     /// Another agent's.
     Another(String),
-}
-
-/// The files of a [`FileStore`](crate::FileStore)'s record, and what `identity.json` says of its versions.
-pub(crate) enum RecordFiles<'a> {
-    /// `private.pem` and `public.pem`.
-    Pair(&'a SecretString, &'a str),
-    /// The entry of a DID in `oauth_credentials.json`.
-    Credentials(&'a Did, &'a Fields),
-    /// What the files hold stays as it is.
-    Unchanged,
 }
 
 impl DataDirectory {
@@ -291,40 +283,6 @@ impl DataDirectory {
         let _turn = lock(&self.turn);
         let text = self.credentials_with(did, fields)?;
         self.replace(&[Part { name: CREDENTIALS, content: text.as_bytes(), role: Role::Content }])
-    }
-
-    /// Writes a record's files between two forms of the entry that `identity.json` has of it: `before` tells which
-    /// version the files hold, whether they are the old ones or the new ones; `after` needs the new ones.
-    pub(crate) fn write_record(
-        &self,
-        kind: &str,
-        files: &RecordFiles<'_>,
-        (before, after): (Value, Value),
-    ) -> Result<(), DirectoryError> {
-        let _turn = lock(&self.turn);
-        let mut identity = self.claimed_identity()?;
-        let mut with = |entry: Value| {
-            identity.records.insert(kind.to_owned(), entry);
-            identity.to_text()
-        };
-        let (before, after) = (with(before), with(after));
-        let part = |text, role| Part { name: IDENTITY, content: text, role };
-        let last = |role| part(after.as_bytes(), role);
-        let credentials = match files {
-            RecordFiles::Credentials(did, fields) => self.credentials_with(did, fields)?,
-            _ => String::new(),
-        };
-        let content = match files {
-            RecordFiles::Pair(private_key, public_key) => pair_parts(private_key, public_key),
-            RecordFiles::Credentials(..) => {
-                vec![Part { name: CREDENTIALS, content: credentials.as_bytes(), role: Role::Content }]
-            }
-            RecordFiles::Unchanged => return self.replace(&[last(Role::Content)]),
-        };
-        let mut parts = vec![part(before.as_bytes(), Role::Decides)];
-        parts.extend(content);
-        parts.push(last(Role::Derived));
-        self.replace(&parts)
     }
 
     /// Reads something that no other agent's directory may answer.

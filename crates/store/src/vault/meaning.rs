@@ -2,6 +2,7 @@
 //!
 //! The bodies are those of OpenBao 2.7 and Vault 1.x; FACTS §2.1 and §2.2 list them.
 
+use super::kv2;
 use crate::{Fields, Outage, OutageReason, Version};
 use bindu_http_client::Reply;
 use serde_json::Value;
@@ -12,6 +13,8 @@ pub(super) enum ReadMeaning {
     Present {
         version: Version,
         written_at: Option<String>,
+        /// When Vault will delete this version by itself.
+        ends_at: Option<String>,
         fields: Fields,
     },
     NotAnObject,
@@ -28,7 +31,7 @@ pub(super) enum ReadMeaning {
 /// An answer to a write that is KV v2's own.
 #[derive(Debug, PartialEq)]
 pub(super) enum WriteMeaning {
-    Written { version: Version },
+    Written { version: Version, ends_at: Option<String> },
     Conflict,
     PolicyDenies,
     Refused(String),
@@ -42,9 +45,9 @@ pub(super) fn of_read(reply: &Reply) -> Result<ReadMeaning, Outage> {
     match (reply.status, version) {
         (200, Some(version)) => Ok(match data.and_then(|data| data.get("data")) {
             Some(Value::Object(fields)) => {
-                let written_at = metadata.and_then(|metadata| metadata.get("created_time")?.as_str());
-                let (written_at, fields) = (written_at.map(str::to_owned), Fields::new(fields.clone()));
-                ReadMeaning::Present { version, written_at, fields }
+                let time = |name: &str| time(metadata.and_then(|metadata| metadata.get(name)));
+                let (written_at, ends_at) = (time("created_time"), time("deletion_time"));
+                ReadMeaning::Present { version, written_at, ends_at, fields: Fields::new(fields.clone()) }
             }
             _ => ReadMeaning::NotAnObject,
         }),
@@ -61,6 +64,11 @@ pub(super) fn of_read(reply: &Reply) -> Result<ReadMeaning, Outage> {
     }
 }
 
+/// A time of KV v2's; an empty one is none.
+fn time(value: Option<&Value>) -> Option<String> {
+    value.and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
 pub(super) fn of_write(reply: &Reply) -> Result<WriteMeaning, Outage> {
     if reply.status == 204 {
         // KV v1 has taken the write, without any compare-and-set. The mount was checked, so it was changed since.
@@ -68,10 +76,16 @@ pub(super) fn of_write(reply: &Reply) -> Result<WriteMeaning, Outage> {
     }
     let Some(body) = reply.json() else { return Err(not_the_store(reply)) };
     match reply.status {
-        200 => match body.get("data").and_then(|data| data.get("version")).and_then(Value::as_u64) {
-            Some(version) => Ok(WriteMeaning::Written { version }),
-            None => Err(not_the_store(reply)),
-        },
+        200 => {
+            let data = body.get("data");
+            match data.and_then(|data| data.get("version")).and_then(Value::as_u64) {
+                Some(version) => {
+                    let ends_at = time(data.and_then(|data| data.get("deletion_time")));
+                    Ok(WriteMeaning::Written { version, ends_at })
+                }
+                None => Err(not_the_store(reply)),
+            }
+        }
         400 => match errors(&body).first() {
             Some(text) if text.contains("check-and-set parameter did not match") => {
                 Ok(WriteMeaning::Conflict)
@@ -85,16 +99,25 @@ pub(super) fn of_write(reply: &Reply) -> Result<WriteMeaning, Outage> {
     }
 }
 
-pub(super) fn of_mount(reply: &Reply, mount: &str) -> Result<(), Outage> {
+/// Whether the mount is there, by its own name, and KV v2. Vault answers for any path below a mount with that mount's
+/// description (FACTS, found since 0.2.0, 6): `secret/data` is none, and records below it would be somewhere else.
+pub(super) fn of_mount(reply: &Reply, mount: &[String], prefix: &[String]) -> Result<(), Outage> {
     let Some(body) = reply.json() else { return Err(not_the_store(reply)) };
     let data = body.get("data");
     let text = |pointer: &str| data.and_then(|data| data.pointer(pointer)).and_then(Value::as_str);
+    let name = mount.join("/");
     match reply.status {
-        200 if text("/type") == Some("kv") && text("/options/version") == Some("2") => Ok(()),
-        200 if text("/type").is_some() => Err(wrong_mount(&format!("`{mount}` is not KV version 2"))),
+        200 if text("/type").is_some() => match text("/path").map(super::path_segments) {
+            None => Err(not_the_store(reply)),
+            Some(real) if real != mount => {
+                Err(wrong_mount(&kv2::mount_that_is_meant(&real.join("/"), &name, &prefix.join("/"))))
+            }
+            Some(_) if text("/type") == Some("kv") && text("/options/version") == Some("2") => Ok(()),
+            Some(_) => Err(wrong_mount(&format!("`{name}` is not KV version 2"))),
+        },
         // The same words for a mount that is not there and for a token that reaches nothing below it.
         403 if errors(&body).iter().any(|text| text.contains("preflight capability check")) => {
-            Err(wrong_mount(&format!("there is no mount `{mount}`, or the token reaches nothing below it")))
+            Err(wrong_mount(&format!("there is no mount `{name}`, or the token reaches nothing below it")))
         }
         _ => Err(failure(reply, &body)),
     }
@@ -253,6 +276,7 @@ fn policy_denies(body: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn reply(status: u16, body: &str) -> Reply {
         Reply { status, body: body.as_bytes().to_vec(), ..Reply::default() }
@@ -310,6 +334,18 @@ mod tests {
     }
 
     #[test]
+    fn a_version_may_have_an_end() {
+        let read = |at: &str| {
+            let body = json!({"data": {"data": {}, "metadata": {"version": 1, "deletion_time": at}}});
+            match of_read(&reply(200, &body.to_string())) {
+                Ok(ReadMeaning::Present { ends_at, .. }) => ends_at,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!((read(""), read("2027-01-01T00:00:00Z").as_deref()), (None, Some("2027-01-01T00:00:00Z")));
+    }
+
+    #[test]
     fn statuses_that_wait() {
         assert_eq!(read_reason(503, r#"{"errors":["Vault is sealed"]}"#), OutageReason::Sealed);
         assert_eq!(read_reason(429, r#"{"errors":[]}"#), OutageReason::Busy);
@@ -361,7 +397,7 @@ mod tests {
     fn only_a_version_proves_a_write() {
         assert_eq!(
             of_write(&reply(200, r#"{"data":{"version":1}}"#)),
-            Ok(WriteMeaning::Written { version: 1 })
+            Ok(WriteMeaning::Written { version: 1, ends_at: None })
         );
         let conflict = r#"{"errors":["check-and-set parameter did not match the current version"]}"#;
         assert_eq!(of_write(&reply(400, conflict)), Ok(WriteMeaning::Conflict));
@@ -373,22 +409,23 @@ mod tests {
 
     #[test]
     fn a_mount_is_kv2_or_wrong() {
-        let kv2 = r#"{"data":{"type":"kv","options":{"version":"2"}}}"#;
-        assert_eq!(of_mount(&reply(200, kv2), "secret"), Ok(()));
+        let names = |path: &str| crate::vault::path_segments(path);
+        let of_mount = |status, body: &str| of_mount(&reply(status, body), &names("secret"), &names("bindu"));
+        let kv2 = r#"{"data":{"type":"kv","path":"secret/","options":{"version":"2"}}}"#;
+        assert_eq!(of_mount(200, kv2), Ok(()));
+        let nameless = r#"{"data":{"type":"kv","options":{"version":"2"}}}"#;
+        assert_eq!(of_mount(200, nameless).expect_err("whose?").reason, OutageReason::NotTheStore);
         for (status, body) in [
-            (200, r#"{"data":{"type":"kv","options":{"version":"1"}}}"#),
-            (200, r#"{"data":{"type":"kv","options":null}}"#),
-            (200, r#"{"data":{"type":"pki"}}"#),
+            (200, r#"{"data":{"type":"kv","path":"secret/","options":{"version":"1"}}}"#),
+            (200, r#"{"data":{"type":"kv","path":"secret/","options":null}}"#),
+            (200, r#"{"data":{"type":"pki","path":"secret/"}}"#),
+            (200, r#"{"data":{"type":"kv","path":"sec/","options":{"version":"2"}}}"#),
             (
                 403,
                 r#"{"errors":["preflight capability check returned 403, please ensure client's policies grant access to path \"secret/\""]}"#,
             ),
         ] {
-            assert_eq!(
-                of_mount(&reply(status, body), "secret").expect_err("wrong").reason,
-                OutageReason::WrongMount,
-                "{body}"
-            );
+            assert_eq!(of_mount(status, body).expect_err("wrong").reason, OutageReason::WrongMount, "{body}");
         }
     }
 }

@@ -4,15 +4,18 @@
 //! first absence costs two more (is this mount KV v2 at all?), a denial one (is the token alive?). [`login`] says whose
 //! token they bear.
 
+mod administration;
+pub mod kv2;
+mod lifetime;
 mod login;
 mod meaning;
 mod renew;
-pub mod setup;
 
 use crate::{
-    Answer, Expected, Fields, Malformed, Outage, OutageReason, Record, RecordName, SecretStore, Version,
-    WriteError,
+    Answer, Expected, Fields, Malformed, Outage, OutageReason, Record, RecordName, SecretStore, StoreWarning,
+    Version, WriteError,
 };
+pub use administration::AdministrationError;
 use bindu_http_client::{ClientError, HttpClient, HttpSettings, Method, NoReply, Problem, Reply};
 pub use login::VaultLogin;
 use login::{Refused, Session};
@@ -57,6 +60,7 @@ pub struct Inner {
     /// Whether an answer or the mount's own description has shown it to be KV v2.
     mount_is_known: AtomicBool,
     mount_check: tokio::sync::Mutex<()>,
+    ends: lifetime::Ends,
     /// A raft server's `X-Vault-Index`: sent back, so that a standby that lags behind says so instead of "absent".
     index: Mutex<Option<HeaderValue>>,
 }
@@ -97,6 +101,7 @@ impl VaultStore {
             settings,
             mount_is_known: AtomicBool::new(false),
             mount_check: tokio::sync::Mutex::new(()),
+            ends: lifetime::Ends::default(),
             index: Mutex::new(None),
         })))
     }
@@ -213,11 +218,15 @@ impl VaultStore {
         if self.mount_is_known.load(Ordering::Relaxed) {
             return Ok(());
         }
-        let mut segments = vec!["sys".to_owned(), "internal".into(), "ui".into(), "mounts".into()];
-        segments.extend(path_segments(&self.settings.mount));
-        let url = self.url(segments.iter().map(String::as_str));
+        self.ask_for_mount().await
+    }
+
+    async fn ask_for_mount(&self) -> Result<(), Outage> {
+        let mount = path_segments(&self.settings.mount);
+        let segments = ["sys", "internal", "ui", "mounts"].into_iter();
+        let url = self.url(segments.chain(mount.iter().map(String::as_str)));
         let reply = self.send("check_mount", Method::GET, url, None).await?;
-        meaning::of_mount(&reply, &self.settings.mount)?;
+        meaning::of_mount(&reply, &mount, &path_segments(&self.settings.prefix))?;
         self.mount_is_known.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -235,9 +244,21 @@ impl VaultStore {
             url.query_pairs_mut().append_pair("version", &version.to_string());
         }
         let reply = self.send(read_operation(name), Method::GET, url, None).await?;
-        Ok(match meaning::of_read(&reply)? {
-            ReadMeaning::Present { version, written_at, fields } => {
+        let meaning = match meaning::of_read(&reply) {
+            // Vault's description of the mount says what is wrong with it, and which one was meant.
+            Err(outage) if outage.reason == OutageReason::WrongMount => {
+                let told = self.ask_for_mount().await.err();
+                return Err(told.filter(|told| told.reason == OutageReason::WrongMount).unwrap_or(outage));
+            }
+            meaning => meaning?,
+        };
+        Ok(match meaning {
+            ReadMeaning::Present { version: found, written_at, ends_at, fields } => {
                 self.mount_is_known.store(true, Ordering::Relaxed);
+                if version.is_none() {
+                    self.note_end(name, found, ends_at.as_deref());
+                }
+                let version = found;
                 Answer::Present(Record { version, written_at, fields })
             }
             ReadMeaning::NotAnObject => {
@@ -273,7 +294,10 @@ impl VaultStore {
         let reply = self.send(write_operation(name), Method::POST, self.record_url(name), Some(body)).await;
         let reply = reply.map_err(WriteError::Unavailable)?;
         match meaning::of_write(&reply).map_err(WriteError::Unavailable)? {
-            WriteMeaning::Written { version } => Ok(version),
+            WriteMeaning::Written { version, ends_at } => {
+                self.note_end(name, version, ends_at.as_deref());
+                Ok(version)
+            }
             WriteMeaning::Conflict => Err(WriteError::Conflict),
             WriteMeaning::Refused(problem) => Err(WriteError::Refused(problem)),
             WriteMeaning::PolicyDenies => {
@@ -311,6 +335,11 @@ impl SecretStore for VaultStore {
         meaning::of_capabilities(&reply, &path)
     }
 
+    async fn examine(&self, names: &[RecordName]) -> Result<Vec<StoreWarning>, Outage> {
+        self.ask_for_mount().await?;
+        self.warnings(names).await
+    }
+
     async fn keep(&self) {
         self.keep_token().await;
     }
@@ -328,6 +357,11 @@ impl SecretStore for VaultStore {
         segments.extend(path_segments(&self.settings.prefix));
         segments.extend(name.segments());
         segments.join("/")
+    }
+
+    fn place(&self, name: &RecordName) -> String {
+        let namespace = self.settings.namespace.as_deref().unwrap_or_default();
+        format!("{namespace}:{}", self.locate(name))
     }
 
     fn policy_path(&self, name: &RecordName) -> String {
@@ -406,6 +440,7 @@ pub mod fuzz {
     pub fn answer(status: u16, body: &[u8]) {
         let reply = Reply { status, body: body.to_vec(), ..Reply::default() };
         let _ = (meaning::of_read(&reply), meaning::of_write(&reply), meaning::of_token_lookup(&reply));
-        let _ = meaning::of_mount(&reply, "secret");
+        let names = ["secret".to_owned()];
+        let _ = meaning::of_mount(&reply, &names, &names);
     }
 }

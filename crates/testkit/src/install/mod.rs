@@ -7,6 +7,7 @@ mod cluster;
 mod crates_io;
 mod debian;
 mod hydra;
+mod node;
 mod openbao;
 mod postgres;
 mod python;
@@ -15,6 +16,7 @@ pub use cluster::cluster_tools;
 pub use crates_io::{cargo_cyclonedx, cargo_fuzz};
 pub use debian::{libfaketime, nginx, strace};
 pub use hydra::hydra;
+pub use node::node;
 pub use openbao::{cargo_deny, openbao};
 pub use postgres::postgres;
 pub use python::{PYTHON_BINDU, python_bindu};
@@ -29,7 +31,7 @@ use std::{
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
     let _ = (openbao(), cargo_deny(), cargo_fuzz(), hydra(), strace(), libfaketime(), postgres());
-    let _ = (cluster_tools(), nginx());
+    let _ = (cluster_tools(), nginx(), node());
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }

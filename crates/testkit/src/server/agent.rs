@@ -3,6 +3,7 @@
 use crate::http;
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io::Read as _,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -30,6 +31,8 @@ pub struct AgentSetup {
     /// What it runs under, with that program's arguments.
     under: Vec<String>,
     environment: BTreeMap<String, String>,
+    /// Variables that are not UTF-8.
+    raw: Vec<(String, OsString)>,
 }
 
 impl AgentSetup {
@@ -45,7 +48,15 @@ impl AgentSetup {
             arguments: vec!["run".to_owned()],
             under: Vec::new(),
             environment,
+            raw: Vec::new(),
         }
+    }
+
+    /// Sets a variable to something that need not be UTF-8.
+    #[must_use]
+    pub fn set_raw(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.raw.push((name.to_owned(), value.into()));
+        self
     }
 
     /// Sets a variable.
@@ -109,6 +120,7 @@ impl AgentSetup {
         let (program, arguments) = line.split_first().expect("the binary is in it");
         let mut command = Command::new(program);
         command.args(arguments).current_dir(&self.directory).env_clear().envs(&self.environment);
+        command.envs(self.raw.iter().map(|(name, value)| (name, value)));
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }

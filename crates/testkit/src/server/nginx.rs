@@ -1,43 +1,57 @@
-//! A real nginx, as a reverse proxy.
+//! nginx, as it stands before agents and servers.
 
-use super::process::{ServerProcess, until_ok};
-use crate::{install, ports};
+use super::process::ServerProcess;
+use crate::{http::eventually, install, ports};
+use std::path::Path;
+use tempfile::TempDir;
 
-/// A running nginx. It ends when it is dropped.
+/// A running nginx.
 pub struct Nginx {
-    /// Where it listens.
-    pub url: String,
+    /// Where it listens: `127.0.0.1:PORT`.
+    pub address: String,
     _process: ServerProcess,
-    _directory: tempfile::TempDir,
+    directory: TempDir,
 }
 
 impl Nginx {
-    /// Starts one with these directives in its `http` block, and these in its only `server`. `/nginx` answers for itself.
-    ///
-    /// # Panics
-    /// Where it does not start.
-    pub async fn start(http: &str, server: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let (at, port) = (directory.path().display(), ports::free_pair());
-        let paths: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .map(|kind| format!("{kind}_temp_path {at}/{kind};\n"))
-            .collect();
-        // Workers as another user could not write below the directory.
-        let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
+    /// Starts one with this `server` block, which is given the address to listen on.
+    pub async fn start(server: impl FnOnce(&str) -> String) -> Self {
+        Self::start_with("", server).await
+    }
+
+    /// The same with more for its `http` block.
+    pub async fn start_with(http: &str, server: impl FnOnce(&str) -> String) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let address = format!("127.0.0.1:{}", ports::free_pair());
+        let place = directory.path().display();
+        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temporary: String = temporary.map(|kind| format!("{kind}_temp_path {place}/{kind};\n")).concat();
+        // One process, which is not root's nor a daemon: it ends with the test.
         let config = format!(
-            "{user}\ndaemon off;\npid {at}/pid;\nerror_log stderr info;\nworker_processes 1;\n\
-             events {{ worker_connections 256; }}\n\
-             http {{\naccess_log off;\n{paths}{http}\nserver {{\nlisten 127.0.0.1:{port};\n\
-             location = /nginx {{ return 200; }}\n{server}\n}}\n}}\n"
+            "daemon off;\nmaster_process off;\npid {place}/nginx.pid;\nerror_log {place}/error.log;\n\
+             events {{}}\nhttp {{\n{temporary}access_log {place}/access.log;\n{http}\nserver {{\n{}\n}}\n}}\n",
+            server(&address)
         );
-        let file = directory.path().join("nginx.conf");
-        std::fs::write(&file, config).expect("a file in a temporary directory");
-        let log = directory.path().join("log");
-        let arguments = ["-e", "stderr", "-c", &file.display().to_string()].map(str::to_owned);
-        let process = ServerProcess::start(&install::nginx(), &arguments, &[], &log);
-        let url = format!("http://127.0.0.1:{port}");
-        until_ok(&format!("{url}/nginx"), &log).await;
-        Self { url, _process: process, _directory: directory }
+        let path = directory.path().join("nginx.conf");
+        std::fs::write(&path, config).expect("a file in a temporary directory");
+        let arguments = ["-p", &place.to_string(), "-c", &path.display().to_string()].map(str::to_owned);
+        let process =
+            ServerProcess::start(&install::nginx(), &arguments, &[], &directory.path().join("nginx.log"));
+        let nginx = Self { address, _process: process, directory };
+        eventually("nginx listens", async || {
+            let connected = tokio::net::TcpStream::connect(&nginx.address).await;
+            let log = std::fs::read_to_string(nginx.directory.path().join("nginx.log")).unwrap_or_default();
+            assert!(!log.contains("[emerg]"), "{log}");
+            connected.ok().map(|_| ())
+        })
+        .await;
+        nginx
+    }
+
+    /// The requests that it has taken: lines of its access log.
+    #[must_use]
+    pub fn taken(&self) -> Vec<String> {
+        let log: &Path = &self.directory.path().join("access.log");
+        std::fs::read_to_string(log).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 }

@@ -3,7 +3,10 @@
 use super::process::{ServerProcess, until_ok_by};
 use crate::{http, install, ports};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 use tempfile::TempDir;
 
 /// A running OpenBao with a KV v2 mount at `secret`.
@@ -35,8 +38,29 @@ impl OpenBao {
         self.directory.path().join(name)
     }
 
-    async fn start_with(more: &[&str]) -> Self {
+    /// Starts one that speaks plain http, and TLS with each of these certificates and keys (PEM files) besides; their
+    /// addresses.
+    pub async fn start_showing(certificates: &[(&Path, &Path)]) -> (Self, Vec<String>) {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let (mut config, mut urls) = (String::new(), Vec::new());
+        for (certificate, key) in certificates {
+            let address = format!("127.0.0.1:{}", ports::free_pair());
+            let _ = writeln!(
+                config,
+                "listener \"tcp\" {{\n address = \"{address}\"\n tls_cert_file = {certificate:?}\n tls_key_file = {key:?}\n}}"
+            );
+            urls.push(format!("https://{address}"));
+        }
+        let path = directory.path().join("listeners.hcl");
+        std::fs::write(&path, config).expect("a file in a temporary directory");
+        (Self::start_in(directory, &[&format!("-config={}", path.display())]).await, urls)
+    }
+
+    async fn start_with(more: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"), more).await
+    }
+
+    async fn start_in(directory: TempDir, more: &[&str]) -> Self {
         let port = ports::free_pair();
         let token = format!("root-{:032x}", rand::random::<u128>());
         let is_tls = more.contains(&"-dev-tls");

@@ -1,13 +1,9 @@
 //! `bindu vault check`: what the agent's own login may do. Changes nothing.
 
 use super::NEEDED;
-use crate::command::{LookArguments, Output, print};
-use bindu::{
-    ExitClass, Refusal,
-    run::{Parts, log},
-    settings::Settings,
-};
-use bindu_store::{Answer, OutageReason, RecordName};
+use crate::command::{LookArguments, Output, note, print, with_keeper};
+use bindu::{ExitClass, Refusal, run::log, settings::Settings};
+use bindu_store::{Answer, OutageReason, RecordName, StoreWarning};
 use serde_json::json;
 use std::fmt::Write as _;
 
@@ -22,30 +18,48 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
         ));
     }
     let with_hydra = settings.hydra.is_some();
-    let (rows, locked) = bindu::block_on(async move {
-        let keeper = Parts::look(&settings)?.keeper;
+    let (rows, locked, warnings) = with_keeper(&settings, async |keeper| {
         let mut names = vec![keeper.keys_record()];
         names.extend(with_hydra.then(|| keeper.credentials_record()));
         let mut rows = Vec::new();
         let mut locked = None;
-        for name in names {
-            let row = look(keeper.store.as_ref(), &name).await;
+        for name in &names {
+            let row = look(keeper.store.as_ref(), name).await;
             locked = locked.or_else(|| row.as_ref().err().cloned());
             rows.extend(row.ok());
         }
-        keeper.store.close().await;
-        Ok((rows, locked))
+        // A login without rights can't tell a mount that it may not see from one that is not there.
+        let is_good = locked.is_none() && rows.iter().all(|row: &Row| row.missing.is_empty());
+        let examined = match is_good {
+            true => keeper.store.examine(&names).await,
+            false => Ok(Vec::new()),
+        };
+        let locked = locked.or_else(|| examined.as_ref().err().cloned());
+        Ok((rows, locked, examined.unwrap_or_default()))
     })?;
-    tell(&rows, arguments.output);
+    tell(&rows, &warnings, arguments.output);
     if let Some(outage) = locked.as_ref().filter(|outage| outage.reason == OutageReason::LoginRejected) {
         let hint =
             "give a token that is alive, or see why the login is refused: docs/VAULT.md, \"Logging in\"";
         let message = "Vault does not accept the token or the login";
         return Err(Refusal::new(ExitClass::Denied, message, hint).because(outage));
     }
+    if let Some(outage) = locked.as_ref().filter(|outage| outage.reason == OutageReason::WrongMount) {
+        let hint = "set VAULT__MOUNT to a mount of KV version 2, and VAULT__PREFIX to the folder below it";
+        let message = "VAULT__MOUNT is not the name of a mount of KV version 2";
+        return Err(Refusal::new(ExitClass::Failed, message, hint).because(outage));
+    }
     if let Some(outage) = locked {
         let hint = "see that Vault answers at VAULT_ADDR, that the login is right (docs/VAULT.md), and the mount KV version 2";
         return Err(Refusal::new(ExitClass::Unavailable, "Vault could not be asked", hint).because(outage));
+    }
+    if rows.iter().any(|row| row.allowed.is_none()) {
+        return Err(Refusal::new(
+            ExitClass::Denied,
+            "the login of these settings is alive, and Vault does not let it ask what it may do",
+            "give its token the policy `default`; or for this check alone \
+             path \"sys/capabilities-self\" { capabilities = [\"update\"] }",
+        ));
     }
     if rows.iter().all(|row| row.missing.is_empty()) {
         return Ok(());
@@ -60,15 +74,22 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
 /// What is allowed on one record.
 struct Row {
     path: String,
-    allowed: Vec<String>,
+    /// None where the login may not ask.
+    allowed: Option<Vec<String>>,
     missing: Vec<&'static str>,
     holds: &'static str,
 }
 
 async fn look(store: &dyn bindu_store::SecretStore, name: &RecordName) -> Result<Row, bindu_store::Outage> {
-    let allowed = store.capabilities(name).await?;
-    let may = |needed: &&'static str| !allowed.iter().any(|allowed| allowed == needed || allowed == "root");
-    let missing: Vec<&'static str> = NEEDED.into_iter().filter(may).collect();
+    let allowed = match store.capabilities(name).await {
+        Ok(allowed) => Some(allowed),
+        Err(outage) if outage.reason == OutageReason::NotAllowed => None,
+        Err(outage) => return Err(outage),
+    };
+    let lacks = |allowed: &[String], needed: &str| !allowed.iter().any(|one| one == needed || one == "root");
+    let missing =
+        allowed.iter().flat_map(|allowed| NEEDED.into_iter().filter(|needed| lacks(allowed, needed)));
+    let missing: Vec<&'static str> = missing.collect();
     // The mount, too: capabilities say nothing about whether it is there.
     let holds = match store.read(name).await {
         Answer::Present(_) => "a record",
@@ -81,16 +102,28 @@ async fn look(store: &dyn bindu_store::SecretStore, name: &RecordName) -> Result
     Ok(Row { path: store.policy_path(name), allowed, missing, holds })
 }
 
-fn tell(rows: &[Row], output: Output) {
+fn tell(rows: &[Row], warnings: &[StoreWarning], output: Output) {
     match output {
         Output::Text => {
             let mut text = String::new();
             for row in rows {
-                let state = if row.missing.is_empty() { "good   " } else { "MISSING" };
+                let state = match (&row.allowed, row.missing.is_empty()) {
+                    (None, _) => "UNKNOWN",
+                    (Some(_), true) => "good   ",
+                    (Some(_), false) => "MISSING",
+                };
                 let _ = writeln!(text, "{state}  {}  ({})", row.path, row.holds);
-                let _ = writeln!(text, "         allowed: {}", row.allowed.join(", "));
+                let allowed =
+                    row.allowed.as_ref().map_or("not told".to_owned(), |allowed| allowed.join(", "));
+                let _ = writeln!(text, "         allowed: {allowed}");
                 if !row.missing.is_empty() {
                     let _ = writeln!(text, "         missing: {}", row.missing.join(", "));
+                }
+            }
+            for warning in warnings {
+                let _ = writeln!(text, "warning  {}", warning.problem);
+                for command in &warning.fix {
+                    let _ = writeln!(text, "         {command}");
                 }
             }
             print(&text);
@@ -101,6 +134,10 @@ fn tell(rows: &[Row], output: Output) {
                 .map(|row| json!({"path": row.path, "allowed": row.allowed, "missing": row.missing, "holds": row.holds}))
                 .collect();
             print(&format!("{:#}\n", json!(rows)));
+            // Its form is documented, and has a place for records only.
+            for warning in warnings {
+                note(&format!("warning: {}\n", warning.problem));
+            }
         }
     }
 }

@@ -1,16 +1,14 @@
 //! `bindu vault setup`: what an administrator does in Vault for one agent. Without `--apply` it only looks.
 
 use super::policy::{self, Whose};
-use crate::command::{Output, SettingFlags, note, print};
+use crate::command::{Output, SettingFlags, closing, note, print};
 use bindu::{
     ExitClass, Refusal,
     run::{administered_vault, log},
-    settings::{Layers, Settings, duration},
+    settings::{Entry, Layers, Settings, duration, registry},
 };
-use bindu_store::{
-    OutageReason,
-    setup::{LoginSetup, Step, StepState, VaultSetup, VaultSetupError, WhoLogsIn},
-};
+use bindu_store::{AdministrationError, OutageReason};
+use bindu_vault_admin::{LoginSetup, Step, StepState, VaultSetup, WhoLogsIn, apply_setup, plan_setup};
 use serde_json::json;
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -74,20 +72,23 @@ pub(crate) struct Arguments {
 
 pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
     let layers = std::mem::take(&mut arguments.settings).layers(Vec::new())?;
-    let values = layers.clone().resolve().values;
-    let said = |key: &str| values.get(key).map(|value| value.text.clone()).filter(|text| !text.is_empty());
-    let settings = Settings::load(as_administrator(layers, said("vault.token").is_some()))?;
+    let resolved = layers.clone().resolve();
+    let said = |setting: &Entry| resolved.text(setting);
+    let settings = Settings::load(as_administrator(layers, said(&registry::VAULT_TOKEN).is_some()))?;
     log::start(&settings)?;
     let wanted = wanted(&arguments, said, &settings)?;
     let (steps, is_blocked) = bindu::block_on(async move {
         let vault = administered_vault(&settings)?;
-        let steps = vault.plan_setup(&wanted).await.map_err(|error| refusal(&error))?;
-        let is_blocked = steps.iter().any(|step| step.state == StepState::Conflict);
-        if !arguments.apply || is_blocked {
-            return Ok((steps, is_blocked));
-        }
-        let done = vault.apply_setup(&wanted, &steps).await.map_err(|error| refusal(&error))?;
-        Ok((done, false))
+        let work = async {
+            let steps = plan_setup(&vault, &wanted).await.map_err(|error| refusal(&error))?;
+            let is_blocked = steps.iter().any(|step| step.state == StepState::Conflict);
+            if !arguments.apply || is_blocked {
+                return Ok((steps, is_blocked));
+            }
+            let done = apply_setup(&vault, &wanted, &steps).await.map_err(|error| refusal(&error))?;
+            Ok((done, false))
+        };
+        closing(&vault, work).await
     })?;
     tell(&steps, arguments.output);
     let count = |state| steps.iter().filter(|step| step.state == state).count();
@@ -131,14 +132,14 @@ fn as_administrator(mut layers: Layers, has_token: bool) -> Layers {
 /// What the flags and, below them, the agent's own settings ask for.
 fn wanted(
     arguments: &Arguments,
-    said: impl Fn(&str) -> Option<String>,
+    said: impl Fn(&Entry) -> Option<String>,
     settings: &Settings,
 ) -> Result<VaultSetup, Refusal> {
     let (agent, did) = policy::agent(settings).ok_or_else(|| {
         usage("whose setup it is must be said", "set BINDU_NAME and BINDU_AUTHOR, or --name and --author")
     })?;
-    let said = |flag: &Option<String>, key: &str| flag.clone().or_else(|| said(key));
-    let method = said(&arguments.auth, "vault.auth").unwrap_or_else(|| "token".to_owned());
+    let said = |flag: &Option<String>, setting: &Entry| flag.clone().or_else(|| said(setting));
+    let method = said(&arguments.auth, &registry::VAULT_AUTH).unwrap_or_else(|| "token".to_owned());
     let who = who(arguments, &method)?;
     // A token that was made by hand has no entity to fill a template from.
     let (whose, policy_name) = match &who {
@@ -151,9 +152,17 @@ fn wanted(
         })
     };
     let token_ttl = arguments.token_ttl.as_ref().map(ttl).transpose()?;
+    let mount = said(&arguments.auth_mount, &registry::VAULT_AUTH_MOUNT).unwrap_or(method);
+    let mount = mount.trim_matches('/').to_owned();
+    if let Some(bare) = mount.strip_prefix("auth/") {
+        return Err(usage(
+            "the mount of a login method is named without `auth/`",
+            &format!("--auth-mount {bare}"),
+        ));
+    }
     let login = who.map(|who| LoginSetup {
-        mount: said(&arguments.auth_mount, "vault.auth_mount").unwrap_or(method).trim_matches('/').to_owned(),
-        role: said(&arguments.role, "vault.role").unwrap_or_else(|| format!("bindu-{agent}")),
+        mount,
+        role: said(&arguments.role, &registry::VAULT_ROLE).unwrap_or_else(|| format!("bindu-{agent}")),
         audience: arguments.audience.clone(),
         token_ttl,
         who,
@@ -256,20 +265,22 @@ fn usage(message: &str, hint: &str) -> Refusal {
     Refusal::new(ExitClass::Usage, message, hint)
 }
 
-fn refusal(error: &VaultSetupError) -> Refusal {
+fn refusal(error: &AdministrationError) -> Refusal {
     let (class, hint) = match error {
-        VaultSetupError::Denied { .. } => {
+        AdministrationError::Denied { .. } => {
             (ExitClass::Denied, "use an administrator's token: VAULT_TOKEN, or `vault login`")
         }
-        VaultSetupError::Refused { path, .. } if path.ends_with("/config") => (
+        AdministrationError::Refused { path, .. } if path.ends_with("/config") => (
             ExitClass::Failed,
             "where Vault runs outside of the cluster, name the API server, its authority and a token to ask it with: \
              --kubernetes-host, --kubernetes-ca, --token-reviewer-jwt; what came before is done and stays",
         ),
-        VaultSetupError::Unavailable(outage) if outage.reason == OutageReason::LoginRejected => {
+        AdministrationError::Unavailable(outage) if outage.reason == OutageReason::LoginRejected => {
             (ExitClass::Denied, "give an administrator's token that is alive: VAULT_TOKEN, or `vault login`")
         }
-        VaultSetupError::Unavailable(_) => (ExitClass::Unavailable, "see that Vault answers at VAULT_ADDR"),
+        AdministrationError::Unavailable(_) => {
+            (ExitClass::Unavailable, "see that Vault answers at VAULT_ADDR")
+        }
         _ => (ExitClass::Failed, "what came before is done and stays; run it again when this is mended"),
     };
     Refusal::new(class, error.to_string(), hint).because_source(error)

@@ -1,0 +1,46 @@
+//! Where the agent is called, for its card, its did:web and its client in Hydra.
+
+use crate::settings::Settings;
+use bindu_keeper::{ExitClass, Refusal};
+use std::net::SocketAddr;
+
+/// The agent's own URL, without a slash at its end: the one that was given, else what it listens on.
+///
+/// # Errors
+/// If it listens on all addresses and authentication is on: callers check what the card says, and tokens are meant for
+/// it, so a guess would be refused by them or point at another host.
+pub(super) fn own_url(settings: &Settings, address: SocketAddr) -> Result<String, Refusal> {
+    if let Some(url) = &settings.deployment_url {
+        // Without the slash that parsing puts behind a bare host.
+        return Ok(url.as_str().trim_end_matches('/').to_owned());
+    }
+    if !address.ip().is_unspecified() {
+        return Ok(format!("http://{address}"));
+    }
+    if settings.hydra.is_some() {
+        return Err(Refusal::new(
+            ExitClass::Usage,
+            format!(
+                "the agent listens on all addresses ({address}), and nobody says at which one it is called; nothing was changed"
+            ),
+            "set BINDU_DEPLOYMENT_URL to the address that callers use, such as https://echo.example.com",
+        ));
+    }
+    let url = format!("http://{}", reachable(address.port()));
+    tracing::warn!(
+        url,
+        "the agent listens on all addresses and BINDU_DEPLOYMENT_URL is not set: its card names this one"
+    );
+    Ok(url)
+}
+
+/// An address of this machine that others may reach: the one that leads out, else the host's name, else loopback.
+fn reachable(port: u16) -> String {
+    if let Some(address) = bindu_http_client::outward_address() {
+        return SocketAddr::new(address, port).to_string();
+    }
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let is_name =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    format!("{}:{port}", if is_name { name.as_str() } else { "127.0.0.1" })
+}

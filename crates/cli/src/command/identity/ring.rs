@@ -1,0 +1,247 @@
+//! `bindu identity rotate`, `undo` and `keep`: the plan first, then, with `--apply`, its steps by compare-and-set.
+
+use super::super::{Output, SettingFlags, note, print, with_opened_keeper};
+use bindu::{ExitClass, Refusal};
+use bindu_keeper::{
+    Applied, Keeper, KeyLook, RingError, RingStep, RingWish, StepError,
+    plan::keys::{Local, Store},
+};
+use serde_json::{Value, json};
+
+#[derive(clap::Args)]
+pub(crate) struct RotateArguments {
+    /// Make the new key the current one now, without waiting until all replicas have loaded it
+    #[arg(long)]
+    at_once: bool,
+    /// The current key is in somebody else's hands: no overlap, its tokens are revoked, and undo is refused
+    #[arg(long)]
+    compromised: bool,
+    #[command(flatten)]
+    common: Arguments,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Take the steps; without this flag they are only printed
+    #[arg(long)]
+    apply: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+    /// text or json
+    #[arg(long, default_value = "text")]
+    output: Output,
+}
+
+pub(super) fn rotate(arguments: RotateArguments) -> Result<(), Refusal> {
+    let RotateArguments { at_once, compromised, common } = arguments;
+    ring(common, RingWish::Rotate { at_once, compromised })
+}
+
+pub(super) fn undo(arguments: Arguments) -> Result<(), Refusal> {
+    ring(arguments, RingWish::Undo)
+}
+
+fn ring(arguments: Arguments, wish: RingWish) -> Result<(), Refusal> {
+    let Arguments { apply, settings, output } = arguments;
+    with_opened_keeper(&super::settings(settings)?, apply, async |keeper| {
+        let planned = keeper.plan_ring(wish).await;
+        let steps = match &planned.steps {
+            Ok(steps) => steps.clone(),
+            Err(error) => return Err(no_steps(&keeper, &planned.look, *error)),
+        };
+        if !apply {
+            tell_plan(&keeper, &planned.look, &steps, output);
+            return Ok(());
+        }
+        let applied = keeper.apply_ring(planned).await.map_err(|error| not_taken(&keeper, &error))?;
+        tell_applied(&keeper, &steps, &applied, output);
+        Ok(())
+    })
+}
+
+pub(super) fn keep(arguments: Arguments) -> Result<(), Refusal> {
+    let Arguments { apply, settings, output } = arguments;
+    with_opened_keeper(&super::settings(settings)?, apply, async |keeper| {
+        let look = keeper.look().await;
+        let Local::Present { key, .. } = &look.seen.local else {
+            return Err(not_taken(&keeper, &StepError::NoKey));
+        };
+        let (key, path) = (*key, keeper.store.locate(&keeper.keys_record()));
+        let over = match &look.seen.store {
+            Store::Present(stored) if stored.key == key => {
+                format!("over version {}, which holds the same key", stored.version)
+            }
+            Store::Present(stored) => {
+                format!("over version {}, which holds the key {}", stored.version, stored.key.fingerprint())
+            }
+            Store::Deleted { version, .. } => format!("over version {version}, which was deleted"),
+            Store::Absent => "where there is no record".to_owned(),
+            _ => return Err(not_taken(&keeper, &StepError::Unreadable)),
+        };
+        let step = format!("write the key {} that is held here to {path}, {over}", key.fingerprint());
+        if !apply {
+            match output {
+                Output::Text => print(&format!("would  {step}\n")),
+                Output::Json => print(&format!("{:#}\n", json!({"would": [step], "applied": false}))),
+            }
+            note("nothing was changed; --apply takes this step\n");
+            return Ok(());
+        }
+        let applied = keeper.keep(look).await.map_err(|error| not_taken(&keeper, &error))?;
+        match output {
+            Output::Text => print(&format!("done   {step}\nversion {}\n", applied.version)),
+            Output::Json => print(&format!(
+                "{:#}\n",
+                json!({"done": [step], "applied": true, "version": applied.version, "client": client(&applied)})
+            )),
+        }
+        note_client(&applied);
+        Ok(())
+    })
+}
+
+fn tell_plan(keeper: &Keeper, look: &KeyLook, steps: &[RingStep], output: Output) {
+    let current = match &look.seen.store {
+        Store::Present(stored) => Some((stored.key.fingerprint().to_string(), stored.version)),
+        _ => None,
+    };
+    match output {
+        Output::Text => {
+            let mut text = format!("agent   {}\n", keeper.agent.did);
+            if let Some((key, version)) = current {
+                text.push_str(&format!("key     {key} (version {version})\n"));
+            }
+            for step in steps {
+                text.push_str(&format!("would   {}\n", step.explain()));
+            }
+            print(&text);
+        }
+        Output::Json => {
+            let steps: Vec<Value> = steps.iter().map(|step| json!(step.explain())).collect();
+            print(&format!(
+                "{:#}\n",
+                json!({
+                    "did": keeper.agent.did.as_str(),
+                    "key": current.as_ref().map(|(key, _)| key),
+                    "version": current.as_ref().map(|(_, version)| version),
+                    "would": steps,
+                    "applied": false,
+                })
+            ));
+        }
+    }
+    note("nothing was changed; --apply takes these steps\n");
+}
+
+fn tell_applied(keeper: &Keeper, steps: &[RingStep], applied: &Applied, output: Output) {
+    match output {
+        Output::Text => {
+            let mut text = format!("agent   {}\n", keeper.agent.did);
+            for step in steps {
+                text.push_str(&format!("done    {}\n", step.explain()));
+            }
+            text.push_str(&format!("version {}\n", applied.version));
+            print(&text);
+        }
+        Output::Json => print(&format!(
+            "{:#}\n",
+            json!({
+                "did": keeper.agent.did.as_str(),
+                "done": steps.iter().map(|step| step.explain()).collect::<Vec<_>>(),
+                "applied": true,
+                "version": applied.version,
+                "client": client(applied),
+                "tokens_revoked": applied.tokens_revoked,
+            })
+        )),
+    }
+    match steps.last() {
+        Some(RingStep::Prepare { .. }) => note(
+            "the running replicas load the new key, and make it the current one when it is due; `bindu identity rotate \
+             --at-once --apply` does it now, `bindu identity undo --apply` takes it back\n",
+        ),
+        Some(RingStep::Activate { .. }) => note(
+            "old versions of the record still hold the replaced key: `bindu identity history` prints the command that destroys \
+             them, once it is retired\n",
+        ),
+        _ => {}
+    }
+    if applied.tokens_revoked == Some(false) {
+        note("the tokens of the client could NOT be revoked: run the command again when Hydra answers\n");
+    }
+    note_client(applied);
+}
+
+fn client(applied: &Applied) -> Value {
+    applied.client.map_or(Value::Null, |reason| json!(reason.label()))
+}
+
+fn note_client(applied: &Applied) {
+    if let Some(reason) = applied.client {
+        note(&format!(
+            "Hydra's client is not in step yet ({}): the running replicas go on with it\n",
+            reason.label()
+        ));
+    }
+}
+
+/// Why there is nothing to do, or nothing may be done.
+fn no_steps(keeper: &Keeper, look: &KeyLook, error: RingError) -> Refusal {
+    let hint = match error {
+        RingError::NotSure(_) => keeper
+            .hint(&look.plan, &look.seen)
+            .unwrap_or_else(|| "see `bindu identity plan` with the same settings".to_owned()),
+        RingError::Rewritten => format!(
+            "take the Python pods to zero, or keep them from writing with\n  vault kv metadata put -cas-required=true {}",
+            keeper.store.locate(&keeper.keys_record())
+        ),
+        RingError::NotDue => {
+            "wait, or make it the current one now with\n  bindu identity rotate --at-once --apply".to_owned()
+        }
+        RingError::NothingToUndo => "see `bindu identity history`".to_owned(),
+    };
+    let refusal = Refusal::new(ExitClass::Failed, format!("{error}; nothing was changed"), hint);
+    match &look.outage {
+        Some(outage) => refusal.because(&outage.detail),
+        None => refusal,
+    }
+}
+
+fn not_taken(keeper: &Keeper, error: &StepError) -> Refusal {
+    let (class, hint) = match error {
+        StepError::Conflict => {
+            (ExitClass::Failed, "look at the plan again, then repeat the command".to_owned())
+        }
+        StepError::Denied => (
+            ExitClass::Denied,
+            "the policy needs `update` on the keys record: `bindu vault policy` prints it".to_owned(),
+        ),
+        StepError::Unavailable => (
+            ExitClass::Unavailable,
+            "look at the plan again when the store answers: a step that was taken is not taken twice"
+                .to_owned(),
+        ),
+        StepError::Refused => (ExitClass::Failed, "see the store's own words in its log".to_owned()),
+        StepError::NoKey => (
+            ExitClass::Failed,
+            "run this where the agent's data directory is (BINDU_DATA_DIR), for example in its pod"
+                .to_owned(),
+        ),
+        StepError::Unreadable => (
+            ExitClass::Failed,
+            format!(
+                "look at its history with\n  vault kv metadata get {}\nand bring a good version back with\n  vault kv rollback",
+                keeper.store.locate(&keeper.keys_record())
+            ),
+        ),
+        StepError::NoCredentials => {
+            (ExitClass::Failed, "start the agent once: it registers its client".to_owned())
+        }
+    };
+    Refusal::new(class, error.to_string(), hint)
+}
+
+/// The same, for the command that rotates the client's secret.
+pub(crate) fn secret_not_taken(keeper: &Keeper, error: &StepError) -> Refusal {
+    not_taken(keeper, error)
+}

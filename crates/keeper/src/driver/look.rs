@@ -1,0 +1,162 @@
+//! Looking without changing anything, for the commands that print what a start would do.
+
+use super::{Driver, FoundKey};
+use crate::{
+    Identity, Keeper,
+    machine::{Event, Machine, Seen, would_hold},
+    plan::{
+        client::{self, ClientPolicy, Step as ClientStep},
+        history::{self, Past},
+        keys::{self, Observed, Plan, Row},
+    },
+};
+use bindu_store::{Outage, Version};
+use secrecy::SecretString;
+use serde_json::Value;
+use std::time::Duration;
+
+/// How long a look waits for the store, and for Hydra beyond that.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What was observed of the keys, and what a start would do.
+#[derive(Debug)]
+pub struct KeyLook {
+    /// What the table decided by.
+    pub seen: Observed,
+    /// What it decided.
+    pub plan: Plan,
+    /// What an unavailable store said.
+    pub outage: Option<Outage>,
+    pub(crate) driver: Driver,
+    pub(crate) whole: Seen,
+}
+
+/// What `bindu hydra plan` tells.
+#[derive(Debug)]
+pub struct ClientLook {
+    /// What the table decided by.
+    pub seen: client::Observed,
+    /// The first step that would change something; [`client::Step::Done`] or [`client::Step::Leave`] if none would.
+    pub step: ClientStep,
+    /// The client as it would be registered, without its secret.
+    pub registration: Value,
+}
+
+/// A version of the keys record.
+#[derive(Debug, Clone)]
+pub struct VersionLook {
+    /// Its number.
+    pub version: Version,
+    /// When it was written, RFC 3339, if the store says so.
+    pub written_at: Option<String>,
+    /// What it holds.
+    pub past: Past,
+    /// The fingerprints of the keys whose private halves it holds.
+    pub private_halves: Vec<String>,
+}
+
+impl Keeper {
+    /// Observes and plans for the keys, for `bindu identity plan`.
+    pub async fn look(&self) -> KeyLook {
+        let mut driver = Driver::new();
+        let machine = Machine::new(self.config());
+        let Event::Disk(disk) = driver.read_disk(self) else {
+            unreachable!("the answer to a read of the disk")
+        };
+        let Event::Observed(observation) = driver.observe(self, TIMEOUT, TIMEOUT).await else {
+            unreachable!("the answer to an observation")
+        };
+        let mut seen = machine.seen(*observation, *disk, false);
+        let past = match history::wanted(&seen.keys) {
+            Some(versions) => match driver.read_history(self, versions, TIMEOUT).await {
+                Event::History(past) => past,
+                _ => Ok(Vec::new()),
+            },
+            None => Ok(Vec::new()),
+        };
+        seen.learn(past);
+        let plan = keys::plan(&seen.keys, &self.policy);
+        KeyLook { seen: seen.keys.clone(), plan, outage: driver.outage.clone(), driver, whole: seen }
+    }
+
+    /// The identity that a start would come to with a key that is there already.
+    ///
+    /// # Errors
+    /// What an unavailable store said, if that is why there is none; else `None`: a start would make one, or refuse.
+    pub async fn look_at_identity(&self) -> Result<Identity, Option<Outage>> {
+        let mut look = self.look().await;
+        let outage = look.outage.clone();
+        look.held_identity(self).ok_or(outage)
+    }
+
+    /// Observes and plans for the client; asks Hydra for a token if the plan depends on it. `None` if Hydra is not configured,
+    /// or there is no key yet that a client could be registered with.
+    pub async fn look_at_client(&self) -> Option<ClientLook> {
+        let (_, profile) = self.hydra.as_ref()?;
+        let mut look = self.look().await;
+        let identity = look.held_identity(self)?;
+        let registration = self.registration(&identity, SecretString::from(String::new())).to_json();
+        let mut machine = Machine::new(self.config());
+        let policy =
+            ClientPolicy { auto_register: profile.auto_register, take_over: self.policy.take_over.clone() };
+        let KeyLook { mut driver, whole, plan, .. } = look;
+        let mut work = machine.client_to_look_at(&whole, &plan)?;
+        let Event::Hydra(hydra) = driver.hear_hydra(self, TIMEOUT).await else { return None };
+        work.note_hydra(hydra);
+        let mut seen = work.observed();
+        let mut step = client::plan(&seen, &policy);
+        if step == ClientStep::ProveSecret {
+            let Event::SecretTried(trial) = driver.try_secret(self, TIMEOUT).await else { return None };
+            work.note_trial(trial);
+            seen = work.observed();
+            step = client::plan(&seen, &policy);
+        }
+        Some(ClientLook { seen, step, registration })
+    }
+
+    /// All versions of the keys record that the store keeps, newest first.
+    ///
+    /// # Errors
+    /// What an unavailable store said.
+    pub async fn history(&self) -> Result<Vec<VersionLook>, Option<Outage>> {
+        let mut look = self.look().await;
+        let current = match &look.seen.store {
+            keys::Store::Present(stored) => stored.version,
+            keys::Store::Deleted { version, .. } => *version,
+            keys::Store::Absent => return Ok(Vec::new()),
+            _ => return Err(look.outage.clone()),
+        };
+        let first = current.saturating_sub(history::MAX_DEPTH).max(1);
+        let Event::History(Ok(past)) = look.driver.read_history(self, first..=current, TIMEOUT).await else {
+            return Err(look.outage.clone());
+        };
+        let entry = |(version, past): (Version, Past)| {
+            let found = look.driver.earlier.get(&version);
+            VersionLook {
+                version,
+                written_at: found.and_then(|found| found.written_at.clone()),
+                past,
+                private_halves: found.map(FoundKey::fingerprints).unwrap_or_default(),
+            }
+        };
+        Ok(past.into_iter().map(entry).collect())
+    }
+}
+
+impl KeyLook {
+    /// The identity that the plan would lead to with a key that is there already.
+    fn held_identity(&mut self, keeper: &Keeper) -> Option<Identity> {
+        let chosen = would_hold(&self.plan, &self.whole)?;
+        self.driver.hold(keeper, chosen.slot, chosen.held, Row::PresentSame);
+        let held = self.driver.held.clone()?;
+        let current = held.current();
+        Some(current.copy())
+    }
+}
+
+impl FoundKey {
+    fn fingerprints(&self) -> Vec<String> {
+        let keys = [Some(&self.ring.current), self.ring.next.as_ref(), self.ring.previous.as_ref()];
+        keys.into_iter().flatten().map(|key| key.public_key().fingerprint().to_string()).collect()
+    }
+}

@@ -1,0 +1,172 @@
+//! What an operator asks for: a rotation, its undo, keeping a key, another secret. Plan first, then steps by compare-and-set.
+
+use super::{Driver, End, KeyLook};
+use crate::{
+    Keeper, Reason,
+    machine::{Event, Machine, Slot, WriteFailure, would_hold},
+    plan::{
+        keys::Store,
+        ring::{self, RingError, RingStep, RingWish},
+    },
+    registration::new_secret,
+};
+use bindu_store::{CredentialRecord, Expected, Version};
+use secrecy::ExposeSecret as _;
+use std::time::Duration;
+
+/// How long the steps wait for the store, each.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What was planned for a wish, and what it was planned for.
+#[derive(Debug)]
+pub struct RingLook {
+    /// What was observed.
+    pub look: KeyLook,
+    /// The steps, or why there are none.
+    pub steps: Result<Vec<RingStep>, RingError>,
+}
+
+/// Why a step was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// The record was changed in between.
+    #[error("the keys record was changed by somebody else in between (version conflict)")]
+    Conflict,
+    /// We may not write it.
+    #[error("the store denies writing the keys record")]
+    Denied,
+    /// Undecided.
+    #[error("the store did not answer: it is undecided if the step was taken")]
+    Unavailable,
+    /// The store refuses the content for ever.
+    #[error("the store refuses the record")]
+    Refused,
+    /// There is no key here.
+    #[error("there is no key here that could be kept")]
+    NoKey,
+    /// What the store holds can't be written over by compare-and-set.
+    #[error("the record can't be read, so its version is not known")]
+    Unreadable,
+    /// There is no client to rotate the secret of.
+    #[error("there are no credentials of this agent's client")]
+    NoCredentials,
+}
+
+impl From<WriteFailure> for StepError {
+    fn from(failure: WriteFailure) -> Self {
+        match failure {
+            WriteFailure::Conflict => Self::Conflict,
+            WriteFailure::Denied => Self::Denied,
+            WriteFailure::Unavailable { .. } => Self::Unavailable,
+            WriteFailure::Refused => Self::Refused,
+        }
+    }
+}
+
+/// What became of the steps.
+#[derive(Debug)]
+pub struct Applied {
+    /// The record's version now.
+    pub version: Version,
+    /// Why the client in Hydra is not as it should be yet: the replicas go on with it.
+    pub client: Option<Reason>,
+    /// If the client's tokens were revoked, as a compromised key asks for; `None` if nobody asked.
+    pub tokens_revoked: Option<bool>,
+}
+
+impl Keeper {
+    /// Plans for a wish about the key ring. Changes nothing.
+    pub async fn plan_ring(&self, wish: RingWish) -> RingLook {
+        let look = self.look().await;
+        let steps = ring::plan(&look.seen, &look.plan, &look.whole.past, wish);
+        RingLook { look, steps }
+    }
+
+    /// Takes the planned steps, one after the other, and brings Hydra in step.
+    ///
+    /// # Errors
+    /// The first step that was not taken; those before it were.
+    pub async fn apply_ring(&self, look: RingLook) -> Result<Applied, StepError> {
+        let Ok(steps) = look.steps else { return Err(StepError::Conflict) };
+        let KeyLook { mut driver, whole, plan, seen, .. } = look.look;
+        let Store::Present(stored) = &seen.store else { return Err(StepError::Unreadable) };
+        let chosen = would_hold(&plan, &whole).ok_or(StepError::NoKey)?;
+        driver.hold(self, chosen.slot, chosen.held.clone(), plan.row);
+        let mut version = stored.version;
+        let is_compromised = steps.contains(&RingStep::Activate { compromised: true });
+        let mut lineage = stored.lineage.clone();
+        for step in steps {
+            let Event::KeysWritten(written) = driver.write_ring(self, step, version, lineage).await else {
+                return Err(StepError::Unavailable);
+            };
+            version = written?;
+            // The next step is taken on what is there now.
+            driver.observe(self, TIMEOUT, Duration::ZERO).await;
+            lineage = driver.store.as_ref().map(|found| found.lineage.clone()).unwrap_or_default();
+        }
+        let client = self.bring_client(driver, chosen.held).await;
+        let tokens_revoked = match (&self.hydra, is_compromised) {
+            (Some((hydra, _)), true) => Some(hydra.revoke_all_tokens(&self.agent.did).await.is_ok()),
+            (None, _) | (_, false) => None,
+        };
+        Ok(Applied { version, client, tokens_revoked })
+    }
+
+    /// Writes the key that is held here to the store: the operator's word.
+    ///
+    /// # Errors
+    /// Why it was not written.
+    pub async fn keep(&self, look: KeyLook) -> Result<Applied, StepError> {
+        let KeyLook { mut driver, seen, whole, .. } = look;
+        let expected = match &seen.store {
+            Store::Present(stored) => Expected::Version(stored.version),
+            Store::Deleted { version, .. } => Expected::Version(*version),
+            Store::Absent => Expected::Absent,
+            Store::Denied => return Err(StepError::Denied),
+            Store::Unavailable(_) => return Err(StepError::Unavailable),
+            Store::Malformed(_) | Store::OfAnotherAgent(_) | Store::Locked(_) => {
+                return Err(StepError::Unreadable);
+            }
+        };
+        let held = crate::machine::held_on_disk(&whole).ok_or(StepError::NoKey)?;
+        let Event::KeysWritten(written) = driver.write_keys(self, Slot::Local, expected).await else {
+            return Err(StepError::Unavailable);
+        };
+        let version = written?;
+        driver.hold(self, Slot::Local, held.clone(), crate::plan::keys::Row::AbsentPresent);
+        let client = self.bring_client(driver, held).await;
+        Ok(Applied { version, client, tokens_revoked: None })
+    }
+
+    /// Prepares another secret for the client, and brings Hydra and the record to it.
+    ///
+    /// # Errors
+    /// Why it was not prepared.
+    pub async fn rotate_secret(&self) -> Result<Applied, StepError> {
+        let look = self.look().await;
+        let chosen = would_hold(&look.plan, &look.whole).ok_or(StepError::NoKey)?;
+        let mut driver = look.driver;
+        let Some((record, there)) = driver.record.clone() else { return Err(StepError::NoCredentials) };
+        let crate::plan::client::Store::Present { version, .. } = &look.whole.credentials.store else {
+            return Err(StepError::NoCredentials);
+        };
+        let next = CredentialRecord { next_secret: Some(new_secret()), ..record };
+        let mut fields = there;
+        let secret = next.next_secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+        fields.set("next_client_secret", secret.unwrap_or_default());
+        let written =
+            self.store.write(&self.credentials_record(), &fields, Expected::Version(*version)).await;
+        let version = written.map_err(|error| super::keys::failure(&error))?;
+        driver.hold(self, chosen.slot, chosen.held.clone(), look.plan.row);
+        let client = self.bring_client(driver, chosen.held).await;
+        Ok(Applied { version, client, tokens_revoked: None })
+    }
+
+    /// One pass of the machine, for what Hydra must know now.
+    async fn bring_client(&self, mut driver: Driver, held: crate::machine::Held) -> Option<Reason> {
+        self.hydra.as_ref()?;
+        let mut machine = Machine::holding(self.config(), held, true);
+        driver.drive(self, &mut machine, Event::Elapsed, |end| matches!(end, End::PassEnded)).await;
+        self.status.snapshot().client
+    }
+}

@@ -1,0 +1,156 @@
+//! What earlier versions of the keys record prove, if the current one leaves it open.
+//!
+//! Python Bindu writes the record anew at each of its starts, without our fields, and a pod of it with a rogue key writes
+//! that. Both are told from a rotation by the record's own history. What cannot be read proves nothing.
+
+use super::keys::{HydraNames, Local, Observed, Store, Stored};
+use bindu_identity::{Lineage, PublicKey};
+use bindu_store::{OutageReason, Version};
+use std::ops::RangeInclusive;
+
+/// The most earlier versions that are read: KV keeps ten unless it was told otherwise.
+pub(crate) const MAX_DEPTH: u64 = 20;
+
+/// An earlier version of the record.
+#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Past {
+    /// It holds a key.
+    Key {
+        /// Its public half.
+        key: PublicKey,
+        /// The key's past, if this version says so.
+        lineage: Option<Lineage>,
+        /// If a rotation was prepared in it.
+        has_next: bool,
+    },
+    /// Deleted, destroyed, pruned, malformed, or under another password.
+    Unreadable,
+}
+
+/// What the earlier versions say. They are read only if a decision depends on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Earlier {
+    /// Nothing depends on it.
+    NotRead,
+    /// The store did not answer.
+    Unknown(OutageReason),
+    /// They were read.
+    Read {
+        /// The latest one that holds the key that Hydra names.
+        named: Option<Version>,
+        /// The latest one whose key has replaced the current one, by its own lineage.
+        retired_by: Option<Version>,
+        /// If all of them could be read, back to the first.
+        whole: bool,
+        /// If each version since the one that we acknowledged holds our key, and no rotation was prepared in it.
+        is_ours_since: bool,
+    },
+}
+
+/// The versions that a decision depends on.
+#[must_use]
+pub fn wanted(seen: &Observed) -> Option<RangeInclusive<Version>> {
+    match (&seen.store, &seen.local) {
+        (Store::Present(stored), local) if stored.version > 1 && is_open(seen, stored, local) => {
+            Some(stored.version.saturating_sub(MAX_DEPTH).max(1)..=stored.version - 1)
+        }
+        (Store::Deleted { version, .. }, Local::Present { key, acknowledged: Some(known), .. })
+            if !seen.running && known.version + 1 < *version && seen.hydra.names(key) =>
+        {
+            Some((known.version + 1).max(version.saturating_sub(MAX_DEPTH))..=version - 1)
+        }
+        _ => None,
+    }
+}
+
+/// If the record alone does not say which key is the right one: it has no lineage, or Hydra or the directory holds a key
+/// that the record's doesn't replace.
+fn is_open(seen: &Observed, stored: &Stored, local: &Local) -> bool {
+    let is_other = |key: &PublicKey| *key != stored.key && !stored.replaces(key);
+    let hydra = match &seen.hydra {
+        HydraNames::Key { key: Some(key), .. } => is_other(key),
+        HydraNames::Key { key: None, .. } => true,
+        _ => false,
+    };
+    let local = matches!(local, Local::Present { key, acknowledged: Some(_), .. } if is_other(key));
+    !stored.has_lineage || hydra || local
+}
+
+/// Reads the history: completes the record's dropped lineage, and says what the earlier versions prove. `past` is newest
+/// first; a version that is missing from it could not be read.
+pub fn look_back(seen: &mut Observed, past: &[(Version, Past)]) {
+    let Observed { store, local, hydra, earlier, .. } = seen;
+    let local = &*local;
+    let range = |first: Version, last: Version| {
+        usize::try_from((last + 1).saturating_sub(first)).unwrap_or(usize::MAX)
+    };
+    let is_read = |first: Version, last: Version| {
+        past.iter()
+            .filter(|(version, past)| (first..=last).contains(version) && *past != Past::Unreadable)
+            .count()
+            == range(first, last)
+    };
+    match store {
+        Store::Present(stored) => {
+            restore_lineage(stored, past);
+            let named = match hydra {
+                HydraNames::Key { key: Some(key), .. } if !stored.replaces(key) && *key != stored.key => {
+                    past.iter().find(|(_, past)| matches!(past, Past::Key { key: held, .. } if held == key))
+                }
+                _ => None,
+            };
+            let retired_by = past.iter().find(|(_, past)| match past {
+                Past::Key { key, lineage: Some(lineage), .. } => {
+                    lineage.replaces_key(&stored.key)
+                        && lineage.generation >= stored.lineage.generation
+                        && !stored.replaces(key)
+                }
+                _ => false,
+            });
+            *earlier = Earlier::Read {
+                named: named.map(|(version, _)| *version),
+                retired_by: retired_by.map(|(version, _)| *version),
+                whole: is_read(1, stored.version - 1),
+                is_ours_since: false,
+            };
+        }
+        Store::Deleted { version, .. } => {
+            let is_ours_since = match local {
+                Local::Present { key, acknowledged: Some(known), .. } => is_read(
+                    known.version + 1,
+                    *version - 1,
+                ) && past.iter().all(
+                    |(_, past)| matches!(past, Past::Key { key: held, has_next: false, .. } if held == key),
+                ),
+                _ => false,
+            };
+            *earlier = Earlier::Read { named: None, retired_by: None, whole: false, is_ours_since };
+        }
+        _ => {}
+    }
+}
+
+/// Takes the lineage of the latest version with the same key, as one set, if a rewrite has dropped it.
+fn restore_lineage(stored: &mut Stored, past: &[(Version, Past)]) {
+    if stored.has_lineage {
+        return;
+    }
+    let known = past.iter().find_map(|(_, past)| match past {
+        Past::Key { key, lineage: Some(lineage), .. } if *key == stored.key => Some(lineage),
+        _ => None,
+    });
+    if let Some(lineage) = known {
+        stored.lineage = lineage.clone();
+    }
+}
+
+/// If the record was rewritten without our fields, after a version that had them: a Python Bindu pod is at work.
+#[must_use]
+pub fn is_rewritten(stored: &Stored, past: &[(Version, Past)]) -> bool {
+    !stored.has_lineage && past.iter().any(|(_, past)| matches!(past, Past::Key { lineage: Some(_), .. }))
+}
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

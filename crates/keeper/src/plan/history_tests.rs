@@ -1,0 +1,138 @@
+//! What earlier versions prove, and what they don't.
+
+use super::*;
+use crate::plan::{TakenOver, keys::Acknowledged, ring::Ring};
+use bindu_identity::SigningKey;
+use std::time::Duration;
+
+fn key(seed: u8) -> PublicKey {
+    SigningKey::from_seed(&[seed; 32]).public_key()
+}
+
+fn past(seed: u8, lineage: Option<(u64, &[u8])>) -> Past {
+    Past::Key {
+        key: key(seed),
+        lineage: lineage.map(|(generation, replaces)| of(generation, replaces)),
+        has_next: false,
+    }
+}
+
+fn of(generation: u64, replaces: &[u8]) -> Lineage {
+    let replaces = replaces.iter().map(|seed| key(*seed).fingerprint()).collect();
+    Lineage { generation, replaces, statements: Vec::new() }
+}
+
+fn bare(seed: u8, version: Version) -> Store {
+    Store::Present(Stored {
+        key: key(seed),
+        version,
+        lineage: Lineage::default(),
+        has_lineage: false,
+        ring: Ring::default(),
+        interval: None,
+    })
+}
+
+fn seen(store: Store, local: Local, hydra: HydraNames) -> Observed {
+    Observed {
+        store,
+        local,
+        hydra,
+        running: false,
+        seen_for: Duration::ZERO,
+        earlier: Earlier::NotRead,
+        lost: false,
+        heard_store: false,
+        taken_over: TakenOver::Nothing,
+        age: None,
+        provisional: false,
+        name_problem: None,
+    }
+}
+
+fn names(seed: u8) -> HydraNames {
+    HydraNames::Key { key: Some(key(seed)), text: key(seed).to_string(), follows_store: false }
+}
+
+fn held(seed: u8, version: Version) -> Local {
+    let acknowledged = Some(Acknowledged { version, named: true });
+    Local::Present { key: key(seed), acknowledged, lineage: Lineage::default() }
+}
+
+#[test]
+fn a_dropped_lineage_is_read_from_the_latest_version_with_the_same_key() {
+    let mut observed = seen(bare(2, 5), Local::None, names(2));
+    assert_eq!(wanted(&observed), Some(1..=4));
+    let history = [
+        (4, past(2, None)),
+        (3, past(2, Some((1, &[1])))),
+        (2, past(2, Some((7, &[9])))),
+        (1, past(1, Some((0, &[])))),
+    ];
+    look_back(&mut observed, &history);
+    let Store::Present(stored) = &observed.store else { panic!("a record") };
+    assert_eq!(stored.lineage, of(1, &[1]), "as one set, from the latest");
+    assert!(!stored.has_lineage, "the record itself does not say so");
+    assert!(is_rewritten(stored, &history));
+    assert!(matches!(observed.earlier, Earlier::Read { named: None, retired_by: None, whole: true, .. }));
+}
+
+#[test]
+fn unreadable_versions_prove_nothing() {
+    for (history, whole) in [
+        (vec![(2, past(1, None)), (1, past(1, None))], true),
+        (vec![(2, past(1, None)), (1, Past::Unreadable)], false),
+        (vec![(2, Past::Unreadable), (1, past(1, None))], false),
+        (vec![(2, past(1, None))], false),
+        (vec![], false),
+    ] {
+        let mut observed = seen(bare(1, 3), Local::None, names(2));
+        look_back(&mut observed, &history);
+        assert!(
+            matches!(observed.earlier, Earlier::Read { whole: read, .. } if read == whole),
+            "{history:?}"
+        );
+    }
+    let mut first = seen(bare(1, 1), Local::None, names(2));
+    assert_eq!(wanted(&first), None);
+    look_back(&mut first, &[]);
+    assert!(matches!(first.earlier, Earlier::Read { whole: true, .. }), "there is nothing before the first");
+}
+
+#[test]
+fn a_key_that_an_earlier_version_has_replaced_is_retired() {
+    let history = [(2, past(2, Some((1, &[1])))), (1, past(1, Some((0, &[]))))];
+    let mut observed = seen(bare(1, 3), Local::None, HydraNames::NotAsked);
+    look_back(&mut observed, &history);
+    assert!(matches!(observed.earlier, Earlier::Read { retired_by: Some(2), .. }));
+    // An undo: one generation up, and it replaces the key that had replaced it.
+    let mut undone = seen(bare(1, 3), Local::None, HydraNames::NotAsked);
+    if let Store::Present(stored) = &mut undone.store {
+        (stored.lineage, stored.has_lineage) = (of(2, &[2]), true);
+    }
+    look_back(&mut undone, &history);
+    assert!(matches!(undone.earlier, Earlier::Read { retired_by: None, .. }));
+}
+
+#[test]
+fn a_deleted_record_is_ours_only_if_each_version_since_is() {
+    let deleted = Store::Deleted { version: 4, destroyed: false };
+    let mut observed = seen(deleted, held(1, 1), names(1));
+    assert_eq!(wanted(&observed), Some(2..=3));
+    let prepared = Past::Key { key: key(1), lineage: None, has_next: true };
+    for (history, ours) in [
+        (vec![(3, past(1, None)), (2, past(1, None))], true),
+        (vec![(3, past(2, None)), (2, past(1, None))], false),
+        (vec![(3, past(1, None)), (2, prepared)], false),
+        (vec![(3, Past::Unreadable), (2, past(1, None))], false),
+        (vec![(3, past(1, None))], false),
+    ] {
+        look_back(&mut observed, &history);
+        assert!(
+            matches!(observed.earlier, Earlier::Read { is_ours_since, .. } if is_ours_since == ours),
+            "{history:?}"
+        );
+    }
+    observed.hydra = HydraNames::NoClient;
+    assert_eq!(wanted(&observed), None, "nothing depends on it");
+}

@@ -1,0 +1,187 @@
+//! The key ring in the record, and the steps of a rotation: prepare, activate, retire, each a version of its own.
+
+use super::{
+    RecreateKeys,
+    history::{Past, is_rewritten},
+    keys::{Observed, Plan, Row, Store, Stored},
+};
+use bindu_identity::PublicKey;
+use std::time::Duration;
+
+/// `recreate_keys = true` rotates at most this often, or a crash loop would make keys without end.
+pub const ROTATION_PAUSE: Duration = Duration::from_secs(600);
+
+/// `reconcile_interval` of a replica that has noted none, in seconds: the setting's default.
+pub(crate) const DEFAULT_INTERVAL: u64 = 60;
+
+/// The keys beside the current one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Ring {
+    /// The key that a rotation has prepared.
+    pub next: Option<Next>,
+    /// The key that the last rotation has replaced, during the overlap.
+    pub previous: Option<Previous>,
+}
+
+/// A prepared key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Next {
+    /// Its public half.
+    pub key: PublicKey,
+    /// If the time has come at which it becomes the current one.
+    pub is_due: bool,
+}
+
+/// A replaced key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Previous {
+    /// Its public half.
+    pub key: PublicKey,
+    /// If the overlap has ended.
+    pub is_over: bool,
+}
+
+/// A step that writes the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RingStep {
+    /// Make a key and put it beside the current one, to become the current one soon or at once.
+    Prepare {
+        /// Without waiting for the replicas to load it.
+        at_once: bool,
+    },
+    /// Make the prepared key the current one.
+    Activate {
+        /// If the old key must not be used any more: no overlap.
+        compromised: bool,
+    },
+    /// Take the replaced key's private half out of the record.
+    Retire,
+    /// Take a prepared key out of the record.
+    Abandon,
+    /// Make the replaced key the current one again: a rotation back, one generation up.
+    Undo,
+    /// Write our fields, which this version of the record lacks, beside the same key.
+    PutBack,
+    /// Note a longer reconcile interval.
+    Note,
+}
+
+impl RingStep {
+    /// The step in words.
+    #[must_use]
+    pub fn explain(self) -> &'static str {
+        match self {
+            Self::Prepare { at_once: false } => "prepare: make a key and put it beside the current one",
+            Self::Prepare { at_once: true } => "prepare: make a key, which becomes the current one at once",
+            Self::Activate { compromised: false } => {
+                "activate: the prepared key becomes the current one, and the old one stays valid for the overlap"
+            }
+            Self::Activate { compromised: true } => {
+                "activate: the prepared key becomes the current one, and the old one is refused from now on"
+            }
+            Self::Retire => "retire: take the private half of the replaced key out of the record",
+            Self::Abandon => "undo: take the prepared key out of the record",
+            Self::Undo => "undo: rotate back to the replaced key, one generation up",
+            Self::PutBack => "put our fields back into the record",
+            Self::Note => "note our reconcile interval in the record",
+        }
+    }
+}
+
+/// What `recreate_keys` asks for at a start, about a record that is sure.
+pub(crate) fn recreate(stored: &Stored, age: Option<Duration>, wish: &RecreateKeys) -> Option<RingStep> {
+    let is_wanted = match wish {
+        RecreateKeys::No => false,
+        RecreateKeys::Once(fingerprint) => stored.key.fingerprint() == *fingerprint,
+        // A record that does not say when it was written is an old one.
+        RecreateKeys::Always => age.is_none_or(|age| age >= ROTATION_PAUSE),
+    };
+    match &stored.ring.next {
+        _ if *wish == RecreateKeys::No => None,
+        // Ours, or another replica's, a moment ago.
+        Some(next) if next.is_due => Some(RingStep::Activate { compromised: false }),
+        Some(_) if is_wanted => Some(RingStep::Activate { compromised: false }),
+        None if is_wanted => Some(RingStep::Prepare { at_once: true }),
+        _ => None,
+    }
+}
+
+/// What a running agent that is sure of its key does about the record, one step a pass: whoever comes first finishes a
+/// rotation. `interval` is its own reconcile interval in seconds.
+#[must_use]
+pub fn upkeep(stored: &Stored, interval: u64) -> Option<RingStep> {
+    match &stored.ring {
+        // A rewrite has dropped something. (An empty past is no loss: nothing is written for it.)
+        _ if !stored.has_lineage && stored.lineage.generation > 0 => Some(RingStep::PutBack),
+        Ring { next: Some(next), .. } if next.is_due => Some(RingStep::Activate { compromised: false }),
+        Ring { previous: Some(previous), .. } if previous.is_over => Some(RingStep::Retire),
+        _ if stored.interval.unwrap_or(DEFAULT_INTERVAL) < interval => Some(RingStep::Note),
+        _ => None,
+    }
+}
+
+/// What an operator asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RingWish {
+    /// Another key.
+    Rotate {
+        /// Without waiting for the replicas to load it.
+        at_once: bool,
+        /// The current key is in somebody else's hands.
+        compromised: bool,
+    },
+    /// Back to the state before the last step of a rotation.
+    Undo,
+}
+
+/// Why no step of a rotation is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum RingError {
+    /// The identity itself is not settled.
+    #[error("the identity must be settled first: {}", .0.explain())]
+    NotSure(Row),
+    /// Python Bindu pods rewrite the record, and would drop the rotation.
+    #[error("a Python Bindu pod has rewritten the keys record without our fields, and would drop a rotation")]
+    Rewritten,
+    /// A rotation is on its way.
+    #[error("a rotation is prepared already, and its key is not due yet")]
+    NotDue,
+    /// Nothing is prepared, and no replaced key is held.
+    #[error("there is nothing to undo: no key is prepared, and the replaced key was retired")]
+    NothingToUndo,
+}
+
+/// The steps that a wish needs, from what was observed.
+///
+/// # Errors
+/// Why none may be taken.
+pub fn plan(
+    seen: &Observed,
+    keys: &Plan,
+    past: &[(bindu_store::Version, Past)],
+    wish: RingWish,
+) -> Result<Vec<RingStep>, RingError> {
+    let Store::Present(stored) = &seen.store else { return Err(RingError::NotSure(keys.row)) };
+    if !keys.sure {
+        return Err(RingError::NotSure(keys.row));
+    }
+    let ring = &stored.ring;
+    match wish {
+        RingWish::Rotate { .. } if is_rewritten(stored, past) => Err(RingError::Rewritten),
+        // Whoever has the current key may have read the prepared one beside it: another is made.
+        RingWish::Rotate { compromised: true, .. } => {
+            Ok(vec![RingStep::Prepare { at_once: true }, RingStep::Activate { compromised: true }])
+        }
+        RingWish::Rotate { at_once, .. } => match &ring.next {
+            Some(next) if at_once || next.is_due => Ok(vec![RingStep::Activate { compromised: false }]),
+            Some(_) => Err(RingError::NotDue),
+            None if at_once => {
+                Ok(vec![RingStep::Prepare { at_once: true }, RingStep::Activate { compromised: false }])
+            }
+            None => Ok(vec![RingStep::Prepare { at_once: false }]),
+        },
+        RingWish::Undo if ring.next.is_some() => Ok(vec![RingStep::Abandon]),
+        RingWish::Undo if ring.previous.is_some() => Ok(vec![RingStep::Undo]),
+        RingWish::Undo => Err(RingError::NothingToUndo),
+    }
+}
