@@ -23,6 +23,9 @@ pub(crate) struct BodyLimits {
 /// No more is set aside for a body that only says it will be long.
 const FIRST_ROOM: usize = 16 * 1024;
 
+/// How much of a body that is too long is read and thrown away, and for how long, so that its sender gets to read the answer.
+const DISCARD: (usize, Duration) = (16 * 1024 * 1024, Duration::from_secs(1));
+
 /// Reads a whole body. What is declared too long is not begun; of what turns out to be, no more than the limit is held.
 /// Each frame is copied and let go: a frame of one byte keeps a whole read buffer alive.
 ///
@@ -31,6 +34,8 @@ const FIRST_ROOM: usize = 16 * 1024;
 pub(crate) async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, StatusCode> {
     let limit = u64::try_from(limits.bytes).unwrap_or(u64::MAX);
     if body.size_hint().lower() > limit {
+        // A sender whose connection is closed while it writes sees a broken pipe, and no answer.
+        let _ = timeout(limits.patience.min(DISCARD.1), discard(body, DISCARD.0)).await;
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     timeout(limits.timeout, collect(body, limits.bytes)).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
@@ -63,6 +68,16 @@ impl<T: Unpin> HttpBody for Holding<T> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+async fn discard(mut body: Body, most: usize) {
+    let mut read = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        read += frame.data_ref().map_or(0, Bytes::len);
+        if read > most {
+            return;
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! tried once more.
 
 use crate::Keeper;
-use bindu_hydra::{AccessToken, HydraError, SecretProof};
+use bindu_hydra::{AccessToken, Hydra, HydraError, SecretProof};
 use bindu_identity::Did;
 use bindu_store::{Answer, CredentialRecord};
 use rand::RngExt as _;
@@ -182,17 +182,16 @@ impl TokenSource {
         };
         for last in [is_fresh, true] {
             let fetched = Instant::now();
-            let (secret, scopes) =
-                (&credentials.client_secret, self.keeper.token_scopes(&credentials.scopes));
-            let got = match hydra.token_for(did, secret, scopes, key.as_deref()).await {
-                // It says so of the right secret as well, while its database is down.
-                Err(HydraError::InvalidClient) => match hydra.prove_secret(did, secret, scopes).await {
-                    Ok(SecretProof::Works(_)) => hydra.token_for(did, secret, scopes, key.as_deref()).await,
-                    Ok(SecretProof::Wrong) => Err(HydraError::InvalidClient),
-                    Err(error) => Err(error),
-                },
-                other => other,
-            };
+            // The prepared secret of a rotation, too, before anything is concluded.
+            let secrets = std::iter::once(&credentials.client_secret).chain(&credentials.next_secret);
+            let scopes = self.keeper.token_scopes(&credentials.scopes);
+            let mut got = Err(HydraError::InvalidClient);
+            for secret in secrets {
+                got = one_token(hydra, did, (secret, scopes), key.as_deref()).await;
+                if !matches!(got, Err(HydraError::InvalidClient)) {
+                    break;
+                }
+            }
             match got {
                 Ok(token) => {
                     let held = Held::of(token, fetched);
@@ -233,6 +232,22 @@ impl TokenSource {
         let record = record.ok_or_else(|| TokenError::NoCredentials(did.clone()))?;
         *lock(&self.credentials) = Some(record.clone());
         Ok(record)
+    }
+}
+
+/// A token by one secret. Hydra says `invalid_client` of the right one as well, while its database is down.
+async fn one_token(
+    hydra: &Hydra,
+    did: &Did,
+    (secret, scopes): (&SecretString, &[String]),
+    audience: Option<&str>,
+) -> Result<AccessToken, HydraError> {
+    match hydra.token_for(did, secret, scopes, audience).await {
+        Err(HydraError::InvalidClient) => match hydra.prove_secret(did, secret, scopes).await? {
+            SecretProof::Works(_) => hydra.token_for(did, secret, scopes, audience).await,
+            SecretProof::Wrong => Err(HydraError::InvalidClient),
+        },
+        other => other,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::settings::Settings;
 use bindu_keeper::{ExitClass, Refusal};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// The agent's own URL, without a slash at its end: the one that was given, else what it listens on.
 ///
@@ -10,9 +10,8 @@ use std::net::SocketAddr;
 /// If it listens on all addresses and authentication is on: callers check what the card says, and tokens are meant for
 /// it, so a guess would be refused by them or point at another host.
 pub(super) fn own_url(settings: &Settings, address: SocketAddr) -> Result<String, Refusal> {
-    if let Some(url) = &settings.deployment_url {
-        // Without the slash that parsing puts behind a bare host.
-        return Ok(url.as_str().trim_end_matches('/').to_owned());
+    if let Some(url) = given(settings) {
+        return Ok(url);
     }
     if !address.ip().is_unspecified() {
         return Ok(format!("http://{address}"));
@@ -32,6 +31,22 @@ pub(super) fn own_url(settings: &Settings, address: SocketAddr) -> Result<String
         "the agent listens on all addresses and BINDU_DEPLOYMENT_URL is not set: its card names this one"
     );
     Ok(url)
+}
+
+/// The same by the settings alone, before anything listens.
+#[must_use]
+pub fn agent_url(settings: &Settings) -> String {
+    let host = settings.host.trim_matches(['[', ']']);
+    given(settings).unwrap_or_else(|| match host.parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() => format!("http://{}", reachable(settings.port)),
+        Ok(address) => format!("http://{}", SocketAddr::new(address, settings.port)),
+        Err(_) => format!("http://{host}:{}", settings.port),
+    })
+}
+
+/// The one that was given, without the slash that parsing puts behind a bare host.
+fn given(settings: &Settings) -> Option<String> {
+    settings.deployment_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// An address of this machine that others may reach: the one that leads out, else the host's name, else loopback.

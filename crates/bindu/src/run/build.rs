@@ -20,16 +20,6 @@ const VAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Who an agent without a name is, in its DID.
 const NOBODY: (&str, &str) = ("local", "agent");
 
-/// The agent's URL by its settings, before anything listens.
-#[must_use]
-pub fn agent_url(settings: &Settings) -> String {
-    settings.deployment_url.as_ref().map_or_else(
-        || format!("http://{}:{}", settings.host, settings.port),
-        // Without the slash that parsing puts behind a bare host.
-        |url| url.as_str().trim_end_matches('/').to_owned(),
-    )
-}
-
 /// The parts of an agent.
 pub struct Parts {
     /// What keeps the identity.
@@ -54,7 +44,7 @@ impl Parts {
     /// # Errors
     /// As [`Parts::open`].
     pub fn look(settings: &Settings) -> Result<Self, Refusal> {
-        Self::build(settings, &agent_url(settings), false)
+        Self::build(settings, &super::agent_url(settings), false)
     }
 
     fn build(settings: &Settings, url: &str, open: bool) -> Result<Self, Refusal> {

@@ -9,7 +9,8 @@ mod signals;
 mod supervisor;
 mod systemd;
 
-pub use build::{Parts, administered_vault, agent_url};
+pub use address::agent_url;
+pub use build::{Parts, administered_vault};
 pub use outgoing::{Outgoing, outgoing};
 
 use crate::settings::{HandlerChoice, HydraChoice, Settings, registry::SETTINGS};

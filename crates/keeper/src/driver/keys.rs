@@ -115,6 +115,12 @@ impl Driver {
             provisional: held.provisional,
             source: held.source,
         };
+        let before = self.held.as_ref().map(|held| held.current());
+        if before.is_some_and(|old| {
+            old.public_key == identity.public_key && old.ring.next.is_some() && identity.ring.next.is_none()
+        }) {
+            tracing::warn!("the prepared key is gone from the record: the rotation was abandoned");
+        }
         audit::identity(&identity, row.explain());
         tracing::info!(row = row.explain(), source = identity.source.label(), "identity");
         self.local = Some(found);

@@ -60,18 +60,11 @@ impl Keeper {
     pub async fn look(&self) -> KeyLook {
         let mut driver = Driver::new();
         let machine = Machine::new(self.config());
-        let Event::Disk(disk) = driver.read_disk(self) else {
-            unreachable!("the answer to a read of the disk")
-        };
-        let Event::Observed(observation) = driver.observe(self, TIMEOUT, TIMEOUT).await else {
-            unreachable!("the answer to an observation")
-        };
-        let mut seen = machine.seen(*observation, *disk, false);
+        let disk = driver.read_disk(self);
+        let observation = driver.observe(self, TIMEOUT, TIMEOUT).await;
+        let mut seen = machine.seen(observation, disk, false);
         let past = match history::wanted(&seen.keys) {
-            Some(versions) => match driver.read_history(self, versions, TIMEOUT).await {
-                Event::History(past) => past,
-                _ => Ok(Vec::new()),
-            },
+            Some(versions) => driver.read_history(self, versions, TIMEOUT).await,
             None => Ok(Vec::new()),
         };
         seen.learn(past);
@@ -127,9 +120,8 @@ impl Keeper {
             _ => return Err(look.outage.clone()),
         };
         let first = current.saturating_sub(history::MAX_DEPTH).max(1);
-        let Event::History(Ok(past)) = look.driver.read_history(self, first..=current, TIMEOUT).await else {
-            return Err(look.outage.clone());
-        };
+        let past = look.driver.read_history(self, first..=current, TIMEOUT).await;
+        let past = past.map_err(|_| look.outage.clone())?;
         let entry = |(version, past): (Version, Past)| {
             let found = look.driver.earlier.get(&version);
             VersionLook {

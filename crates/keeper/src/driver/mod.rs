@@ -236,10 +236,13 @@ impl Driver {
     /// Carries one effect out.
     async fn carry_out(&mut self, keeper: &Keeper, effect: Effect) -> Done {
         match effect {
-            Effect::ReadDisk => return event(self.read_disk(keeper)),
-            Effect::Observe { store, hydra } => return event(self.observe(keeper, store, hydra).await),
+            Effect::ReadDisk => return event(Event::Disk(Box::new(self.read_disk(keeper)))),
+            Effect::Observe { store, hydra } => {
+                let observation = self.observe(keeper, store, hydra).await;
+                return event(Event::Observed(Box::new(observation)));
+            }
             Effect::ReadHistory { versions, within } => {
-                return event(self.read_history(keeper, versions, within).await);
+                return event(Event::History(self.read_history(keeper, versions, within).await));
             }
             Effect::MakeKey => return event(self.make_key(keeper)),
             Effect::WriteKeys { slot, expected } => {

@@ -6,7 +6,7 @@ use super::{AbortOnDrop, Driver, FoundKey, HydraAnswer};
 use crate::{
     Keeper,
     held::{KeyRing, RingKey},
-    machine::{DiskSeen, Event, HydraClient, Observation},
+    machine::{DiskSeen, HydraClient, Observation},
     plan::{
         client,
         history::Past,
@@ -30,15 +30,15 @@ use tokio::{task::JoinSet, time::timeout};
 
 impl Driver {
     /// Looks at the data directory: fast, and no network.
-    pub(super) fn read_disk(&mut self, keeper: &Keeper) -> Event {
+    pub(super) fn read_disk(&mut self, keeper: &Keeper) -> DiskSeen {
         let (local, found, provisional) = keeper.disk();
         self.local = found;
         let ring = self.local.as_ref().map(FoundKey::seen_ring).unwrap_or_default();
-        Event::Disk(Box::new(DiskSeen { local, ring, provisional }))
+        DiskSeen { local, ring, provisional }
     }
 
     /// Asks the store and Hydra at the same time.
-    pub(super) async fn observe(&mut self, keeper: &Keeper, store: Duration, hydra: Duration) -> Event {
+    pub(super) async fn observe(&mut self, keeper: &Keeper, store: Duration, hydra: Duration) -> Observation {
         let did = &keeper.agent.did;
         // Hydra's answer has a task of its own: if nobody may wait for it, it's taken only if it is there.
         let asked = keeper.hydra.as_ref().filter(|_| did.is_addressable()).map(|(hydra, _)| {
@@ -64,6 +64,9 @@ impl Driver {
                 Err(_) => HydraAnswer::Coming(task),
             },
         };
+        if let HydraAnswer::There(Err(error)) = &self.hydra {
+            tracing::debug!(%error, "Hydra did not describe the client");
+        }
         self.note_answers(keeper, &keys);
         let retry_after = match &keys {
             Answer::Unavailable(outage) => {
@@ -82,7 +85,7 @@ impl Driver {
         let credentials = self.credentials_in(keeper, credentials);
         let age = self.store.as_ref().and_then(|found| keeper.age(found));
         let credentials = self.credentials(credentials);
-        Event::Observed(Box::new(Observation { store, hydra, credentials, age, retry_after }))
+        Observation { store, hydra, credentials, age, retry_after }
     }
 
     /// Reads earlier versions, all at the same time.
@@ -91,21 +94,21 @@ impl Driver {
         keeper: &Keeper,
         versions: RangeInclusive<Version>,
         within: Duration,
-    ) -> Event {
+    ) -> Result<Vec<(Version, Past)>, OutageReason> {
         let mut reads = JoinSet::new();
         for version in versions {
             let (store, name) = (Arc::clone(&keeper.store), keeper.keys_record());
             reads.spawn(async move { (version, store.read_version(&name, version).await) });
         }
         let all = timeout(within, reads.join_all()).await;
-        let Ok(mut answers) = all else { return Event::History(Err(OutageReason::TimedOut)) };
+        let mut answers = all.map_err(|_| OutageReason::TimedOut)?;
         answers.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
         self.earlier.clear();
         let mut past = Vec::new();
         for (version, answer) in answers {
             match answer {
-                Answer::Unavailable(outage) => return Event::History(Err(outage.reason)),
-                Answer::Denied => return Event::History(Err(OutageReason::LoginRejected)),
+                Answer::Unavailable(outage) => return Err(outage.reason),
+                Answer::Denied => return Err(OutageReason::LoginRejected),
                 Answer::Present(record) => match keeper.key_in(&record.fields) {
                     Ok(mut found) => {
                         found.version = Some(version);
@@ -119,7 +122,7 @@ impl Driver {
                 }
             }
         }
-        Event::History(Ok(past))
+        Ok(past)
     }
 
     /// Which key Hydra names, as far as it has answered.

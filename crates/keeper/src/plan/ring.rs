@@ -151,7 +151,8 @@ pub enum RingError {
     NothingToUndo,
 }
 
-/// The steps that a wish needs, from what was observed.
+/// The steps that a wish needs, from what was observed. A key that is activated by the next step is prepared without being due:
+/// a replica that looks in between must not take that step first.
 ///
 /// # Errors
 /// Why none may be taken.
@@ -170,13 +171,13 @@ pub fn plan(
         RingWish::Rotate { .. } if is_rewritten(stored, past) => Err(RingError::Rewritten),
         // Whoever has the current key may have read the prepared one beside it: another is made.
         RingWish::Rotate { compromised: true, .. } => {
-            Ok(vec![RingStep::Prepare { at_once: true }, RingStep::Activate { compromised: true }])
+            Ok(vec![RingStep::Prepare { at_once: false }, RingStep::Activate { compromised: true }])
         }
         RingWish::Rotate { at_once, .. } => match &ring.next {
             Some(next) if at_once || next.is_due => Ok(vec![RingStep::Activate { compromised: false }]),
             Some(_) => Err(RingError::NotDue),
             None if at_once => {
-                Ok(vec![RingStep::Prepare { at_once: true }, RingStep::Activate { compromised: false }])
+                Ok(vec![RingStep::Prepare { at_once: false }, RingStep::Activate { compromised: false }])
             }
             None => Ok(vec![RingStep::Prepare { at_once: false }]),
         },
@@ -185,3 +186,7 @@ pub fn plan(
         RingWish::Undo => Err(RingError::NothingToUndo),
     }
 }
+
+#[cfg(test)]
+#[path = "ring_tests.rs"]
+mod tests;

@@ -45,8 +45,9 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
         return Err(Refusal::new(ExitClass::Denied, message, hint).because(outage));
     }
     if let Some(outage) = locked.as_ref().filter(|outage| outage.reason == OutageReason::WrongMount) {
-        let hint = "set VAULT__MOUNT to a mount of KV version 2, and VAULT__PREFIX to the folder below it";
-        let message = "VAULT__MOUNT is not the name of a mount of KV version 2";
+        let hint = "set VAULT__MOUNT to a mount of KV version 2, VAULT__PREFIX to the folder below it, and VAULT_NAMESPACE \
+                    to the namespace that holds them";
+        let message = "VAULT__MOUNT is not the name of a mount of KV version 2 in this namespace";
         return Err(Refusal::new(ExitClass::Failed, message, hint).because(outage));
     }
     if let Some(outage) = locked {

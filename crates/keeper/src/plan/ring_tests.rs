@@ -1,0 +1,105 @@
+//! Which step of a rotation is taken when.
+
+use super::*;
+use crate::plan::{
+    Policy, TakenOver,
+    history::Earlier,
+    keys::{self, HydraNames, Local},
+};
+use bindu_identity::{Lineage, SigningKey};
+
+fn key(seed: u8) -> PublicKey {
+    SigningKey::from_seed(&[seed; 32]).public_key()
+}
+
+fn stored(ring: Ring) -> Stored {
+    Stored {
+        key: key(1),
+        version: 5,
+        lineage: Lineage::default(),
+        has_lineage: true,
+        ring,
+        interval: Some(60),
+    }
+}
+
+fn next(is_due: bool) -> Ring {
+    Ring { next: Some(Next { key: key(2), is_due }), previous: None }
+}
+
+fn previous(is_over: bool) -> Ring {
+    Ring { next: None, previous: Some(Previous { key: key(9), is_over }) }
+}
+
+fn steps(stored: Stored, past: &[(u64, Past)], wish: RingWish) -> Result<Vec<RingStep>, RingError> {
+    let seen = Observed {
+        store: Store::Present(stored),
+        local: Local::None,
+        hydra: HydraNames::NotAsked,
+        running: false,
+        seen_for: Duration::ZERO,
+        earlier: Earlier::NotRead,
+        lost: false,
+        heard_store: false,
+        taken_over: TakenOver::Nothing,
+        age: None,
+        provisional: false,
+        name_problem: None,
+    };
+    super::plan(&seen, &keys::plan(&seen, &Policy::default()), past, wish)
+}
+
+#[test]
+fn each_wish_leads_to_its_steps() {
+    let rotate = |at_once, compromised| RingWish::Rotate { at_once, compromised };
+    let prepare = RingStep::Prepare { at_once: false };
+    let activate = |compromised| RingStep::Activate { compromised };
+    let cases = [
+        (Ring::default(), rotate(false, false), Ok(vec![prepare])),
+        (Ring::default(), rotate(true, false), Ok(vec![prepare, activate(false)])),
+        (Ring::default(), rotate(false, true), Ok(vec![prepare, activate(true)])),
+        (next(false), rotate(false, false), Err(RingError::NotDue)),
+        (next(true), rotate(false, false), Ok(vec![activate(false)])),
+        (next(false), rotate(true, false), Ok(vec![activate(false)])),
+        // Whoever has read the current key may have read the prepared one.
+        (next(true), rotate(true, true), Ok(vec![prepare, activate(true)])),
+        (previous(false), rotate(false, false), Ok(vec![prepare])),
+        (next(false), RingWish::Undo, Ok(vec![RingStep::Abandon])),
+        (previous(false), RingWish::Undo, Ok(vec![RingStep::Undo])),
+        (Ring::default(), RingWish::Undo, Err(RingError::NothingToUndo)),
+    ];
+    for (ring, wish, want) in cases {
+        assert_eq!(steps(stored(ring.clone()), &[], wish), want, "{ring:?} {wish:?}");
+    }
+}
+
+#[test]
+fn beside_a_python_pod_nothing_is_rotated() {
+    let bare = Stored { has_lineage: false, ..stored(Ring::default()) };
+    let past = |lineage| vec![(4, Past::Key { key: key(1), lineage, has_next: false })];
+    let rotate = RingWish::Rotate { at_once: true, compromised: false };
+    assert_eq!(steps(bare.clone(), &past(Some(Lineage::default())), rotate), Err(RingError::Rewritten));
+    assert!(steps(bare, &past(None), rotate).is_ok(), "nobody of ours has written it yet");
+}
+
+#[test]
+fn a_running_agent_finishes_what_is_due() {
+    let rewritten = |generation| Stored {
+        has_lineage: false,
+        lineage: Lineage { generation, ..Lineage::default() },
+        ..stored(Ring::default())
+    };
+    let cases = [
+        (stored(Ring::default()), 60, None),
+        (stored(next(false)), 60, None),
+        (stored(next(true)), 60, Some(RingStep::Activate { compromised: false })),
+        (stored(previous(false)), 60, None),
+        (stored(previous(true)), 60, Some(RingStep::Retire)),
+        (stored(Ring::default()), 300, Some(RingStep::Note)),
+        (rewritten(1), 60, Some(RingStep::PutBack)),
+        (rewritten(0), 60, None),
+    ];
+    for (stored, interval, want) in cases {
+        assert_eq!(upkeep(&stored, interval), want, "{stored:?}");
+    }
+}
