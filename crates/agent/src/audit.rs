@@ -10,6 +10,9 @@ pub(crate) const REQUEST_ID: &str = "x-request-id";
 /// The longest name of a request that a caller may choose.
 const LONGEST_ID: usize = 64;
 
+/// How much of a path is told: paths are the caller's, up to 64 KiB.
+const MAX_PATH: usize = 256;
+
 /// A request's name: the caller's where it has a plain one, else a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestId(pub(crate) HeaderValue);
@@ -42,10 +45,11 @@ impl<'a> Occasion<'a> {
     pub(crate) fn refused(&self, why: &'static str, who: Option<&Owner>) {
         let request_id = self.head.extensions.get::<RequestId>().and_then(|id| id.0.to_str().ok());
         let from = self.head.extensions.get::<Peer>().map(|peer| peer.0.ip().to_string());
+        let path: String = self.head.uri.path().chars().take(MAX_PATH).flat_map(char::escape_debug).collect();
         tracing::info!(
             target: "audit",
             who = who.map_or_else(|| "unknown".to_owned(), ToString::to_string),
-            what = format!("{} {}", self.head.method, self.head.uri.path().escape_debug()),
+            what = format!("{} {path}", self.head.method),
             why,
             request_id = request_id.unwrap_or_default(),
             from = from.unwrap_or_default(),

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BodyLimits {
     pub(crate) bytes: usize,
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// No more is set aside for a body that only says it will be long.
@@ -35,10 +35,10 @@ pub(crate) async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, Status
     let limit = u64::try_from(limits.bytes).unwrap_or(u64::MAX);
     if body.size_hint().lower() > limit {
         // A sender whose connection is closed while it writes sees a broken pipe, and no answer.
-        let _ = timeout(limits.patience.min(DISCARD.1), discard(body, DISCARD.0)).await;
+        let _ = timeout(limits.timeout.min(DISCARD.1), discard(body, DISCARD.0)).await;
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    timeout(limits.patience, collect(body, limits.bytes)).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
+    timeout(limits.timeout, collect(body, limits.bytes)).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
 }
 
 /// A body that holds something until it has gone out, or the connection is gone.
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use futures_util::stream;
 
-    const LIMITS: BodyLimits = BodyLimits { bytes: 8, patience: Duration::from_millis(50) };
+    const LIMITS: BodyLimits = BodyLimits { bytes: 8, timeout: Duration::from_millis(50) };
 
     #[tokio::test]
     async fn a_body_is_as_long_as_it_may_be() {

@@ -9,10 +9,12 @@ mod body;
 pub mod caller;
 mod card;
 mod clock;
+mod connection;
 mod connections;
 mod dialect;
 mod fair;
 pub mod handler;
+mod json;
 mod metrics;
 mod port;
 mod probe;
@@ -21,6 +23,7 @@ mod server;
 pub mod task;
 
 pub use card::CardProfile;
+pub use json::Json;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
 pub use probe::Probes;
@@ -33,7 +36,8 @@ pub mod fuzz {
 
     /// Reads a JSON-RPC request to the end of its parameters.
     pub fn request(body: &[u8]) {
-        if let Ok(request) = dialect::rpc::RpcRequest::parse(body) {
+        let headers = axum::http::HeaderMap::new();
+        if let Ok(request) = dialect::rpc::RpcRequest::parse(&headers, body) {
             let _ = dialect::bindu::call(&request.method, request.params);
         }
     }

@@ -52,6 +52,11 @@ struct AgentLabels {
     agent_id: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabels {
+    part: &'static str,
+}
+
 /// For what is there or not, and has no labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct NoLabels {}
@@ -84,6 +89,10 @@ pub struct Metrics {
     start_duration: Gauge<f64, AtomicU64>,
     token_expiry: Family<NoLabels, Gauge<f64, AtomicU64>>,
     token_lasts: OnceLock<Box<TokenLasts>>,
+    pass_seen: Gauge<f64, AtomicU64>,
+    restarts: Family<PartLabels, Counter>,
+    log_dropped: Counter,
+    log_drops: OnceLock<fn() -> u64>,
 }
 
 /// How much longer the token of the store lasts.
@@ -113,6 +122,10 @@ impl Metrics {
             start_duration: Gauge::default(),
             token_expiry: Family::default(),
             token_lasts: OnceLock::new(),
+            pass_seen: Gauge::default(),
+            restarts: Family::default(),
+            log_dropped: Counter::default(),
+            log_drops: OnceLock::new(),
         };
         let mut registry = Registry::default();
         registry.register("http_requests", "HTTP requests", metrics.http_requests.clone());
@@ -172,6 +185,21 @@ impl Metrics {
             "When the token of Vault ends, unless it is renewed",
             metrics.token_expiry.clone(),
         );
+        registry.register(
+            "bindu_reconcile_last_timestamp_seconds",
+            "When the last pass of the reconciler ended",
+            metrics.pass_seen.clone(),
+        );
+        registry.register(
+            "bindu_background_restarts",
+            "Work in the background that had ended or panicked and was begun again",
+            metrics.restarts.clone(),
+        );
+        registry.register(
+            "bindu_log_lines_dropped",
+            "Log lines that could not be written",
+            metrics.log_dropped.clone(),
+        );
         metrics.registry = registry;
         Arc::new(metrics)
     }
@@ -191,6 +219,21 @@ impl Metrics {
     /// Says where to ask how much longer the store's token lasts; the first to say so counts.
     pub fn watch_token(&self, lasts: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
         let _ = self.token_lasts.set(Box::new(lasts));
+    }
+
+    /// Says where to ask how many log lines were dropped; the first to say so counts.
+    pub fn watch_log(&self, drops: fn() -> u64) {
+        let _ = self.log_drops.set(drops);
+    }
+
+    /// Shows a part of the background work, as never begun again.
+    pub fn background_work(&self, part: &'static str) {
+        let _ = self.restarts.get_or_create(&PartLabels { part });
+    }
+
+    /// Counts that a part of the background work was begun again.
+    pub fn background_restart(&self, part: &'static str) {
+        self.restarts.get_or_create(&PartLabels { part }).inc();
     }
 
     /// Notes how long the start took.
@@ -238,7 +281,14 @@ impl Metrics {
             let passes = self.passes.get_or_create(&OutcomeLabels { outcome });
             passes.inc_by(count.saturating_sub(passes.get()));
         }
-        for (seen, gauge) in [(state.store_seen, &self.store_seen), (state.hydra_seen, &self.hydra_seen)] {
+        if let Some(drops) = self.log_drops.get() {
+            self.log_dropped.inc_by(drops().saturating_sub(self.log_dropped.get()));
+        }
+        for (seen, gauge) in [
+            (state.store_seen, &self.store_seen),
+            (state.hydra_seen, &self.hydra_seen),
+            (state.pass_seen, &self.pass_seen),
+        ] {
             if let Some((_, at)) = seen {
                 let since = at.duration_since(SystemTime::UNIX_EPOCH);
                 gauge.set(since.map_or(0.0, |since| since.as_secs_f64()));

@@ -3,7 +3,7 @@
 
 use crate::{
     AgentServer, Metrics,
-    connections::{self, ConnectionLimits},
+    connections::{self, ConnectionLimits, Stage},
     route::health,
 };
 use axum::{
@@ -15,14 +15,18 @@ use axum::{
 };
 use bindu_keeper::Status;
 use std::{
-    future::pending,
     sync::{Arc, OnceLock},
     time::Duration,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
 /// Kubelets and scrapers; each needs a connection for a moment.
-const LIMITS: ConnectionLimits = ConnectionLimits { most: 512, header_patience: Duration::from_secs(2) };
+const LIMITS: ConnectionLimits = ConnectionLimits {
+    most: 512,
+    header_timeout: Duration::from_secs(2),
+    // Longer than the usual pause between two scrapes.
+    idle_timeout: Duration::from_secs(75),
+};
 
 /// What probes are answered from.
 pub struct Probes {
@@ -51,7 +55,9 @@ impl Probes {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .with_state(self);
-        connections::serve(listener, router, LIMITS, pending()).await;
+        // A sender that is gone would be an end.
+        let (_serving, stages) = watch::channel(Stage::Serving);
+        connections::serve(listener, router, LIMITS, stages).await;
     }
 }
 

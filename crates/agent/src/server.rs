@@ -6,8 +6,10 @@ use crate::{
     body::BodyLimits,
     caller::Authenticator,
     card::CardProfile,
-    connections::{self, ConnectionLimits},
+    connections::{self, ConnectionLimits, Stage},
+    dialect::rpc::RpcError,
     handler::Handler,
+    json::Json,
     route::{health, identity, rpc},
     task::{TaskRunner, Tasks},
 };
@@ -15,7 +17,7 @@ use axum::{
     Router,
     body::HttpBody as _,
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -32,10 +34,13 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
-use tower_http::cors::CorsLayer;
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
 /// The longest body of a request that needs no token.
 const LONGEST_PUBLIC_BODY: usize = 64 * 1024;
+
+/// How often a drain looks whether it is over.
+const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 /// What a request and a connection may cost.
 #[derive(Debug, Clone)]
@@ -43,9 +48,11 @@ pub struct HttpLimits {
     /// The longest request body, in bytes.
     pub body: usize,
     /// How long a request's headers may take.
-    pub header_patience: Duration,
+    pub header_timeout: Duration,
     /// How long its body may take.
-    pub body_patience: Duration,
+    pub body_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub idle_timeout: Duration,
     /// How many connections there are at a time.
     pub connections: usize,
     /// The origins of web pages that may call; none for no answer to a browser's question.
@@ -70,6 +77,8 @@ pub struct ServerSettings {
     pub metrics: Arc<Metrics>,
     /// How long a drain waits for requests and tasks.
     pub drain_deadline: Duration,
+    /// How long a result can be fetched after its task has ended, within that.
+    pub drain_grace: Duration,
     /// What requests and connections may cost.
     pub limits: HttpLimits,
 }
@@ -89,6 +98,7 @@ pub struct AgentServer {
     pub(crate) body_limits: BodyLimits,
     handler: Arc<dyn Handler>,
     drain_deadline: Duration,
+    drain_grace: Duration,
     limits: HttpLimits,
     phase: AtomicU8,
 }
@@ -128,9 +138,10 @@ impl AgentServer {
             runner,
             started: Instant::now(),
             started_at: epoch_seconds(),
-            body_limits: BodyLimits { bytes: settings.limits.body, patience: settings.limits.body_patience },
+            body_limits: BodyLimits { bytes: settings.limits.body, timeout: settings.limits.body_timeout },
             handler: settings.handler,
             drain_deadline: settings.drain_deadline,
+            drain_grace: settings.drain_grace,
             limits: settings.limits,
             phase: AtomicU8::new(0),
         })
@@ -146,15 +157,16 @@ impl AgentServer {
         if self.phase.load(Ordering::Relaxed) == 0 { Phase::Serving } else { Phase::Draining }
     }
 
-    /// Serves until `shutdown` is ready, then ends what has begun: requests and tasks, until the drain deadline.
+    /// Serves until `shutdown` is ready, then drains: new work is refused, what has begun ends and can be fetched, until
+    /// the drain deadline.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let (drain, mut draining) = watch::channel(false);
-        let limits =
-            ConnectionLimits { most: self.limits.connections, header_patience: self.limits.header_patience };
-        let serving = connections::serve(listener, self.router(), limits, async move {
-            // An error is a sender that is gone, which ends the server as well.
-            let _ = draining.wait_for(|begun| *begun).await;
-        });
+        let (stage, stages) = watch::channel(Stage::Serving);
+        let limits = ConnectionLimits {
+            most: self.limits.connections,
+            header_timeout: self.limits.header_timeout,
+            idle_timeout: self.limits.idle_timeout,
+        };
+        let serving = connections::serve(listener, self.router(), limits, stages);
         tokio::pin!(serving, shutdown);
         tokio::select! {
             () = &mut serving => return,
@@ -162,21 +174,31 @@ impl AgentServer {
         }
         self.phase.store(1, Ordering::Relaxed);
         tracing::info!(tasks = self.tasks.active(), "draining");
+        stage.send_replace(Stage::Draining);
         let ended = timeout(self.drain_deadline, async {
-            while self.tasks.active() > 0 {
-                tokio::select! {
-                    // Requests go on being answered, so that callers can fetch what the last tasks bring.
-                    () = &mut serving => return,
-                    () = tokio::time::sleep(Duration::from_millis(20)) => {}
-                }
+            tokio::select! {
+                // Requests go on being answered, so that callers can fetch what the last tasks bring.
+                () = &mut serving => return,
+                () = self.is_drained() => {}
             }
-            let _ = drain.send(true);
-            (&mut serving).await
+            stage.send_replace(Stage::Closing);
+            (&mut serving).await;
         })
         .await;
         self.handler.close().await;
         if ended.is_err() {
             tracing::warn!(tasks = self.tasks.active(), "the drain deadline has passed");
+        }
+    }
+
+    /// Waits until no task is worked on, and each result was fetched or could be for long enough.
+    async fn is_drained(&self) {
+        let mut look = tokio::time::interval(DRAIN_LOOK);
+        loop {
+            look.tick().await;
+            if self.tasks.active() == 0 && !self.tasks.has_unread(self.drain_grace) {
+                return;
+            }
         }
     }
 
@@ -203,6 +225,7 @@ impl AgentServer {
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(health::metrics))
+            .layer(CatchPanicLayer::custom(|_| panicked()))
             .layer(middleware::from_fn_with_state(Arc::clone(self), count))
             .with_state(Arc::clone(self));
         if self.limits.cors_origins.is_empty() { router } else { router.layer(self.cross_origin()) }
@@ -224,6 +247,12 @@ impl AgentServer {
     }
 }
 
+/// The answer where a request met a bug of ours. The panic itself is in the log, and not for the caller.
+fn panicked() -> Response {
+    let problem = "The agent could not answer this request";
+    RpcError::internal(StatusCode::INTERNAL_SERVER_ERROR, problem).respond(&Json::null())
+}
+
 /// Names each request, and counts it under its route, never under its path: paths are the caller's.
 async fn count(State(server): State<Arc<AgentServer>>, mut request: Request, next: Next) -> Response {
     let id = RequestId::of(request.headers());
@@ -235,6 +264,9 @@ async fn count(State(server): State<Arc<AgentServer>>, mut request: Request, nex
     let begun = Instant::now();
     let mut response = next.run(request).await;
     response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id.0);
+    if server.phase() == Phase::Draining {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let bytes = response.body().size_hint().exact().unwrap_or(0);
     server.metrics.request_ends((method, endpoint, response.status().as_u16()), begun.elapsed(), bytes);
     response

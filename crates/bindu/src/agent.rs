@@ -32,10 +32,12 @@ impl Agent {
     /// Runs the agent until SIGTERM or Ctrl-C, and returns the process's exit code; what goes wrong is told on stderr.
     pub fn run(self) -> ExitCode {
         run::keep_to_itself();
-        match self.try_run() {
+        let code = match self.try_run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(refusal) => report::tell(&refusal),
-        }
+        };
+        log::flush();
+        code
     }
 
     fn try_run(self) -> Result<(), Refusal> {

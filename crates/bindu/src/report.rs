@@ -1,13 +1,14 @@
 //! How a refusal is told: `error`, `caused by`, `hint`, on stderr.
 
+use crate::run::log;
 use bindu_keeper::Refusal;
-use std::{fmt::Write as _, io::Write as _, process::ExitCode};
+use std::{fmt::Write as _, process::ExitCode};
 
 /// Tells a refusal on stderr and returns its exit code.
 #[must_use]
 pub fn tell(refusal: &Refusal) -> ExitCode {
-    // Where stderr is closed there is nobody to tell.
-    let _ = std::io::stderr().write_all(text(refusal).as_bytes());
+    // Behind what was logged. Where stderr is closed, full or read by nobody there is nobody to tell.
+    log::write(&text(refusal));
     ExitCode::from(refusal.class.code())
 }
 

@@ -2,7 +2,7 @@
 
 mod command;
 
-use bindu::{ExitClass, report};
+use bindu::{ExitClass, report, run};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -49,21 +49,29 @@ enum Command {
 
 fn main() -> ExitCode {
     // Before anything else: a guard has no arguments of ours, and no settings.
-    if let Some(code) = bindu::run::guard_or_continue() {
+    if let Some(code) = run::guard_or_continue() {
         return code;
     }
-    // A panic is a bug of ours; its message is on stderr already.
-    std::panic::catch_unwind(run).unwrap_or(ExitCode::from(ExitClass::Bug.code()))
+    // A panic is a bug of ours; its message is in the log or on stderr already.
+    let code = std::panic::catch_unwind(command).unwrap_or(ExitCode::from(ExitClass::Bug.code()));
+    run::log::flush();
+    code
 }
 
-fn run() -> ExitCode {
-    bindu::run::keep_to_itself();
+fn command() -> ExitCode {
+    run::keep_to_itself();
     // clap's own code for a wrong usage is 2; ours is 64.
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        Err(error) => {
+        Err(error) if error.use_stderr() => {
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+            return ExitCode::from(64);
+        }
+        // Help or the version: a result.
+        Err(error) => {
+            return error
+                .print()
+                .map_or_else(|error| report::tell(&command::unwritten(&error)), |()| ExitCode::SUCCESS);
         }
     };
     let done = match arguments.command {
@@ -75,11 +83,14 @@ fn run() -> ExitCode {
         Command::Config(command) => command::config::run(command),
         Command::Completions { shell } => {
             let mut definition = <Arguments as clap::CommandFactory>::command();
-            clap_complete::generate(shell, &mut definition, "bindu", &mut std::io::stdout());
+            // Not to stdout itself: a write that fails would be a panic in there.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut definition, "bindu", &mut script);
+            command::print(&String::from_utf8_lossy(&script));
             Ok(())
         }
     };
-    match done {
+    match done.and_then(|()| command::printed()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => report::tell(&refusal),
     }

@@ -2,8 +2,9 @@
 //! a closed set, and there is no URL, path or secret.
 
 use std::{
+    collections::BTreeSet,
     sync::{Mutex, PoisonError},
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Why an agent is degraded.
@@ -35,11 +36,13 @@ pub enum Reason {
     DirectoryNotWritable,
     DirectoryOfAnotherAgent,
     ClockSkew,
+    BackgroundWorkFailed,
+    ReconcilerStalled,
 }
 
 impl Reason {
     /// Every reason, for metrics that show those that do not apply as 0.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::StoreUnavailable,
         Self::StoreDenied,
         Self::RecordMissing,
@@ -64,6 +67,8 @@ impl Reason {
         Self::DirectoryNotWritable,
         Self::DirectoryOfAnotherAgent,
         Self::ClockSkew,
+        Self::BackgroundWorkFailed,
+        Self::ReconcilerStalled,
     ];
 
     /// A label, from a closed set.
@@ -94,6 +99,8 @@ impl Reason {
             Self::DirectoryNotWritable => "directory_not_writable",
             Self::DirectoryOfAnotherAgent => "directory_of_another_agent",
             Self::ClockSkew => "clock_skew",
+            Self::BackgroundWorkFailed => "background_work_failed",
+            Self::ReconcilerStalled => "reconciler_stalled",
         }
     }
 }
@@ -127,6 +134,14 @@ pub struct StatusSnapshot {
     pub hydra_skew: Option<i64>,
     /// How many passes of the reconciler ended well, and how many did not.
     pub passes: (u64, u64),
+    /// When the last one ended; the reconciler's begin where there was none.
+    pub pass_seen: Option<(Instant, SystemTime)>,
+    /// Work in the background that has ended or panicked, and was begun again not long ago.
+    pub failing: BTreeSet<&'static str>,
+    /// How long a pass may take to come, where there is a reconciler.
+    pass_due: Option<Duration>,
+    /// The reasons that were logged as there.
+    told: Vec<Reason>,
 }
 
 impl StatusSnapshot {
@@ -134,7 +149,10 @@ impl StatusSnapshot {
     #[must_use]
     pub fn reasons(&self) -> Vec<Reason> {
         let mut reasons: Vec<Reason> =
-            [self.keys, self.client, self.directory, self.clock()].into_iter().flatten().collect();
+            [self.keys, self.client, self.directory, self.clock(), self.background(), self.reconciler()]
+                .into_iter()
+                .flatten()
+                .collect();
         reasons.sort();
         reasons.dedup();
         reasons
@@ -142,6 +160,19 @@ impl StatusSnapshot {
 }
 
 impl StatusSnapshot {
+    /// What is the matter with the work in the background.
+    #[must_use]
+    pub fn background(&self) -> Option<Reason> {
+        (!self.failing.is_empty()).then_some(Reason::BackgroundWorkFailed)
+    }
+
+    /// What is the matter with the reconciler: what else is said here is as old as its last pass.
+    #[must_use]
+    pub fn reconciler(&self) -> Option<Reason> {
+        let ((seen, _), due) = self.pass_seen.zip(self.pass_due)?;
+        (seen.elapsed() > due).then_some(Reason::ReconcilerStalled)
+    }
+
     /// What is the matter with the clock.
     #[must_use]
     pub fn clock(&self) -> Option<Reason> {
@@ -160,9 +191,13 @@ impl Status {
     /// Changes the state, and logs each reason that comes or goes.
     pub(crate) fn update(&self, change: impl FnOnce(&mut StatusSnapshot)) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = state.reasons();
+        let passes = state.passes;
         change(&mut state);
+        if state.passes != passes {
+            state.pass_seen = Some((Instant::now(), SystemTime::now()));
+        }
         let after = state.reasons();
+        let before = std::mem::replace(&mut state.told, after.clone());
         drop(state);
         // Work that has begun is no trouble yet.
         let is_trouble = |reason: &&Reason| **reason != Reason::ClientPending;
@@ -182,6 +217,29 @@ impl Status {
     /// Notes by how many seconds our clock is ahead of Hydra's.
     pub fn hydra_skew(&self, seconds: i64) {
         self.update(|state| state.hydra_skew = Some(seconds));
+    }
+
+    /// Logs the reasons that have come or gone with the time alone.
+    pub fn look(&self) {
+        self.update(|_| {});
+    }
+
+    /// From now on there is a reconciler, and each of its passes is due after this time.
+    pub fn expect_passes(&self, due: Duration) {
+        self.update(|state| {
+            state.pass_due = Some(due);
+            state.pass_seen = Some((Instant::now(), SystemTime::now()));
+        });
+    }
+
+    /// Notes that work in the background has ended or panicked.
+    pub fn work_failed(&self, part: &'static str) {
+        self.update(|state| _ = state.failing.insert(part));
+    }
+
+    /// Notes that it has gone on well since it was begun again.
+    pub fn work_is_steady(&self, part: &'static str) {
+        self.update(|state| _ = state.failing.remove(part));
     }
 
     /// Notes that the data directory can't be used.

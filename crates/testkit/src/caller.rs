@@ -72,7 +72,11 @@ impl TestCaller {
 
     /// A request in Bindu's form: signed where the caller is a DID.
     pub fn request(&self, url: &str, body: &Value, timestamp: u64) -> reqwest::RequestBuilder {
-        let body = body.to_string();
+        self.request_text(url, body.to_string(), timestamp)
+    }
+
+    /// The same with a body of any text.
+    pub fn request_text(&self, url: &str, body: String, timestamp: u64) -> reqwest::RequestBuilder {
         let request = http::client().post(url).bearer_auth(&self.token);
         let Ok(did) = self.id.parse::<Did>() else { return request.body(body) };
         let signature = request_signature::sign(&self.key, &did, &body, timestamp);

@@ -21,6 +21,8 @@ pub enum AuthRefusal {
     TwoTokens,
     /// No token of Hydra's, or Hydra says that it is not active.
     InactiveToken,
+    /// The token is longer than is looked at; how long it may be.
+    TokenTooLong(usize),
     /// The token was not granted for this agent.
     WrongAudience,
     /// The client is not on the list.
@@ -55,6 +57,7 @@ impl AuthRefusal {
             Self::NoToken => "no_token",
             Self::TokenInUrl | Self::TwoTokens => "token_in_url",
             Self::InactiveToken => "inactive_token",
+            Self::TokenTooLong(_) => "token_too_long",
             Self::WrongAudience => "wrong_audience",
             Self::NotAdmitted => "not_admitted",
             Self::InsufficientScope(_) => "insufficient_scope",
@@ -76,9 +79,11 @@ impl AuthRefusal {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::NoToken | Self::TokenInUrl | Self::InactiveToken | Self::WrongAudience => {
-                StatusCode::UNAUTHORIZED
-            }
+            Self::NoToken
+            | Self::TokenInUrl
+            | Self::InactiveToken
+            | Self::TokenTooLong(_)
+            | Self::WrongAudience => StatusCode::UNAUTHORIZED,
             Self::TwoTokens => StatusCode::BAD_REQUEST,
             Self::TooManyRemembered | Self::TooOften(_) | Self::TooManyAtOnce => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -101,6 +106,12 @@ impl AuthRefusal {
                 "A token in the URL is not accepted. Send it in the Authorization header: Bearer <token>",
             ),
             Self::InactiveToken => rpc(-32010, "Token is not active or has been revoked"),
+            Self::TokenTooLong(most) => rpc(
+                -32010,
+                &format!(
+                    "Token is longer than {most} bytes, the longest that is looked at. Ask for fewer scopes, audiences or claims"
+                ),
+            ),
             Self::WrongAudience => rpc(-32010, "Token was not granted for this agent (audience)"),
             Self::InsufficientScope(scopes) => {
                 rpc(-32013, &format!("Insufficient permissions: the token needs the scope {scopes}"))
@@ -139,7 +150,9 @@ impl AuthRefusal {
         match self {
             Self::NoToken => Some(String::new()),
             Self::TokenInUrl | Self::TwoTokens => Some(", error=\"invalid_request\"".to_owned()),
-            Self::InactiveToken | Self::WrongAudience => Some(", error=\"invalid_token\"".to_owned()),
+            Self::InactiveToken | Self::TokenTooLong(_) | Self::WrongAudience => {
+                Some(", error=\"invalid_token\"".to_owned())
+            }
             Self::InsufficientScope(scopes) => {
                 Some(format!(", error=\"insufficient_scope\", scope=\"{}\"", scopes.replace(['"', '\\'], "")))
             }

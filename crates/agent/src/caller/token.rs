@@ -105,6 +105,9 @@ impl Tokens {
         token: &str,
         deadline: Instant,
     ) -> Result<Arc<TokenHolder>, AuthRefusal> {
+        if token.len() > LONGEST_TOKEN {
+            return Err(AuthRefusal::TokenTooLong(LONGEST_TOKEN));
+        }
         let form = Form::of(token).ok_or(AuthRefusal::InactiveToken)?;
         let token = match form {
             // Hydra takes it with and without: two texts, one token.

@@ -1,11 +1,13 @@
 //! The JSON-RPC 2.0 envelope.
 
+use super::media;
+use crate::json::{Json, Kind, Members, kind, string};
 use axum::{
-    Json,
-    http::{StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 /// An error as the caller gets it: the HTTP status and codes are those of Python Bindu (COMPAT §1.10).
 #[derive(Debug, Clone, PartialEq)]
@@ -49,6 +51,12 @@ impl RpcError {
         Self::new(StatusCode::BAD_REQUEST, -32602, PARAMS, data)
     }
 
+    /// A body in a form that is not read here.
+    pub(crate) fn media(data: impl Into<String>) -> Self {
+        let message = "The body's content type, encoding or charset is not supported. Send JSON in UTF-8 (application/json), without a content encoding.";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, -32005, message, data)
+    }
+
     /// Python Bindu's form for what can't be done with a task.
     pub(crate) fn internal(status: StatusCode, data: impl Into<String>) -> Self {
         Self::new(status, -32603, INTERNAL, data)
@@ -64,56 +72,79 @@ impl RpcError {
         Self { retry_after: Some(seconds), ..self }
     }
 
-    pub(crate) fn respond(self, id: &Value) -> Response {
-        let mut error = json!({"code": self.code, "message": self.message});
-        if let (Some(data), Some(members)) = (self.data, error.as_object_mut()) {
-            members.insert("data".to_owned(), Value::String(data));
-        }
+    pub(crate) fn respond(self, id: &Json) -> Response {
+        let error = Error { code: self.code, message: &self.message, data: self.data.as_deref() };
+        let body = Envelope { jsonrpc: VERSION, result: None, error: Some(error), id };
         let retry_after = self.retry_after.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
-        (self.status, retry_after, Json(json!({"jsonrpc": "2.0", "error": error, "id": id}))).into_response()
+        // RFC 7694 §3: which encodings would have been read.
+        let is_media = self.status == StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let encoding = is_media.then_some([(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+        (self.status, retry_after, encoding, axum::Json(body)).into_response()
     }
 }
 
-/// A request: its id, its method and its parameters.
-#[derive(Debug, PartialEq)]
-pub(crate) struct RpcRequest {
-    pub(crate) id: Value,
-    pub(crate) method: String,
-    pub(crate) params: Value,
+/// The only version there is.
+const VERSION: &str = "2.0";
+
+/// An answer.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a Json>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Error<'a>>,
+    id: &'a Json,
 }
 
-impl RpcRequest {
+#[derive(Serialize)]
+struct Error<'a> {
+    code: i32,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a str>,
+}
+
+/// A request: its id, its method and its parameters.
+#[derive(Debug)]
+pub(crate) struct RpcRequest<'a> {
+    pub(crate) id: Json,
+    pub(crate) method: String,
+    pub(crate) params: Option<&'a RawValue>,
+}
+
+impl<'a> RpcRequest<'a> {
     /// Reads a request.
     ///
     /// # Errors
     /// The error and the id to answer it with, which is null where it can't be known.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, (Value, RpcError)> {
-        let nobody = |error| (Value::Null, error);
-        let request: Value =
-            serde_json::from_slice(body).map_err(|error| nobody(RpcError::parse(error.to_string())))?;
-        let Value::Object(mut members) = request else {
-            let what = if request.is_array() { "batches are not supported" } else { "it is not an object" };
+    pub(crate) fn parse(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, (Json, RpcError)> {
+        let nobody = |error| (Json::null(), error);
+        let text = media::json_text(body).map_err(nobody)?;
+        let request: &RawValue =
+            serde_json::from_str(text).map_err(|error| nobody(media::not_json(headers, &error)))?;
+        let Some(mut members) = Members::of(request) else {
+            let is_list = kind(request) == Kind::List;
+            let what = if is_list { "batches are not supported" } else { "it is not an object" };
             return Err(nobody(RpcError::request(what)));
         };
-        let id = members.remove("id").unwrap_or_default();
-        if !matches!(id, Value::String(_) | Value::Number(_)) {
+        let id = members.take("id").filter(|id| matches!(kind(id), Kind::String | Kind::Number));
+        let Some(id) = id.map(Json::from) else {
             return Err(nobody(RpcError::request("`id` must be a string or a number")));
-        }
-        if members.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        };
+        if members.take_text("jsonrpc").as_deref() != Some(VERSION) {
             return Err((id, RpcError::request("`jsonrpc` must be \"2.0\"")));
         }
-        match members.remove("method") {
-            Some(Value::String(method)) => {
-                Ok(Self { id, method, params: members.remove("params").unwrap_or_default() })
-            }
-            _ => Err((id, RpcError::request("`method` must be a string"))),
+        match members.take("method").and_then(string) {
+            Some(method) => Ok(Self { id, method, params: members.take("params") }),
+            None => Err((id, RpcError::request("`method` must be a string"))),
         }
     }
 }
 
 /// A result.
-pub(crate) fn result(id: &Value, result: Value) -> Response {
-    Json(json!({"jsonrpc": "2.0", "id": id, "result": result})).into_response()
+pub(crate) fn result(id: &Json, result: &Json) -> Response {
+    axum::Json(Envelope { jsonrpc: VERSION, result: Some(result), error: None, id }).into_response()
 }
 
 #[cfg(test)]
@@ -134,11 +165,11 @@ mod tests {
             (br#"{"jsonrpc":"2.0","id":1,"method":2}"#, -32600),
         ];
         for (body, code) in cases {
-            let (_, error) = RpcRequest::parse(body).expect_err("refused");
+            let (_, error) = RpcRequest::parse(&HeaderMap::new(), body).expect_err("refused");
             assert_eq!(error.code, code, "{}", String::from_utf8_lossy(body));
         }
         // Deep nesting ends in an error, not in a stack overflow.
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        assert!(RpcRequest::parse(deep.as_bytes()).is_err());
+        assert!(RpcRequest::parse(&HeaderMap::new(), deep.as_bytes()).is_err());
     }
 }

@@ -21,7 +21,11 @@ pub(crate) async fn health(State(server): State<Arc<AgentServer>>) -> Response {
         "version": server.card.version,
         "health": if reasons.is_empty() { "healthy" } else { "degraded" },
         "reasons": reasons,
-        "seconds_since": {"store": since(state.store_seen), "hydra": since(state.hydra_seen)},
+        "seconds_since": {
+            "store": since(state.store_seen),
+            "hydra": since(state.hydra_seen),
+            "reconciler": since(state.pass_seen),
+        },
         "runtime": {
             "storage_backend": "InMemoryStorage",
             "scheduler_backend": "InMemoryScheduler",
@@ -62,6 +66,8 @@ pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(quer
         ("client", state.client),
         ("directory", state.directory),
         ("clock", state.clock()),
+        ("background", state.background()),
+        ("reconciler", state.reconciler()),
     ] {
         match reason {
             None => _ = writeln!(text, "[+] {check}: ok"),
@@ -76,6 +82,9 @@ pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(quer
         if let Some((at, _)) = seen {
             let _ = writeln!(text, "    {name}: last answer {} s ago", at.elapsed().as_secs());
         }
+    }
+    if let Some((at, _)) = state.pass_seen {
+        let _ = writeln!(text, "    reconciler: last pass {} s ago", at.elapsed().as_secs());
     }
     for (name, skew) in [("store", state.store_skew), ("hydra", state.hydra_skew)] {
         if let Some(seconds) = skew {

@@ -1,21 +1,25 @@
 //! What tells callers who the agent is: the card, the DID documents, the (empty) list of skills.
 
-use crate::{body, dialect::rpc::RpcError, server::AgentServer};
+use crate::{
+    body,
+    dialect::{media, rpc::RpcError},
+    json::{Json, Members, string},
+    server::AgentServer,
+};
 use axum::{
-    Json,
-    body::Body,
+    body::{Body, Bytes},
     extract::{Path, RawQuery, State},
-    http::{StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bindu_identity::{BinduDocument, DerivedKey, Did, PublicKey, WebDocument};
-use serde_json::{Value, json};
+use serde_json::{json, value::RawValue};
 use std::sync::Arc;
 
 /// `/.well-known/agent.json`.
 pub(crate) async fn card(State(server): State<Arc<AgentServer>>) -> Response {
-    Json(server.card.card(&server.identity(), server.started_at)).into_response()
+    axum::Json(server.card.card(&server.identity(), server.started_at)).into_response()
 }
 
 /// `GET /`: to the card, below the path under which a proxy has us.
@@ -32,38 +36,51 @@ pub(crate) async fn resolve_get(
 ) -> Response {
     let query = query.unwrap_or_default();
     let did = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "did");
-    resolve(&server, did.map(|(_, did)| Value::String(did.into_owned())))
+    resolve(&server, &did.map(|(_, did)| did.into_owned()).unwrap_or_default())
 }
 
 /// `POST /did/resolve` with `{"did": …}`.
-pub(crate) async fn resolve_post(State(server): State<Arc<AgentServer>>, body: Body) -> Response {
-    let body = match body::read(body, server.public_body_limits()).await {
+pub(crate) async fn resolve_post(
+    State(server): State<Arc<AgentServer>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let body = match public_body(&server, &headers, body).await {
         Ok(body) => body,
-        Err(status) => return status.into_response(),
+        Err(response) => return response,
     };
-    match serde_json::from_slice::<Value>(&body) {
-        Err(error) => RpcError::parse(error.to_string()).respond(&Value::Null),
-        Ok(mut body) => resolve(&server, body.get_mut("did").map(Value::take)),
+    let members = public_json(&headers, &body).map(|json| Members::of(json).unwrap_or_default());
+    let did = members.map(|mut members| members.take_some("did"));
+    match did {
+        Err(error) => error.respond(&Json::null()),
+        Ok(None) => resolve(&server, ""),
+        Ok(Some(did)) => resolve(&server, &string(did).unwrap_or_else(|| did.get().to_owned())),
     }
 }
 
-fn resolve(server: &AgentServer, did: Option<Value>) -> Response {
-    let did = match did {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text,
-        Some(other) => other.to_string(),
-    };
+/// The body of a request that needs no token.
+async fn public_body(server: &AgentServer, headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
+    media::check_headers(headers).map_err(|error| error.respond(&Json::null()))?;
+    body::read(body, server.public_body_limits()).await.map_err(IntoResponse::into_response)
+}
+
+fn public_json<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a RawValue, RpcError> {
+    let text = media::json_text(body)?;
+    serde_json::from_str(text).map_err(|error| media::not_json(headers, &error))
+}
+
+fn resolve(server: &AgentServer, did: &str) -> Response {
     if did.is_empty() {
-        return RpcError::params("Missing 'did' parameter").respond(&Value::Null);
+        return RpcError::params("Missing 'did' parameter").respond(&Json::null());
     }
     let identity = server.identity();
     if did != identity.did.as_str() {
         let shown: String = did.chars().take(256).collect();
         return RpcError::internal(StatusCode::NOT_FOUND, format!("DID '{shown}' not found"))
-            .respond(&Value::Null);
+            .respond(&Json::null());
     }
     let beside = identity.keys_beside();
-    Json(BinduDocument::new(&identity.did, &identity.public_key, &beside, &identity.created_at))
+    axum::Json(BinduDocument::new(&identity.did, &identity.public_key, &beside, &identity.created_at))
         .into_response()
 }
 
@@ -75,7 +92,7 @@ pub(crate) async fn did_web(State(server): State<Arc<AgentServer>>) -> Response 
     let web = Did::web(url.host().unwrap_or("localhost"), port);
     let beside = [identity.keys_beside(), identity.second_keys_beside()].concat();
     let second = identity.second_key();
-    Json(WebDocument::new(&web, &identity.did, &identity.public_key, &second, &beside)).into_response()
+    axum::Json(WebDocument::new(&web, &identity.did, &identity.public_key, &second, &beside)).into_response()
 }
 
 /// `/.well-known/jwks.json`: the keys of signatures over what is ours (RFC 7517, RFC 8037), those of a rotation included. Not
@@ -97,21 +114,22 @@ pub(crate) async fn key_set(State(server): State<Arc<AgentServer>>) -> Response 
     let mut keys = vec![entry(DerivedKey::id(&identity.did), &current)];
     let all = std::iter::once(current).chain(identity.second_keys_beside());
     keys.extend(all.map(|key| entry(DerivedKey::thumbprint(&key), &key)));
-    Json(json!({"keys": keys})).into_response()
+    axum::Json(json!({"keys": keys})).into_response()
 }
 
 /// `/.well-known/did-rotation.json`: the statements by which our keys gave way to each other, newest first. Callers who trust
 /// a key by first use follow them.
 pub(crate) async fn rotations(State(server): State<Arc<AgentServer>>) -> Response {
     let identity = server.identity();
-    Json(json!({"did": identity.did.as_str(), "statements": identity.public_statements()})).into_response()
+    axum::Json(json!({"did": identity.did.as_str(), "statements": identity.public_statements()}))
+        .into_response()
 }
 
 /// `/.well-known/oauth-protected-resource`: how to get a token for this agent (RFC 9728). Not there without
 /// authentication.
 pub(crate) async fn protected_resource(State(server): State<Arc<AgentServer>>) -> Response {
     let Some(authenticator) = &server.authenticator else { return StatusCode::NOT_FOUND.into_response() };
-    Json(json!({
+    axum::Json(json!({
         "resource": server.card.url,
         "authorization_servers": [authenticator.issuer().await],
         "scopes_supported": ["agent:read", "agent:write"],
@@ -132,32 +150,38 @@ fn default_port(url: &Uri) -> Option<u16> {
 
 /// `/agent/skills`: none yet.
 pub(crate) async fn skills() -> Response {
-    Json(json!({"skills": [], "total": 0})).into_response()
+    axum::Json(json!({"skills": [], "total": 0})).into_response()
 }
 
 /// `/agent/skills/{id}` and its documentation.
 pub(crate) async fn skill(Path(id): Path<String>) -> Response {
     let shown: String = id.chars().take(128).collect();
-    let mut response = RpcError::task(-32030, format!("Skill not found: {shown}")).respond(&Value::Null);
+    let mut response = RpcError::task(-32030, format!("Skill not found: {shown}")).respond(&Json::null());
     *response.status_mut() = StatusCode::NOT_FOUND;
     response
 }
 
 /// `/agent/negotiation`: without skills nothing is accepted.
-pub(crate) async fn negotiation(State(server): State<Arc<AgentServer>>, body: Body) -> Response {
-    let body = match body::read(body, server.public_body_limits()).await {
+pub(crate) async fn negotiation(
+    State(server): State<Arc<AgentServer>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let body = match public_body(&server, &headers, body).await {
         Ok(body) => body,
-        Err(status) => return status.into_response(),
+        Err(response) => return response,
     };
-    let refused = |error: &str| (StatusCode::BAD_REQUEST, Json(json!({"error": error}))).into_response();
-    match serde_json::from_slice::<Value>(&body) {
+    let refused =
+        |error: &str| (StatusCode::BAD_REQUEST, axum::Json(json!({"error": error}))).into_response();
+    match public_json(&headers, &body) {
+        Err(error) if error.status == StatusCode::UNSUPPORTED_MEDIA_TYPE => error.respond(&Json::null()),
         Err(_) => refused("Invalid JSON payload"),
-        Ok(body) => match body.get("task_summary").and_then(Value::as_str) {
+        Ok(body) => match Members::of(body).unwrap_or_default().take_text("task_summary").as_deref() {
             None | Some("") => refused("'task_summary' is required"),
             Some(text) if text.chars().count() > 10_000 => {
                 refused("task_summary exceeds maximum length of 10000 characters")
             }
-            Some(_) => Json(json!({
+            Some(_) => axum::Json(json!({
                 "accepted": false,
                 "score": 0.0,
                 "confidence": 1.0,

@@ -6,19 +6,20 @@ use crate::{
     caller::{AuthRefusal, Authenticator, Caller, Challenge, Cover, Owner, Proof, Signed, replay::Turn},
     dialect::{
         bindu::{self, Call},
+        media,
         rpc::{RpcError, RpcRequest, result},
     },
+    json::Json,
     server::{AgentServer, Phase},
     task::{TaskError, TaskKey},
 };
 use axum::{
-    Json,
     body::{Body, HttpBody as _},
     extract::{Request, State},
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::sync::Arc;
 
 /// Answers one JSON-RPC request.
@@ -41,20 +42,23 @@ pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Reques
 enum Failure {
     Refused(AuthRefusal, Option<Owner>),
     Body(StatusCode, Option<Owner>),
-    Call(Value, RpcError),
+    Call(Json, RpcError),
 }
 
 async fn answer(server: &AgentServer, head: &Parts, body: Body) -> Result<Response, Failure> {
+    let unread_form = |error| Failure::Call(Json::null(), error);
     let unread = |who: Option<Owner>| move |status| Failure::Body(status, who);
     // A caller's place is its own until its answer has gone out.
     let (admitted, caller, proof, body) = match &server.authenticator {
         None => {
+            media::check_headers(&head.headers).map_err(unread_form)?;
             let body = body::read(body, server.body_limits).await.map_err(unread(None))?;
             (None, Caller::Anonymous, None, body)
         }
         Some(authenticator) => {
             let admitted = authenticator.admit(&head.headers, &head.uri).await;
             let admitted = admitted.map_err(|(refusal, who)| Failure::Refused(refusal, who))?;
+            media::check_headers(&head.headers).map_err(unread_form)?;
             let who = Some(admitted.owner().clone());
             let body = body::read(body, server.body_limits).await.map_err(unread(who))?;
             let (method, uri, headers) = (&head.method, &head.uri, &head.headers);
@@ -65,7 +69,7 @@ async fn answer(server: &AgentServer, head: &Parts, body: Body) -> Result<Respon
             (Some(admitted), caller, proof, body)
         }
     };
-    let request = RpcRequest::parse(&body).map_err(|(id, error)| Failure::Call(id, error))?;
+    let request = RpcRequest::parse(&head.headers, &body).map_err(|(id, error)| Failure::Call(id, error))?;
     let failed = |error| Failure::Call(request.id.clone(), error);
     let call = bindu::call(&request.method, request.params).map_err(failed)?;
     let done = match &server.authenticator {
@@ -82,7 +86,7 @@ async fn answer(server: &AgentServer, head: &Parts, body: Body) -> Result<Respon
             })
         }
     }?;
-    let response = result(&request.id, done);
+    let response = result(&request.id, &done);
     Ok(match admitted {
         Some(mut admitted) => {
             let bytes = response.body().size_hint().lower();
@@ -106,7 +110,7 @@ async fn perform_once(
     call: Call,
     caller: Caller,
     proof: Option<&Proof>,
-) -> Result<Value, NotDone> {
+) -> Result<Json, NotDone> {
     if call.reads() {
         return perform(server, call, caller).map(|done| done.answer).map_err(NotDone::Failed);
     }
@@ -127,7 +131,7 @@ async fn perform_once(
 
 /// A call that was performed.
 struct Done {
-    answer: Value,
+    answer: Json,
     /// The task that it was about, where it was about one.
     task_id: String,
 }
@@ -156,8 +160,7 @@ fn perform(server: &AgentServer, call: Call, caller: Caller) -> Result<Done, Rpc
         }
         Call::List => {
             let tasks = server.tasks.list(&owner);
-            let answer = tasks.iter().map(|task| bindu::task_out(task, None)).collect();
-            Ok(Done { answer, task_id: String::new() })
+            Ok(Done { answer: bindu::tasks_out(&tasks), task_id: String::new() })
         }
         Call::Cancel { task_id } => {
             let key = key(task_id);
@@ -203,7 +206,7 @@ fn refuse_body(server: &AgentServer, head: &Parts, status: StatusCode, who: Opti
     }
     Occasion::of(head).refused(reason, who);
     let body = json!({"error": "The request body was not taken", "details": {"reason": reason}});
-    (status, Json(body)).into_response()
+    (status, axum::Json(body)).into_response()
 }
 
 fn refuse(server: &AgentServer, head: &Parts, refusal: &AuthRefusal, who: Option<&Owner>) -> Response {

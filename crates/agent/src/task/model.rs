@@ -1,6 +1,6 @@
 //! The core model: tasks, messages, parts and artifacts as A2A 1.0 has them. It knows no dialect's JSON.
 
-use serde_json::{Map, Value};
+use crate::json::Json;
 
 /// What an agent has been asked to do, and what came of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,8 +85,8 @@ pub struct Message {
     pub role: Role,
     /// What is said.
     pub parts: Vec<Part>,
-    /// Anything else, for whoever understands it.
-    pub metadata: Option<Map<String, Value>>,
+    /// Anything else, for whoever understands it; an object.
+    pub metadata: Option<Json>,
     /// Other tasks that are meant.
     pub reference_task_ids: Vec<String>,
     /// Extension URIs.
@@ -105,7 +105,7 @@ pub struct Part {
     /// Its file name, where it has one.
     pub filename: Option<String>,
     /// Anything else.
-    pub metadata: Option<Map<String, Value>>,
+    pub metadata: Option<Json>,
 }
 
 /// What a part holds.
@@ -117,8 +117,8 @@ pub enum Content {
     Raw(String),
     /// Where to fetch it.
     Url(String),
-    /// JSON.
-    Data(Value),
+    /// JSON, exactly as it was sent.
+    Data(Json),
 }
 
 /// A result.
@@ -150,7 +150,7 @@ impl Part {
     pub fn as_text(&self) -> String {
         match &self.content {
             Content::Text(text) => text.clone(),
-            Content::Data(value) => value.to_string(),
+            Content::Data(value) => value.text().to_owned(),
             Content::Url(url) => url.clone(),
             Content::Raw(_) => format!("[file {}]", self.filename.as_deref().unwrap_or("without a name")),
         }

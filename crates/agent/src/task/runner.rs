@@ -5,13 +5,13 @@ use crate::{
     caller::Caller,
     fair::Party,
     handler::{ChatMessage, Handler, HandlerTask, Reply, ReplyState},
+    json::Json,
 };
 use bindu_client::AgentClient;
 use bindu_identity::text_signature;
 use bindu_keeper::HeldIdentity;
-use serde_json::{Map, Value};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 use tokio::task::AbortHandle;
@@ -136,8 +136,8 @@ fn signed_text(held: &HeldIdentity, key: &TaskKey, text: &str) -> Part {
     let mut part = Part::text(text);
     match text_signature::sign(&held.current().signing_key, text) {
         Some(signature) => {
-            let signature = Value::String(signature.to_string());
-            part.metadata = Some(Map::from_iter([(text_signature::METADATA_KEY.to_owned(), signature)]));
+            let signature = signature.to_string();
+            part.metadata = Some(Json::of(&BTreeMap::from([(text_signature::METADATA_KEY, signature)])));
         }
         None => tracing::warn!(
             target: "audit",

@@ -7,6 +7,7 @@ use crate::{caller::Owner, clock};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// How many tasks are kept, and how much their messages and artifacts may hold together.
@@ -88,6 +89,8 @@ struct Entry {
     /// Order of creation.
     number: u64,
     bytes: usize,
+    /// Since when it has an outcome that nobody has fetched.
+    unread: Option<Instant>,
 }
 
 impl Tasks {
@@ -143,7 +146,7 @@ impl Tasks {
         let share = inner.shares.entry(key.owner.clone()).or_default();
         share.tasks.insert(number, key.id.clone());
         share.active += 1;
-        inner.tasks.insert(key.clone(), Entry { task: task.clone(), number, bytes });
+        inner.tasks.insert(key.clone(), Entry { task: task.clone(), number, bytes, unread: None });
         Ok(Submitted { task, is_new: true })
     }
 
@@ -152,16 +155,16 @@ impl Tasks {
     /// # Errors
     /// [`TaskError::NotFound`], for another's task too.
     pub fn read(&self, key: &TaskKey) -> Result<Task, TaskError> {
-        self.lock().tasks.get(key).map(|entry| entry.task.clone()).ok_or(TaskError::NotFound)
+        self.lock().tasks.get_mut(key).map(Entry::read).ok_or(TaskError::NotFound)
     }
 
     /// A caller's tasks, oldest first.
     #[must_use]
     pub fn list(&self, owner: &Owner) -> Vec<Task> {
-        let inner = self.lock();
-        let ids = inner.shares.get(owner).into_iter().flat_map(|share| share.tasks.values());
+        let Inner { tasks, shares, .. } = &mut *self.lock();
+        let ids = shares.get(owner).into_iter().flat_map(|share| share.tasks.values());
         let keys = ids.map(|id| TaskKey { owner: owner.clone(), id: id.clone() });
-        keys.filter_map(|key| inner.tasks.get(&key).map(|entry| entry.task.clone())).collect()
+        keys.filter_map(|key| tasks.get_mut(&key).map(Entry::read)).collect()
     }
 
     /// Cancels a task.
@@ -203,6 +206,7 @@ impl Tasks {
             entry.task.history.push(message);
             entry.task.artifacts.extend(artifact);
             entry.bytes += bytes;
+            entry.unread = Some(Instant::now());
         });
         // Results are as long as the handler likes: older ones give way to them.
         let _ = inner.make_room(&key.owner, 0, 0);
@@ -214,8 +218,24 @@ impl Tasks {
         self.lock().shares.values().map(|share| share.active).sum()
     }
 
+    /// Whether a task has ended within this time, and nobody has fetched what came of it.
+    #[must_use]
+    pub(crate) fn has_unread(&self, within: Duration) -> bool {
+        self.lock().tasks.values().any(|entry| entry.unread.is_some_and(|since| since.elapsed() < within))
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    /// The task, for its caller.
+    fn read(&mut self) -> Task {
+        if !self.task.status.state.is_active() {
+            self.unread = None;
+        }
+        self.task.clone()
     }
 }
 
@@ -314,23 +334,19 @@ fn status(state: TaskState) -> TaskStatus {
 /// All that a message makes us keep.
 fn size_of_message(message: &Message) -> usize {
     let texts = message.reference_task_ids.iter().chain(&message.extensions).map(String::len).sum::<usize>();
-    let metadata = message.metadata.as_ref().map_or(0, size_of_metadata);
+    let metadata = message.metadata.as_ref().map_or(0, |metadata| metadata.text().len());
     size(&message.parts) + texts + metadata
-}
-
-fn size_of_metadata(metadata: &serde_json::Map<String, serde_json::Value>) -> usize {
-    metadata.iter().map(|(name, value)| name.len() + value.to_string().len()).sum()
 }
 
 fn size(parts: &[super::Part]) -> usize {
     const OVERHEAD: usize = 512;
     let content = |part: &super::Part| match &part.content {
         super::Content::Text(text) | super::Content::Raw(text) | super::Content::Url(text) => text.len(),
-        super::Content::Data(value) => value.to_string().len(),
+        super::Content::Data(value) => value.text().len(),
     };
     let around = |part: &super::Part| {
         let texts = [&part.caption, &part.media_type, &part.filename].into_iter().flatten().map(String::len);
-        OVERHEAD + texts.sum::<usize>() + part.metadata.as_ref().map_or(0, size_of_metadata)
+        OVERHEAD + texts.sum::<usize>() + part.metadata.as_ref().map_or(0, |metadata| metadata.text().len())
     };
     OVERHEAD + parts.iter().map(|part| content(part) + around(part)).sum::<usize>()
 }

@@ -5,6 +5,8 @@ mod address;
 mod build;
 pub mod log;
 mod outgoing;
+mod signals;
+mod supervisor;
 mod systemd;
 
 pub use address::agent_url;
@@ -18,12 +20,18 @@ use bindu_agent::{
     caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler},
 };
-use bindu_keeper::{ExitClass, Refusal};
-use std::{net::SocketAddr, sync::Arc, time::Instant};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
+use bindu_keeper::{ExitClass, Keeper, Refusal, StartedWork};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
 };
+use supervisor::{Part, Supervisor};
+use tokio_util::sync::CancellationToken;
+
+/// How many passes of the reconciler may be missing, and how long one may take, before its last one is too old.
+const PASSES_MISSED: u32 = 3;
+const LONGEST_PASS: Duration = Duration::from_secs(30);
 
 /// Runs an agent until SIGTERM or Ctrl-C.
 ///
@@ -38,91 +46,141 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     let probe_port = probe_port.map_err(port_refusal)?;
     let url = address::own_url(&settings, port.address())?;
     let parts = Parts::open(&settings, &url)?;
-    let store = Arc::clone(&parts.keeper.store);
-    let ended = until_asked_to_end(Run { settings, handler, url, begun }, parts, (port, probe_port)).await;
-    // However it ends, a login of ours is not left behind.
-    store.close().await;
-    ended
+    let end = signals::end()?;
+    Run { settings, handler, begun, port, probe_port, url, end }.with(parts).await
 }
 
+/// A run of which the ports are reserved.
 struct Run {
     settings: Settings,
     handler: Arc<dyn Handler>,
-    url: String,
     begun: Instant,
+    port: ReservedPort,
+    probe_port: Option<ReservedPort>,
+    url: String,
+    /// Cancelled when the agent is asked to end.
+    end: CancellationToken,
 }
 
-/// Starts the agent and serves on the ports that are reserved for it.
-async fn until_asked_to_end(
-    Run { settings, handler, url, begun }: Run,
-    Parts { keeper, hydra, metrics }: Parts,
-    (port, probe_port): (ReservedPort, Option<ReservedPort>),
-) -> Result<(), Refusal> {
-    let keeper = Arc::new(keeper);
-    let mut asked_to_end = ends()?;
-    let probes = Probes::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
-    let store = Arc::clone(&keeper.store);
-    metrics.watch_token(move || store.login_lasts());
-    if let Some(port) = probe_port {
-        tokio::spawn(Arc::clone(&probes).serve(port.listen().map_err(port_refusal)?));
+impl Run {
+    /// Starts and serves with these parts.
+    async fn with(self, parts: Parts) -> Result<(), Refusal> {
+        let status = Arc::clone(&parts.keeper.status);
+        let supervisor = Supervisor::new(status, Arc::clone(&parts.metrics));
+        let store = Arc::clone(&parts.keeper.store);
+        let ended = self.until_asked_to_end(parts, &supervisor).await;
+        // Nobody may log in any more when the login is given back; and however it ends, it is not left behind.
+        supervisor.stop().await;
+        store.close().await;
+        ended
     }
 
-    systemd::starting();
-    let started = tokio::select! {
-        started = keeper.start() => started.map(Some),
-        () = changed(&mut asked_to_end) => Ok(None),
-    };
-    let Some(started) = started? else { return Ok(()) };
-    let (held, work) = started.split();
-    let identity = held.current();
-    let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
-    let store = Arc::clone(&keeper.store);
-    let server = AgentServer::new(ServerSettings {
-        held: Arc::clone(&held),
-        status: Arc::clone(&keeper.status),
-        card: CardProfile {
-            name: keeper.agent.name.name.clone(),
-            author: keeper.agent.name.author.clone(),
-            description: settings.description.clone(),
-            url: url.clone(),
-            version: settings.version.clone(),
-        },
-        authenticator: hydra
-            .zip(settings.hydra.as_ref())
-            .map(|(hydra, choice)| Authenticator::new(hydra, auth_settings(&settings, choice, &url))),
-        handler,
-        client: outgoing.client,
-        metrics: Arc::clone(&metrics),
-        drain_deadline: settings.drain_deadline,
-        limits: settings.http.clone(),
-    });
-    let listener = port.listen().map_err(port_refusal)?;
-    probes.started(Arc::clone(&server));
-    metrics.started(begun.elapsed());
-    tracing::info!(
-        did = %identity.did,
-        key = %identity.public_key.fingerprint(),
-        url,
-        milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        "listening"
-    );
-    systemd::ready(&identity.did.to_string());
-    let reconciler = {
-        let mut asked_to_end = asked_to_end.clone();
-        tokio::spawn(async move { keeper.reconcile(work, changed(&mut asked_to_end)).await })
-    };
-    let kept = tokio::spawn(async move { store.keep().await });
-    let tokens = outgoing.tokens.map(|tokens| tokio::spawn(async move { tokens.keep().await }));
-    let end = async {
-        changed(&mut asked_to_end).await;
-        systemd::stopping();
-    };
-    server.serve(listener, end).await;
-    for task in [Some(reconciler), Some(kept), tokens].into_iter().flatten() {
-        task.abort();
-        let _ = task.await;
+    async fn until_asked_to_end(
+        self,
+        Parts { keeper, hydra, metrics }: Parts,
+        supervisor: &Supervisor,
+    ) -> Result<(), Refusal> {
+        let Self { settings, handler, begun, port, probe_port, url, end } = self;
+        let keeper = Arc::new(keeper);
+        let probes = Probes::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
+        let store = Arc::clone(&keeper.store);
+        metrics.watch_token(move || store.login_lasts());
+        metrics.watch_log(log::dropped);
+        if let Some(port) = probe_port {
+            watch_probes(supervisor, &probes, port)?;
+        }
+        systemd::starting();
+        let started = tokio::select! {
+            started = keeper.start() => started.map(Some),
+            () = end.cancelled() => Ok(None),
+        };
+        let Some(started) = started? else { return Ok(()) };
+        let (held, work) = started.split();
+        let identity = held.current();
+        let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
+        let server = AgentServer::new(ServerSettings {
+            held: Arc::clone(&held),
+            status: Arc::clone(&keeper.status),
+            card: CardProfile {
+                name: keeper.agent.name.name.clone(),
+                author: keeper.agent.name.author.clone(),
+                description: settings.description.clone(),
+                url: url.clone(),
+                version: settings.version.clone(),
+            },
+            authenticator: hydra
+                .zip(settings.hydra.as_ref())
+                .map(|(hydra, choice)| Authenticator::new(hydra, auth_settings(&settings, choice, &url))),
+            handler,
+            client: outgoing.client,
+            metrics: Arc::clone(&metrics),
+            drain_deadline: settings.drain_deadline,
+            drain_grace: settings.drain_grace,
+            limits: settings.http.clone(),
+        });
+        let listener = port.listen().map_err(port_refusal)?;
+        probes.started(Arc::clone(&server));
+        metrics.started(begun.elapsed());
+        tracing::info!(
+            did = %identity.did,
+            key = %identity.public_key.fingerprint(),
+            url,
+            milliseconds = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "listening"
+        );
+        systemd::ready(&identity.did.to_string());
+        watch_keeper(supervisor, &keeper, work, end.clone());
+        if let Some(tokens) = outgoing.tokens {
+            supervisor.watch(Part::OwnTokens, move || {
+                let tokens = Arc::clone(&tokens);
+                async move { tokens.keep().await }
+            });
+        }
+        let asked = async {
+            end.cancelled().await;
+            systemd::stopping();
+        };
+        server.serve(listener, asked).await;
+        Ok(())
     }
+}
+
+/// The probes answer for as long as the agent runs, a drain included.
+fn watch_probes(supervisor: &Supervisor, probes: &Arc<Probes>, port: ReservedPort) -> Result<(), Refusal> {
+    let failed = |error: std::io::Error| {
+        Refusal::new(ExitClass::Failed, "the system gives no socket for the probes", "raise its limits")
+            .because_of(&error)
+    };
+    let listener = port.listen().map_err(port_refusal)?.into_std().map_err(failed)?;
+    let probes = Arc::clone(probes);
+    supervisor.watch(Part::ProbeServer, move || {
+        let (probes, listener) = (Arc::clone(&probes), listener.try_clone());
+        async move {
+            match listener.and_then(tokio::net::TcpListener::from_std) {
+                Ok(listener) => probes.serve(listener).await,
+                Err(error) => tracing::error!(%error, "the probes have no socket"),
+            }
+        }
+    });
     Ok(())
+}
+
+/// The reconciler, until the agent is asked to end, and what keeps the login.
+fn watch_keeper(supervisor: &Supervisor, keeper: &Arc<Keeper>, work: StartedWork, end: CancellationToken) {
+    keeper.status.expect_passes(keeper.reconcile_interval.saturating_mul(PASSES_MISSED) + LONGEST_PASS);
+    let reconciling = Arc::clone(keeper);
+    // Only the first reconciler of a run gets what the start has seen.
+    let again = work.again();
+    let mut work = Some(work);
+    supervisor.watch_until(Part::Reconciler, end, move || {
+        let (keeper, work) = (Arc::clone(&reconciling), work.take().unwrap_or_else(|| again.again()));
+        async move { keeper.reconcile(work, std::future::pending()).await }
+    });
+    let store = Arc::clone(&keeper.store);
+    supervisor.watch(Part::StoreLogin, move || {
+        let store = Arc::clone(&store);
+        async move { store.keep().await }
+    });
 }
 
 /// The handler that the settings name. A program needs [`guard_or_continue`] at the start of `main`, and a process that
@@ -206,32 +264,6 @@ pub fn keep_to_itself() {
     let _ = rustix::process::setrlimit(rustix::process::Resource::Core, none);
 }
 
-/// A switch that is thrown once, by SIGTERM or SIGINT.
-fn ends() -> Result<watch::Receiver<bool>, Refusal> {
-    let failed = |error: std::io::Error| {
-        Refusal::new(ExitClass::Failed, "the system gives this process no signals", "").because_of(&error)
-    };
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let (throw, switch) = watch::channel(false);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("asked to end by SIGTERM"),
-            _ = interrupt.recv() => tracing::info!("asked to end by SIGINT"),
-        }
-        let _ = throw.send(true);
-        // A second Ctrl-C at a terminal means now.
-        interrupt.recv().await;
-        std::process::exit(130);
-    });
-    Ok(switch)
-}
-
-async fn changed(switch: &mut watch::Receiver<bool>) {
-    // A sender that is gone has thrown it.
-    let _ = switch.wait_for(|thrown| *thrown).await;
-}
-
 fn bracketed(host: &str) -> String {
     if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() }
 }
@@ -257,3 +289,6 @@ fn port_refusal(error: PortError) -> Refusal {
     )
     .because(&error.source)
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,8 +7,8 @@ use super::{
         AUTH_ALLOWED_DIDS, AUTH_AUDIENCE, AUTH_CONCURRENCY, AUTH_ENABLED, AUTH_JWT, AUTH_PERMISSIONS,
         AUTH_PINNED_KEYS, AUTH_RATE_LIMIT, AUTH_REPLAY_QUOTA, AUTH_REQUIRE_PERMISSIONS,
         AUTH_STALE_IF_UNAVAILABLE, CALL_ALLOWED_ORIGINS, CALL_DANGEROUS_ALLOW_HTTP, HTTP_BODY_TIMEOUT,
-        HTTP_CORS_ORIGINS, HTTP_HEADER_TIMEOUT, HTTP_MAX_BODY, HTTP_MAX_CONNECTIONS, HYDRA_CACHE_TTL,
-        HYDRA_SENSITIVE_SCOPES, nearest,
+        HTTP_CORS_ORIGINS, HTTP_HEADER_TIMEOUT, HTTP_IDLE_TIMEOUT, HTTP_MAX_BODY, HTTP_MAX_CONNECTIONS,
+        HYDRA_CACHE_TTL, HYDRA_SENSITIVE_SCOPES, nearest,
     },
 };
 use bindu_agent::{
@@ -142,8 +142,9 @@ impl Reader {
         let origins = self.value(&HTTP_CORS_ORIGINS);
         HttpLimits {
             body: self.value(&HTTP_MAX_BODY),
-            header_patience: self.value(&HTTP_HEADER_TIMEOUT),
-            body_patience: self.value(&HTTP_BODY_TIMEOUT),
+            header_timeout: self.value(&HTTP_HEADER_TIMEOUT),
+            body_timeout: self.value(&HTTP_BODY_TIMEOUT),
+            idle_timeout: self.value(&HTTP_IDLE_TIMEOUT),
             connections: self.value(&HTTP_MAX_CONNECTIONS),
             cors_origins: origins.iter().filter_map(|origin| origin.parse().ok()).collect(),
         }

@@ -169,7 +169,8 @@ fn accidents_around_a_value_are_refused_or_no_part_of_it() {
 fn zero_is_refused_with_its_minimum() {
     for (setting, variable) in variables() {
         let is_measured = setting.default.starts_with(|c: char| c.is_ascii_digit()) && setting.key != "host";
-        let zero_means = ["port", "auth.stale_if_unavailable", "hydra.cache_ttl"].contains(&setting.key);
+        let zero_means =
+            ["port", "drain_grace", "auth.stale_if_unavailable", "hydra.cache_ttl"].contains(&setting.key);
         for zero in ["0", "0s", "0ms", "0/s"] {
             let told = told(variable, zero);
             if is_measured && !zero_means {

@@ -94,6 +94,8 @@ settings!(
         "how long a replaced key stays valid beside its successor, `1s` to `365d` (docs/ROTATION.md)").default("7d");
     DRAIN_DEADLINE: Duration = setting("drain_deadline", &["BINDU_DRAIN_DEADLINE"], |text| form::lasting(text, SHORTEST, DAY),
         "how long an end waits for requests and tasks, `100ms` to `24h`").default("25s");
+    DRAIN_GRACE: Duration = setting("drain_grace", &["BINDU_DRAIN_GRACE"], |text| form::lasting(text, Duration::ZERO, DAY),
+        "how long a result can be fetched after its task has ended, where the agent ends as well; not longer than `drain_deadline` in all. An end does not wait for results that were fetched. `0s`, not at all, to `24h`").default("5s");
     KEY_PASSWORD_FILE: PathBuf = setting("key_password_file", &["BINDU_KEY_PASSWORD_FILE"], form::file,
         "a file with the private key's password (UTF-8; one line feed at its end is not part of it). An empty password is a mistake. A new key is encrypted with it").never_empty();
     ECHO: bool = setting("echo", &[], form::flag,
@@ -175,7 +177,9 @@ settings!(
     HTTP_MAX_BODY: usize = setting("http.max_body", &["BINDU_MAX_BODY"], form::size,
         "the longest request body, 1 KiB to 1 GiB").default("2MiB");
     HTTP_HEADER_TIMEOUT: Duration = setting("http.header_timeout", &["BINDU_HEADER_TIMEOUT"], |text| form::lasting(text, SHORTEST, HOUR),
-        "how long a request's headers may take, the wait for their first byte included; `100ms` to `1h`").default("15s");
+        "how long a request's headers may take, from their first byte on; on a new connection from its beginning on; `100ms` to `1h`").default("15s");
+    HTTP_IDLE_TIMEOUT: Duration = setting("http.idle_timeout", &["BINDU_IDLE_TIMEOUT"], |text| form::lasting(text, SHORTEST, DAY),
+        "how long a connection may wait for its next request; longer than a proxy before the agent keeps its own, which is 60 s for most (docs/OPERATIONS.md#behind-a-proxy); `100ms` to `24h`").default("75s");
     HTTP_BODY_TIMEOUT: Duration = setting("http.body_timeout", &["BINDU_BODY_TIMEOUT"], |text| form::lasting(text, SHORTEST, HOUR),
         "how long a request's body may take; `100ms` to `1h`").default("30s");
     HTTP_MAX_CONNECTIONS: usize = setting("http.max_connections", &["BINDU_MAX_CONNECTIONS"], |text| form::count(text, 1, 1_000_000),

@@ -6,7 +6,7 @@ use super::{
     reader::Reader,
     registry::{
         AUTH_ENABLED, AUTHOR, COMMAND, COMMAND_TIMEOUT, COMMAND_WORKERS, DATA_DIR, DEPLOYMENT_URL,
-        DESCRIPTION, DRAIN_DEADLINE, ECHO, HOST, HYDRA_ADMIN_URL, HYDRA_AUDIENCES,
+        DESCRIPTION, DRAIN_DEADLINE, DRAIN_GRACE, ECHO, HOST, HYDRA_ADMIN_URL, HYDRA_AUDIENCES,
         HYDRA_AUTO_REGISTER_AGENTS, HYDRA_DEFAULT_AGENT_SCOPES, HYDRA_PUBLIC_URL, HYDRA_TIMEOUT,
         HYDRA_VERIFY_SSL, ID, KEY_PASSWORD_FILE, LOG_FORMAT, LOG_LEVEL, NAME, ON_ABSENT, ON_UNAVAILABLE,
         PORT, PROBE_LISTEN, PROXY_EXEMPT, PROXY_HTTP, PROXY_HTTPS, RECONCILE_INTERVAL, RECREATE_KEYS,
@@ -55,6 +55,8 @@ pub struct Settings {
     pub rotation_overlap: Duration,
     /// How long an end waits.
     pub drain_deadline: Duration,
+    /// How long a result can be fetched after its task has ended, within that.
+    pub drain_grace: Duration,
     /// The private key's password.
     pub key_password: Option<SecretString>,
     /// What answers.
@@ -202,6 +204,7 @@ impl Reader {
             reconcile_interval: self.value(&RECONCILE_INTERVAL),
             rotation_overlap: self.value(&ROTATION_OVERLAP),
             drain_deadline: self.value(&DRAIN_DEADLINE),
+            drain_grace: self.value(&DRAIN_GRACE),
             key_password: self.password(&KEY_PASSWORD_FILE),
             handler: self.handler(),
             vault,

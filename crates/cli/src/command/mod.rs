@@ -8,13 +8,17 @@ pub(crate) mod run;
 pub(crate) mod vault;
 
 use bindu::{
-    Refusal,
+    ExitClass, Refusal,
     run::{Parts, agent_url},
     settings::{Layers, Settings},
 };
 use bindu_keeper::Keeper;
 use bindu_store::SecretStore;
-use std::{io::Write as _, path::PathBuf, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Flags of every command that reads the settings.
@@ -112,7 +116,10 @@ pub(crate) async fn closing<T>(
     store.close().await;
     match done {
         Ok(done) => done,
-        Err(code) => std::process::exit(code),
+        Err(code) => {
+            bindu::run::log::flush();
+            std::process::exit(code)
+        }
     }
 }
 
@@ -129,9 +136,26 @@ async fn interrupted() -> i32 {
     }
 }
 
-/// Prints a result on stdout. A reader that has gone away is no error.
+/// Why a result could not be printed.
+static UNPRINTED: OnceLock<io::Error> = OnceLock::new();
+
+/// Prints a result on stdout. That it could not be printed is told at the end, by [`printed`].
 pub(crate) fn print(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let mut stdout = io::stdout();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        let _ = UNPRINTED.set(error);
+    }
+}
+
+/// That all that was printed has been written: a result that nobody got is no success.
+pub(crate) fn printed() -> Result<(), Refusal> {
+    UNPRINTED.get().map_or(Ok(()), |error| Err(unwritten(error)))
+}
+
+/// The refusal for a result that can't be written.
+pub(crate) fn unwritten(error: &io::Error) -> Refusal {
+    let hint = "check where the output goes: a full disk, or a reader that has ended";
+    Refusal::new(ExitClass::Failed, "the result could not be written to stdout", hint).because(error)
 }
 
 /// Tells something about a result, on stderr.

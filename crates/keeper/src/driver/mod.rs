@@ -50,6 +50,15 @@ pub struct StartedWork {
     driver: Driver,
 }
 
+impl StartedWork {
+    /// The same for a reconciler that is begun again, which looks at everything anew.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let driver = Driver { held: self.driver.held.clone(), ..Driver::new() };
+        Self { machine: self.machine.again(), driver }
+    }
+}
+
 /// A key pair and what lay beside it.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundKey {

@@ -202,6 +202,21 @@ impl Machine {
         turn.effects
     }
 
+    /// A machine of the same agent that has seen nothing yet and is sure of nothing, for a reconciler that is begun again: to
+    /// it, what happened since is what happens to a replica that slept. A consent is not given again.
+    pub(crate) fn again(&self) -> Self {
+        let mut config = self.config.clone();
+        config.policy.take_over = crate::plan::TakeOver::No;
+        Self {
+            phase: Phase::Running(Box::new(Running::new(false, &config.policy))),
+            config,
+            held: self.held.clone(),
+            sure: false,
+            heard_store: self.heard_store,
+            client: None,
+        }
+    }
+
     /// The work on the client that a start would do, for a look.
     pub(crate) fn client_to_look_at(&mut self, seen: &Seen, plan: &Plan) -> Option<ClientWork> {
         self.held = Some(would_hold(plan, seen)?.held);
@@ -237,6 +252,8 @@ fn waits_for_a_person(reason: Reason) -> bool {
         | Reason::ClientRefused
         | Reason::DirectoryNotWritable
         | Reason::DirectoryOfAnotherAgent
-        | Reason::ClockSkew => false,
+        | Reason::ClockSkew
+        | Reason::BackgroundWorkFailed
+        | Reason::ReconcilerStalled => false,
     }
 }

@@ -145,23 +145,30 @@ impl AgentSetup {
     /// Spawns it without waiting for anything.
     #[must_use]
     pub fn spawn(&self) -> AgentProcess {
+        self.spawn_to(Stdio::null(), Stdio::piped())
+    }
+
+    /// Spawns it with this stdout and this stderr. Its log is there where stderr is a new pipe.
+    #[must_use]
+    pub fn spawn_to(&self, stdout: Stdio, stderr: Stdio) -> AgentProcess {
         let begun = Instant::now();
         let mut child = self
             .process()
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .unwrap_or_else(|error| panic!("{} can't be started: {error}", self.binary.display()));
         let log = Arc::new(Mutex::new(String::new()));
-        let mut stderr = child.stderr.take().expect("it was asked for");
-        let sink = Arc::clone(&log);
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = stderr.read(&mut buffer) {
-                let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
-                sink.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
-            }
-        });
+        if let Some(mut stderr) = child.stderr.take() {
+            let sink = Arc::clone(&log);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(length @ 1..) = stderr.read(&mut buffer) {
+                    let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+                    sink.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+                }
+            });
+        }
         let port = self.environment.get("BINDU_PORT").map_or("3773", String::as_str);
         AgentProcess { url: format!("http://127.0.0.1:{port}"), start: Duration::ZERO, begun, child, log }
     }
@@ -254,9 +261,25 @@ impl AgentProcess {
     /// # Panics
     /// Where it can't be waited for.
     pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(rustix::process::Signal::TERM);
+        self.wait()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// Where it has no process id.
+    pub fn signal(&self, signal: rustix::process::Signal) {
         let pid =
             i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// Where it can't be waited for.
+    pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("a child can be waited for")
     }
 }

@@ -1,7 +1,7 @@
 //! nginx, as it stands before agents and servers.
 
 use super::process::ServerProcess;
-use crate::{http, install, ports};
+use crate::{http::eventually, install, ports};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -16,6 +16,11 @@ pub struct Nginx {
 impl Nginx {
     /// Starts one with this `server` block, which is given the address to listen on.
     pub async fn start(server: impl FnOnce(&str) -> String) -> Self {
+        Self::start_with("", server).await
+    }
+
+    /// The same with more for its `http` block.
+    pub async fn start_with(http: &str, server: impl FnOnce(&str) -> String) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let address = format!("127.0.0.1:{}", ports::free_pair());
         let place = directory.path().display();
@@ -24,7 +29,7 @@ impl Nginx {
         // One process, which is not root's nor a daemon: it ends with the test.
         let config = format!(
             "daemon off;\nmaster_process off;\npid {place}/nginx.pid;\nerror_log {place}/error.log;\n\
-             events {{}}\nhttp {{\n{temporary}access_log {place}/access.log;\nserver {{\n{}\n}}\n}}\n",
+             events {{}}\nhttp {{\n{temporary}access_log {place}/access.log;\n{http}\nserver {{\n{}\n}}\n}}\n",
             server(&address)
         );
         let path = directory.path().join("nginx.conf");
@@ -33,7 +38,7 @@ impl Nginx {
         let process =
             ServerProcess::start(&install::nginx(), &arguments, &[], &directory.path().join("nginx.log"));
         let nginx = Self { address, _process: process, directory };
-        http::eventually("nginx listens", async || {
+        eventually("nginx listens", async || {
             let connected = tokio::net::TcpStream::connect(&nginx.address).await;
             let log = std::fs::read_to_string(nginx.directory.path().join("nginx.log")).unwrap_or_default();
             assert!(!log.contains("[emerg]"), "{log}");

@@ -1,0 +1,286 @@
+//! One connection: where it stands, how long each step of it may take, and how it ends.
+//!
+//! hyper's own timeout begins when the connection is idle, so that one number would have to be short for a caller that
+//! sends its headers slowly and long for a proxy that keeps connections open. Here the bytes that come and go are
+//! watched: a request that has begun has [`ConnectionLimits::header_timeout`], a connection between two requests
+//! [`ConnectionLimits::idle_timeout`].
+
+use crate::connections::ConnectionLimits;
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll, ready},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep_until},
+};
+
+/// Where a connection stands, noted by its stream and its service.
+#[derive(Debug)]
+pub(crate) struct Progress(Mutex<Step>);
+
+/// What a connection is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It is new, and nothing has come.
+    New { since: Instant },
+    /// Between two requests.
+    Idle { since: Instant },
+    /// A request has begun, and its headers are not there yet.
+    Headers { since: Instant },
+    /// A request is being answered.
+    Request,
+    /// The answer is complete, and not all of it has gone out.
+    Answer,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Step::New { since: Instant::now() })))
+    }
+
+    /// A request's headers are there.
+    pub(crate) fn request_begins(&self) {
+        self.step(|_| Step::Request);
+    }
+
+    /// Whether a request has begun and its answer has not gone out.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self.now(), Step::Request | Step::Answer)
+    }
+
+    /// Whether something of a request has come.
+    pub(crate) fn has_begun(&self) -> bool {
+        !matches!(self.now(), Step::New { .. })
+    }
+
+    /// Whether nothing has come since an answer.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        matches!(self.now(), Step::Idle { .. })
+    }
+
+    /// Until when something must come.
+    fn deadline(&self, limits: &ConnectionLimits) -> Option<Instant> {
+        match self.now() {
+            // As in Go's server, a new connection is no idle one: nobody keeps a place by connecting alone.
+            Step::New { since } | Step::Headers { since } => since.checked_add(limits.header_timeout),
+            Step::Idle { since } => since.checked_add(limits.idle_timeout),
+            Step::Request | Step::Answer => None,
+        }
+    }
+
+    fn bytes_came(&self) {
+        self.step(|step| match step {
+            Step::New { since } => Step::Headers { since },
+            Step::Idle { .. } => Step::Headers { since: Instant::now() },
+            other => other,
+        });
+    }
+
+    fn answer_ends(&self) {
+        self.step(|step| if step == Step::Request { Step::Answer } else { step });
+    }
+
+    fn all_has_gone_out(&self) {
+        self.step(|step| if step == Step::Answer { Step::Idle { since: Instant::now() } } else { step });
+    }
+
+    fn now(&self) -> Step {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn step(&self, next: impl FnOnce(Step) -> Step) {
+        let mut step = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *step = next(*step);
+    }
+}
+
+/// Polls a connection to its end, or until a step of it has taken too long.
+pub(crate) async fn within<C: Future>(
+    mut connection: Pin<&mut C>,
+    progress: &Progress,
+    limits: &ConnectionLimits,
+) {
+    let sleep = sleep_until(Instant::now());
+    tokio::pin!(sleep);
+    poll_fn(|context| {
+        if connection.as_mut().poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        // The poll may have gone on to another step.
+        let Some(deadline) = progress.deadline(limits) else { return Poll::Pending };
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().poll(context)
+    })
+    .await;
+}
+
+/// Polls a connection until something is so; whether it has ended before.
+pub(crate) async fn until<C: Future>(mut connection: Pin<&mut C>, is_so: impl Fn() -> bool) -> bool {
+    poll_fn(|context| {
+        let has_ended = connection.as_mut().poll(context).is_ready();
+        if has_ended || is_so() { Poll::Ready(has_ended) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// A stream that notes what comes and goes.
+pub(crate) struct Watched<S> {
+    stream: Pin<Box<S>>,
+    progress: Arc<Progress>,
+}
+
+impl<S> Watched<S> {
+    pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
+        Self { stream: Box::pin(stream), progress }
+    }
+}
+
+impl<S: AsyncRead> AsyncRead for Watched<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(self.stream.as_mut().poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.progress.bytes_came();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite> AsyncWrite for Watched<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write(context, bytes)
+    }
+
+    /// hyper flushes when all that it holds has been written, and not before.
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.stream.as_mut().poll_flush(context))?;
+        self.progress.all_has_gone_out();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.as_mut().poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream.as_mut().poll_write_vectored(context, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// An answer's body, which notes when hyper has taken all of it.
+pub(crate) struct Answer {
+    body: Body,
+    progress: Arc<Progress>,
+}
+
+impl Answer {
+    pub(crate) fn new(body: Body, progress: Arc<Progress>) -> Self {
+        Self { body, progress }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.progress.answer_ends();
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{future::pending, time::Duration};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        most: 1,
+        header_timeout: Duration::from_secs(15),
+        idle_timeout: Duration::from_secs(75),
+    };
+
+    /// After how many seconds a connection that does nothing more is cut off.
+    async fn cut_off(progress: &Progress) -> u64 {
+        let begun = Instant::now();
+        let connection = pending::<()>();
+        tokio::pin!(connection);
+        within(connection, progress, &LIMITS).await;
+        begun.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_step_has_its_own_time() {
+        let progress = Progress::new();
+        let (mut caller, ours) = tokio::io::duplex(64);
+        let mut stream = Watched::new(ours, Arc::clone(&progress));
+        assert!(!progress.is_between_requests());
+        assert_eq!(cut_off(&progress).await, 15, "a new connection");
+        let progress = Progress::new();
+        stream.progress = Arc::clone(&progress);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        caller.write_all(b"POST").await.unwrap();
+        let mut buffer = [0; 4];
+        stream.read_exact(&mut buffer).await.unwrap();
+        assert!(!progress.is_between_requests() && !progress.is_busy());
+        assert_eq!(cut_off(&progress).await, 5, "its first byte begins no new time");
+        progress.request_begins();
+        assert!(progress.is_busy());
+        let answer = Answer::new(Body::from("done"), Arc::clone(&progress));
+        stream.flush().await.unwrap();
+        assert!(progress.is_busy(), "a flush within an answer does not end it");
+        drop(answer);
+        assert!(progress.is_busy(), "not all of it has gone out");
+        stream.flush().await.unwrap();
+        assert!(progress.is_between_requests());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        caller.write_all(b"POST").await.unwrap();
+        stream.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(cut_off(&progress).await, 15, "a request of a kept connection");
+        progress.request_begins();
+        drop(Answer::new(Body::empty(), Arc::clone(&progress)));
+        stream.flush().await.unwrap();
+        assert_eq!(cut_off(&progress).await, 75, "between two requests");
+    }
+}
