@@ -1,6 +1,6 @@
 //! How a refusal is told: `error`, `caused by`, `hint`, on stderr.
 
-use bindu_keeper::Refusal;
+use crate::Refusal;
 use std::{fmt::Write as _, io::Write as _, process::ExitCode};
 
 /// Tells a refusal on stderr and returns its exit code.

@@ -1,7 +1,9 @@
 //! The log: on stderr, text for a terminal, else JSON lines. Secrets never get here: their types can't be shown.
 
-use crate::settings::{LogFormat, Settings};
-use bindu_keeper::{ExitClass, Refusal};
+use crate::{
+    ExitClass, Refusal,
+    settings::{LogFormat, Settings},
+};
 use std::io::IsTerminal as _;
 use tracing_subscriber::{EnvFilter, fmt};
 

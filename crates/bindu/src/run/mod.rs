@@ -10,14 +10,16 @@ mod systemd;
 pub use build::{Parts, administered_vault, agent_url};
 pub use outgoing::{Outgoing, outgoing};
 
-use crate::settings::{HandlerChoice, HydraChoice, Settings, registry::SETTINGS};
+use crate::{
+    ExitClass, Refusal,
+    settings::{HandlerChoice, HydraChoice, Settings, registry::SETTINGS},
+};
 pub use bindu_agent::handler::guard_or_continue;
 use bindu_agent::{
     AgentServer, CardProfile, PortError, Probes, ReservedPort, ServerSettings,
     caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler},
 };
-use bindu_keeper::{ExitClass, Refusal};
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 use tokio::{
     signal::unix::{SignalKind, signal},
