@@ -106,8 +106,8 @@ impl Advice {
                 _ => None,
             },
             // At a start these refuse: a `StartError`.
-            Row::Malformed | Row::OfAnotherAgent => seen.running.then_some(Self::BadRecord { path, kind }),
-            Row::Locked => seen.running.then_some(Self::Locked),
+            Row::Malformed | Row::OfAnotherAgent => plan.degraded.map(|_| Self::BadRecord { path, kind }),
+            Row::Locked => plan.degraded.map(|_| Self::Locked),
             Row::DeniedPresent => Some(Self::Denied { policy }),
             // Nothing is wrong, or time and the servers decide, or the reason alone says what to do, or a start refuses.
             Row::PresentSame

@@ -12,13 +12,13 @@ pub fn advice(advice: &Advice) -> Hint {
     match advice {
         Advice::Older => Hint::new("the store was restored from a backup; write our key back with")
             .command(KEEP)
-            .words("the store's counts after a start without the data directory, with")
+            .words("or take the store's, by a start with another, empty directory:")
             .data_dir(),
         Advice::Foreign { path, version } => Hint::new("write our key back with")
             .command(KEEP)
             .words("or bring its version back with")
             .command(format!("vault kv rollback -version={version} {path}"))
-            .words("the store's counts after a start without the data directory, with")
+            .words("or take the store's, by a start with another, empty directory:")
             .data_dir(),
         Advice::Overwritten { path, version } => Hint::new("bring the right key back with")
             .command(format!("vault kv rollback -version={version} {path}"))
@@ -27,7 +27,7 @@ pub fn advice(advice: &Advice) -> Hint {
         Advice::RolledBack { path } => rolled_back(path),
         Advice::Unproven { named } => Hint::new("neither key is proven; look at the history with")
             .command("bindu identity history")
-            .words("consent to the store's key with")
+            .words("or consent to the store's key with")
             .consent(named),
         Advice::NamedOtherwise { .. } => {
             Hint::new("Hydra names another key than this directory holds; consent to this one with")
@@ -35,16 +35,16 @@ pub fn advice(advice: &Advice) -> Hint {
         }
         Advice::Deleted { path, version, destroyed } => Hint::default()
             .undelete("bring the record back with", (path, *version, *destroyed))
-            .words("where the right key is held, write it back with")
+            .words("where the right key is held, it goes back with")
             .command(KEEP)
             .words("or start again on this disk"),
         Advice::DeletedInDoubt { path, version, destroyed } => Hint::default()
             .undelete("bring the record back with", (path, *version, *destroyed))
-            .words("write our key back with")
+            .words("our key goes back with")
             .command(KEEP),
         Advice::BadRecord { path, kind: StoreKind::Vault } => good_version(path),
         Advice::BadRecord { path, kind: StoreKind::File } => restore(path),
-        Advice::Locked => Hint::new("start again with a file that holds the password")
+        Advice::Locked => Hint::new("start again with a file that holds its password:")
             .setting("BINDU_KEY_PASSWORD_FILE=FILE"),
         Advice::Denied { policy } => needed(policy),
     }

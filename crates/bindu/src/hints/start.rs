@@ -55,24 +55,24 @@ pub fn start(error: &StartError) -> Hint {
     match error {
         StartError::Malformed { path, kind: StoreKind::File, .. } => restore(path),
         StartError::Malformed { path, kind: StoreKind::Vault, .. } => good_version(path),
-        StartError::OfAnotherAgent { .. } => Hint::new("give this agent its own id")
+        StartError::OfAnotherAgent { .. } => Hint::new("give this agent its own id with")
             .setting("BINDU_AGENT_ID=UUID")
-            .words("or its author and name as they were")
+            .words("or its author and name as they were with")
             .setting("BINDU_AUTHOR=AUTHOR")
             .setting("BINDU_NAME=NAME"),
         StartError::Deleted { path, version, destroyed } => Hint::default()
             .undelete("bring it back with", (path, *version, *destroyed))
-            .words("where a pod still holds the key, write it back with")
+            .words("where a pod still holds the key, it goes back with")
             .command(KEEP)
-            .words("give the identity up with")
+            .words("or give the identity up with")
             .command(format!("vault kv metadata delete {path}"))
             .words("and a start with")
             .take_over(),
-        StartError::Named { kind, named, .. } => {
-            look_elsewhere(*kind).words("if the old key is lost, consent to a new one with").consent(named)
-        }
+        StartError::Named { kind, named, .. } => look_elsewhere(*kind)
+            .words("or, if the old key is lost, consent to a new one with")
+            .consent(named),
         StartError::CreationForbidden { kind, .. } => {
-            look_elsewhere(*kind).words("for a first start set").setting("BINDU_ON_ABSENT=create")
+            look_elsewhere(*kind).words("or, for a first start, set").setting("BINDU_ON_ABSENT=create")
         }
         StartError::BadName { .. } => {
             Hint::new("choose an author and a name without : / ? # % and control characters")
@@ -84,7 +84,7 @@ pub fn start(error: &StartError) -> Hint {
             Hint::new("let this user read it, or choose another with").data_dir()
         }
         StartError::RolledBack { path, named, .. } => {
-            rolled_back(path).words("consent to the store's key with").consent(named)
+            rolled_back(path).words("or consent to the store's key with").consent(named)
         }
         StartError::Locked { .. } => {
             Hint::new("name a file that holds its password with").setting("BINDU_KEY_PASSWORD_FILE=FILE")
@@ -107,11 +107,12 @@ pub fn start(error: &StartError) -> Hint {
             .words("why a login is refused: docs/VAULT.md, \"Logging in\""),
         StartError::Unavailable { .. }
         | StartError::HistoryUnavailable { .. }
-        | StartError::WriteUnavailable { .. } => {
-            Hint::new("see that Vault answers at").address().words("or give it longer with").deadline()
-        }
+        | StartError::WriteUnavailable { .. } => Hint::new("see that Vault answers at the address of")
+            .address()
+            .words("or give it longer with")
+            .deadline(),
         StartError::WriteRefused { .. } => Hint::new(
-            "nothing was changed; see the store's own words above, and test what this agent needs with",
+            "nothing was changed; see the store's own words above, and what this agent may do there with",
         )
         .command("bindu vault check"),
         StartError::DirectoryNotWritable { .. } => {
@@ -137,14 +138,14 @@ pub(super) fn restore(path: &str) -> Hint {
 pub(super) fn good_version(path: &str) -> Hint {
     Hint::new("look at its history with")
         .command(format!("vault kv metadata get {path}"))
-        .words("bring a good version back with")
+        .words("and bring a good version back with")
         .command(format!("vault kv rollback -version=N {path}"))
 }
 
 pub(super) fn rolled_back(path: &str) -> Hint {
     Hint::new("bring the right version back with")
         .command(format!("vault kv rollback -version=N {path}"))
-        .words("where the right key is held, write it back with")
+        .words("or, where the right key is held, write it back with")
         .command(KEEP)
 }
 

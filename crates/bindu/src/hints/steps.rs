@@ -57,7 +57,7 @@ pub(super) fn step(error: &StepError, path: &str) -> Hint {
                 .command("bindu identity plan")
         }
         StepError::Refused => {
-            Hint::new("see the store's own words in its log, and test what this agent needs with")
+            Hint::new("see the store's own words in its log, and what this agent may do there with")
                 .command("bindu vault check")
         }
         StepError::NoKey => {

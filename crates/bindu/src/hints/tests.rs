@@ -141,8 +141,8 @@ fn each_variant_has_a_sample() {
 
 #[test]
 fn each_hint_has_a_command_or_a_setting_to_type() {
-    let hints = errors().iter().map(start).collect::<Vec<_>>();
-    let hints = hints.into_iter().chain(advices().iter().map(advice));
+    let (errors, advices) = (errors(), advices());
+    let hints = errors.iter().map(start).chain(advices.iter().map(advice));
     let hints = hints.chain(STEPS.iter().map(|error| steps::step(error, PATH)));
     for hint in hints {
         assert!(hint.is_practical(), "{hint}");
