@@ -1,12 +1,11 @@
 //! The builder for an agent written in Rust.
 
 use crate::{
-    report,
+    ExitClass, Refusal, report,
     run::{self, log},
     settings::{Layers, Settings},
 };
 use bindu_agent::handler::Handler;
-use bindu_keeper::{ExitClass, Refusal};
 use std::{process::ExitCode, sync::Arc};
 
 /// An agent that answers by a handler.

@@ -24,6 +24,8 @@
 //! ```
 
 mod agent;
+pub mod hints;
+mod refusal;
 pub mod report;
 pub mod run;
 pub mod settings;
@@ -37,4 +39,4 @@ pub use bindu_client::{
     AgentClient, CallError, CallOptions, KeyChange, Reply as AgentReply, ReplyState as AgentReplyState, Trust,
 };
 pub use bindu_identity::{Did, PublicKey};
-pub use bindu_keeper::{ExitClass, Refusal};
+pub use refusal::{ExitClass, Refusal};

@@ -1,7 +1,6 @@
 //! How a refusal is told: `error`, `caused by`, `hint`, on stderr.
 
-use crate::run::log;
-use bindu_keeper::Refusal;
+use crate::{Refusal, run::log};
 use std::{fmt::Write as _, process::ExitCode};
 
 /// Tells a refusal on stderr and returns its exit code.

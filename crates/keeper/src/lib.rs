@@ -2,7 +2,8 @@
 //!
 //! [`plan`] holds the decision tables as pure functions, row by row those of DESIGN.md. [`machine`] is the whole heart as
 //! one pure state machine: events in, effects out, at a start and for as long as the agent lives. The driver carries the
-//! effects out: it reads, writes and waits, and decides nothing about an identity.
+//! effects out: it reads, writes and waits, and decides nothing about an identity. [`StartError`] and [`Advice`] say what is
+//! wrong, typed; which command or setting fixes it is said by the program around.
 
 mod advice;
 mod audit;
@@ -10,15 +11,16 @@ mod driver;
 mod held;
 pub mod machine;
 pub mod plan;
-mod refusal;
 mod registration;
+mod start_error;
 mod status;
 mod token_source;
 
+pub use advice::Advice;
 pub use driver::{Applied, ClientLook, KeyLook, RingLook, Started, StartedWork, StepError, VersionLook};
 pub use held::{HeldIdentity, Identity, Source};
 pub use plan::ring::{RingError, RingStep, RingWish};
-pub use refusal::{ExitClass, Refusal};
+pub use start_error::{MissingRight, NamedKey, OtherDid, Problem, StartError};
 pub use status::{Reason, Status, StatusSnapshot};
 pub use token_source::{ProvenToken, TokenError, TokenSource};
 
@@ -55,6 +57,8 @@ pub struct Keeper {
     pub status: Arc<Status>,
     /// The token that has proved our secret last.
     pub proven: ProvenToken,
+    /// Says how to fix what is degraded, for the log: the commands and settings are those of the program, not ours.
+    pub hint: fn(&Advice) -> String,
 }
 
 /// Who the agent is.
@@ -99,7 +103,7 @@ pub struct ClientProfile {
     pub agent_url: String,
     /// Whether that URL was set by the operator; a default is registered, but never written over another.
     pub agent_url_is_explicit: bool,
-    /// `HYDRA__AUTO_REGISTER_AGENTS`.
+    /// If a missing client may be registered.
     pub auto_register: bool,
 }
 

@@ -1,7 +1,6 @@
 //! Where the agent is called, for its card, its did:web and its client in Hydra.
 
-use crate::settings::Settings;
-use bindu_keeper::{ExitClass, Refusal};
+use crate::{ExitClass, Refusal, settings::Settings};
 use std::net::{IpAddr, SocketAddr};
 
 /// The agent's own URL, without a slash at its end: the one that was given, else what it listens on.

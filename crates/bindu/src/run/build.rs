@@ -1,13 +1,14 @@
 //! Building the parts of an agent from its settings.
 
-use crate::settings::{HydraChoice, Settings, VaultChoice};
+use crate::{
+    ExitClass, Refusal, hints,
+    settings::{HydraChoice, Settings, VaultChoice},
+};
 use bindu_agent::Metrics;
 use bindu_http_client::{HttpSettings, NoObserver, RequestObserver, TlsSettings};
 use bindu_hydra::{Hydra, HydraSettings};
 use bindu_identity::{AgentId, AgentName, Did};
-use bindu_keeper::{
-    AgentProfile, ClientProfile, ExitClass, Keeper, ProvenToken, Reason, Refusal, Status, StoreKind,
-};
+use bindu_keeper::{AgentProfile, ClientProfile, Keeper, ProvenToken, Reason, Status, StoreKind};
 use bindu_store::{
     DataDirectory, DirectoryError, DirectoryErrorKind, DirectoryOwner, FileStore, SecretStore, VaultSettings,
     VaultStore,
@@ -93,6 +94,7 @@ impl Parts {
             rotation_overlap: settings.rotation_overlap,
             status,
             proven: ProvenToken::default(),
+            hint: |advice| hints::advice(advice).to_string(),
         };
         Ok(Self { keeper, hydra, metrics })
     }

@@ -13,14 +13,17 @@ pub use address::agent_url;
 pub use build::{Parts, administered_vault};
 pub use outgoing::{Outgoing, outgoing};
 
-use crate::settings::{HandlerChoice, HydraChoice, Settings, registry::SETTINGS};
+use crate::{
+    ExitClass, Refusal,
+    settings::{HandlerChoice, HydraChoice, Settings, registry::SETTINGS},
+};
 pub use bindu_agent::handler::guard_or_continue;
 use bindu_agent::{
     AgentServer, CardProfile, PortError, Probes, ReservedPort, ServerSettings,
     caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler},
 };
-use bindu_keeper::{ExitClass, Keeper, Refusal, StartedWork};
+use bindu_keeper::{Keeper, StartedWork};
 use std::{
     net::SocketAddr,
     sync::Arc,

@@ -3,7 +3,7 @@
 //! SIGPIPE is ignored by Rust's runtime; SIGKILL and SIGSTOP are nobody's to handle.
 
 use super::log;
-use bindu_keeper::{ExitClass, Refusal};
+use crate::{ExitClass, Refusal};
 use std::io::{IsTerminal as _, stderr, stdin};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;

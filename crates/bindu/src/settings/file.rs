@@ -1,7 +1,7 @@
 //! Reading `.env` and the configuration file: TOML, or JSON in Python Bindu's shape.
 
 use super::{Content, registry};
-use bindu_keeper::{ExitClass, Refusal};
+use crate::{ExitClass, Refusal};
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// What a file holds: texts by dotted key, and what is wrong with it beside its form.

@@ -2,8 +2,8 @@
 //! meaning, or refused with its name. Never a silent default.
 
 use super::{Content, Entry, Layers, Origin, Settings, registry::SETTINGS};
+use crate::Refusal;
 use bindu_identity::AgentName;
-use bindu_keeper::Refusal;
 use std::{collections::BTreeMap, ffi::OsString, fs, os::unix::ffi::OsStringExt as _, path::Path};
 
 /// Everything on, so that everything is used.

@@ -9,7 +9,7 @@ use super::{
     },
     registry::{self, SETTINGS},
 };
-use bindu_keeper::{ExitClass, Refusal};
+use crate::{ExitClass, Refusal};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,

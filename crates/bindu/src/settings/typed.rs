@@ -14,10 +14,11 @@ use super::{
         VERSION,
     },
 };
+use crate::{ExitClass, Refusal};
 use bindu_agent::HttpLimits;
 use bindu_http_client::ProxySettings;
 use bindu_identity::AgentId;
-use bindu_keeper::{ExitClass, Refusal, plan::Policy};
+use bindu_keeper::plan::Policy;
 use secrecy::SecretString;
 use std::{path::PathBuf, time::Duration};
 use url::{Host, Url};

@@ -2,7 +2,7 @@
 //! for a token.
 
 use super::{LookArguments, Output, SettingFlags, note, print, with_keeper, with_opened_keeper};
-use bindu::{ExitClass, Refusal, run::log, settings::Settings};
+use bindu::{ExitClass, Refusal, hints, run::log, settings::Settings};
 use bindu_keeper::{
     Applied, ClientLook, Keeper, TokenError, TokenSource,
     plan::client::{Client, Local, Secret, Step, Store},
@@ -80,7 +80,7 @@ fn rotate_secret(arguments: RotateArguments) -> Result<(), Refusal> {
             false => Ok(None),
             true => keeper.rotate_secret().await.map(Some),
         };
-        let applied = done.map_err(|error| super::identity::secret_not_taken(&keeper, &error))?;
+        let applied = done.map_err(|error| hints::not_taken(&keeper, &error))?;
         tell_rotation(&steps, applied.as_ref(), output);
         Ok(())
     })

@@ -2,7 +2,7 @@
 
 use super::{Driver, FoundKey};
 use crate::{
-    Identity, Keeper,
+    Identity, Keeper, StartError,
     machine::{Event, Machine, Seen, would_hold},
     plan::{
         client::{self, ClientPolicy, Step as ClientStep},
@@ -31,7 +31,7 @@ pub struct KeyLook {
     pub(crate) whole: Seen,
 }
 
-/// What `bindu hydra plan` tells.
+/// What was observed of the client, and what a start would do first about it.
 #[derive(Debug)]
 pub struct ClientLook {
     /// What the table decided by.
@@ -56,7 +56,7 @@ pub struct VersionLook {
 }
 
 impl Keeper {
-    /// Observes and plans for the keys, for `bindu identity plan`.
+    /// Observes and plans for the keys.
     pub async fn look(&self) -> KeyLook {
         let mut driver = Driver::new();
         let machine = Machine::new(self.config());
@@ -70,6 +70,12 @@ impl Keeper {
         seen.learn(past);
         let plan = keys::plan(&seen.keys, &self.policy);
         KeyLook { seen: seen.keys.clone(), plan, outage: driver.outage.clone(), driver, whole: seen }
+    }
+
+    /// Why a start would end at the row that was looked at, if it ends.
+    #[must_use]
+    pub fn start_error(&self, look: &KeyLook) -> StartError {
+        StartError::of_row(look.plan.row, &look.seen, look.outage.as_ref(), self.place())
     }
 
     /// The identity that a start would come to with a key that is there already.

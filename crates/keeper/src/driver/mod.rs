@@ -14,9 +14,11 @@ pub use look::{ClientLook, KeyLook, VersionLook};
 pub use ring::{Applied, RingLook, StepError};
 
 use crate::{
-    HeldIdentity, Keeper, Reason, Refusal,
+    Advice, HeldIdentity, Keeper, Reason, StartError,
     held::KeyRing,
     machine::{Config, Credentials, Effect, Event, HydraConfig, Machine, Pause, Slot},
+    plan::keys::{Observed, Plan},
+    start_error::{Heard, Place},
 };
 use bindu_hydra::{HydraError, OAuthClient};
 use bindu_identity::{Lineage, PublicKey};
@@ -116,7 +118,7 @@ enum Done {
     Nothing,
     Event(Box<Event>),
     Started,
-    Refused(Box<Refusal>),
+    Refused(Box<StartError>),
     PassEnded,
 }
 
@@ -127,7 +129,7 @@ fn event(event: Event) -> Done {
 /// Why a drive came to its end.
 enum End {
     Started,
-    Refused(Box<Refusal>),
+    Refused(Box<StartError>),
     PassEnded,
 }
 
@@ -151,14 +153,14 @@ impl Keeper {
     /// Brings the agent to its identity, or says why not.
     ///
     /// # Errors
-    /// A [`Refusal`] with its exit code and a hint that fixes it.
-    pub async fn start(&self) -> Result<Started, Refusal> {
+    /// Why it can't have one.
+    pub async fn start(&self) -> Result<Started, StartError> {
         let (mut machine, mut driver) = (Machine::new(self.config()), Driver::new());
         match driver.drive(self, &mut machine, Event::Begin, |end| !matches!(end, End::PassEnded)).await {
             End::Refused(refusal) => Err(*refusal),
             End::Started | End::PassEnded => match driver.held.clone() {
                 Some(held) => Ok(Started { held, work: StartedWork { machine, driver } }),
-                None => Err(Refusal::bug("a start ended without an identity")),
+                None => Err(StartError::bug("the machine serves without a key")),
             },
         }
     }
@@ -293,9 +295,8 @@ impl Driver {
             Effect::MendDirectory { sure } => self.mend_directory(keeper, sure),
             Effect::Started => return Done::Started,
             Effect::Refuse { verdict, seen } => {
-                let refusal =
-                    keeper.refusal(verdict, seen.as_deref(), self.outage.as_ref(), self.refused.as_deref());
-                return Done::Refused(Box::new(refusal));
+                let error = StartError::new(verdict, seen.as_deref(), self.heard(), keeper.place());
+                return Done::Refused(Box::new(error));
             }
             Effect::Wait(pause) => return event(self.wait(pause).await),
         }
@@ -331,6 +332,11 @@ impl Driver {
         }
     }
 
+    /// The store's own last words.
+    fn heard(&self) -> Heard<'_> {
+        Heard { outage: self.outage.as_ref(), refused: self.refused.as_deref() }
+    }
+
     /// What was read of the credentials, in the machine's terms.
     fn credentials(&self, store: crate::plan::client::Store) -> Credentials {
         Credentials { store, local: self.copy.as_ref().map(|copy| copy.generation) }
@@ -338,17 +344,30 @@ impl Driver {
 }
 
 impl Keeper {
+    /// Whose keys record it is, and where.
+    fn place(&self) -> Place {
+        let records = [self.keys_record(), self.credentials_record()];
+        Place {
+            did: self.agent.did.clone(),
+            path: self.store.locate(&self.keys_record()),
+            kind: self.store_kind,
+            policy: records.iter().map(|record| self.store.policy_path(record)).collect(),
+        }
+    }
+
+    /// What a plan leaves to a person, if anything.
+    #[must_use]
+    pub fn advice(&self, plan: &Plan, seen: &Observed) -> Option<Advice> {
+        Advice::new(plan, seen, self.place())
+    }
+
     /// Tells what a plan says of the keys, and what a person must do, once.
-    fn report_keys(
-        &self,
-        plan: &crate::plan::keys::Plan,
-        seen: &crate::plan::keys::Observed,
-        outage: Option<&Outage>,
-    ) {
+    fn report_keys(&self, plan: &Plan, seen: &Observed, outage: Option<&Outage>) {
         if plan.degraded.is_some() && self.status.snapshot().keys != plan.degraded {
             let detail = outage.map(|outage| outage.detail.as_str());
             tracing::info!(row = plan.row.explain(), detail, "the keys are not as they should be");
-            if let Some(hint) = self.hint(plan, seen) {
+            if let Some(advice) = self.advice(plan, seen) {
+                let hint = (self.hint)(&advice);
                 tracing::warn!(hint, "this needs a person");
             }
         }

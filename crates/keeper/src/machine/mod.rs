@@ -65,7 +65,7 @@ pub struct HydraConfig {
     pub is_configured: bool,
     /// If a client of this DID can be addressed there.
     pub is_addressable: bool,
-    /// `HYDRA__AUTO_REGISTER_AGENTS`.
+    /// If a missing client may be registered.
     pub auto_register: bool,
 }
 

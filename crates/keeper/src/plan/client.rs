@@ -124,9 +124,9 @@ pub enum Secret {
 /// What the operator has said about the client.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientPolicy {
-    /// `HYDRA__AUTO_REGISTER_AGENTS`.
+    /// If a missing client may be registered.
     pub auto_register: bool,
-    /// `--take-over`; never in the reconciler.
+    /// Consent to take over; never in the reconciler.
     pub take_over: TakeOver,
 }
 

@@ -599,4 +599,4 @@ impl Row {
 
 #[cfg(test)]
 #[path = "keys_tests.rs"]
-mod tests;
+pub(crate) mod tests;

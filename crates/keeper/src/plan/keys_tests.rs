@@ -8,11 +8,11 @@ use crate::plan::{
 use bindu_identity::SigningKey;
 use proptest::prelude::*;
 
-fn key(seed: u8) -> PublicKey {
+pub(crate) fn key(seed: u8) -> PublicKey {
     SigningKey::from_seed(&[seed; 32]).public_key()
 }
 
-fn seen(store: Store, local: Local) -> Observed {
+pub(crate) fn seen(store: Store, local: Local) -> Observed {
     Observed {
         store,
         local,
@@ -29,7 +29,7 @@ fn seen(store: Store, local: Local) -> Observed {
     }
 }
 
-fn past(generation: u64, replaces: &[u8]) -> Lineage {
+pub(crate) fn past(generation: u64, replaces: &[u8]) -> Lineage {
     Lineage {
         generation,
         replaces: replaces.iter().map(|seed| key(*seed).fingerprint()).collect(),
@@ -37,7 +37,7 @@ fn past(generation: u64, replaces: &[u8]) -> Lineage {
     }
 }
 
-fn record(seed: u8, version: Version, lineage: Lineage) -> Store {
+pub(crate) fn record(seed: u8, version: Version, lineage: Lineage) -> Store {
     Store::Present(Stored {
         key: key(seed),
         version,
@@ -48,36 +48,36 @@ fn record(seed: u8, version: Version, lineage: Lineage) -> Store {
     })
 }
 
-fn stored(seed: u8, version: Version) -> Store {
+pub(crate) fn stored(seed: u8, version: Version) -> Store {
     record(seed, version, Lineage::default())
 }
 
 /// A record as Python Bindu writes it.
-fn bare(seed: u8, version: Version) -> Store {
+pub(crate) fn bare(seed: u8, version: Version) -> Store {
     match stored(seed, version) {
         Store::Present(stored) => Store::Present(Stored { has_lineage: false, ..stored }),
         other => other,
     }
 }
 
-fn local(seed: u8, acknowledged: Option<Version>) -> Local {
+pub(crate) fn local(seed: u8, acknowledged: Option<Version>) -> Local {
     held(seed, acknowledged, false, Lineage::default())
 }
 
-fn held(seed: u8, acknowledged: Option<Version>, named: bool, lineage: Lineage) -> Local {
+pub(crate) fn held(seed: u8, acknowledged: Option<Version>, named: bool, lineage: Lineage) -> Local {
     let acknowledged = acknowledged.map(|version| Acknowledged { version, named });
     Local::Present { key: key(seed), acknowledged, lineage }
 }
 
-fn names(seed: u8) -> HydraNames {
+pub(crate) fn names(seed: u8) -> HydraNames {
     HydraNames::Key { key: Some(key(seed)), text: key(seed).to_string(), follows_store: false }
 }
 
-fn read(named: Option<Version>, whole: bool) -> Earlier {
+pub(crate) fn read(named: Option<Version>, whole: bool) -> Earlier {
     Earlier::Read { named, retired_by: None, whole, is_ours_since: false }
 }
 
-fn deleted(version: Version) -> Store {
+pub(crate) fn deleted(version: Version) -> Store {
     Store::Deleted { version, destroyed: false }
 }
 
@@ -413,7 +413,7 @@ fn any_hydra() -> impl Strategy<Value = HydraNames> {
     ]
 }
 
-fn any_observation() -> impl Strategy<Value = Observed> {
+pub(crate) fn any_observation() -> impl Strategy<Value = Observed> {
     let version = || proptest::option::of(1u64..4);
     let earlier = prop_oneof![
         Just(Earlier::NotRead),

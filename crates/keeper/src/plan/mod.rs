@@ -17,7 +17,7 @@ pub struct Policy {
     pub on_absent: OnAbsent,
     /// `on_unavailable`.
     pub on_unavailable: OnUnavailable,
-    /// `--take-over`.
+    /// Consent to take over.
     pub take_over: TakeOver,
     /// `recreate_keys`.
     pub recreate_keys: RecreateKeys,

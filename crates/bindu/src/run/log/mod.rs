@@ -9,7 +9,7 @@ mod repeats;
 mod stderr;
 
 use crate::settings::{LogFormat, Settings};
-use bindu_keeper::{ExitClass, Refusal};
+use crate::{ExitClass, Refusal};
 use line::Style;
 use queue::{Queue, TICK, Writer};
 use repeats::{Repeats, RepeatsLayer};

@@ -1,7 +1,7 @@
 //! `bindu identity show` and `bindu identity plan`. Neither changes anything.
 
 use super::super::{Output, print};
-use bindu::{ExitClass, Refusal};
+use bindu::{ExitClass, Refusal, hints};
 use bindu_keeper::{
     Keeper, KeyLook,
     plan::keys::{HydraNames, Local, Step, Store},
@@ -34,7 +34,7 @@ pub(super) fn tell_identity(keeper: &Keeper, look: &KeyLook, output: Output) -> 
     };
     let Some(key) = key else {
         return Err(match plan.step {
-            Step::Refuse => keeper.row_refusal(plan.row, seen, look.outage.as_ref()),
+            Step::Refuse => keeper.start_error(look).into(),
             Step::LookAgain { .. } => Refusal::new(
                 ExitClass::Unavailable,
                 "the store gave no believable answer, and there is no key on disk",
@@ -114,9 +114,10 @@ pub(super) fn tell_plan(keeper: &Keeper, look: &KeyLook, output: Output) {
     };
     let (store, local) = (describe_store(&seen.store), describe_local(&seen.local));
     let hint = match plan.step {
-        Step::Refuse => Some(keeper.row_refusal(plan.row, seen, look.outage.as_ref()).hint),
-        _ => keeper.hint(plan, seen),
+        Step::Refuse => Some(hints::start(&keeper.start_error(look))),
+        _ => keeper.advice(plan, seen).map(|advice| hints::advice(&advice)),
     };
+    let hint = hint.map(String::from);
     match output {
         Output::Text => print(&format!(
             "agent      {}\nstore      {store} ({})\ndirectory  {local}\nhydra      {hydra}\n\nso         {}\nwould      {would}\n{}",

@@ -5,8 +5,6 @@ mod history;
 mod look;
 mod ring;
 
-pub(crate) use ring::secret_not_taken;
-
 use super::{LookArguments, SettingFlags, with_keeper};
 use bindu::{Refusal, run::log, settings::Settings};
 

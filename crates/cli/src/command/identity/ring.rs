@@ -1,9 +1,9 @@
 //! `bindu identity rotate`, `undo` and `keep`: the plan first, then, with `--apply`, its steps by compare-and-set.
 
 use super::super::{Output, SettingFlags, note, print, with_opened_keeper};
-use bindu::{ExitClass, Refusal};
+use bindu::{Refusal, hints};
 use bindu_keeper::{
-    Applied, Keeper, KeyLook, RingError, RingStep, RingWish, StepError,
+    Applied, Keeper, KeyLook, RingStep, RingWish, StepError,
     plan::keys::{Local, Store},
 };
 use serde_json::{Value, json};
@@ -47,13 +47,13 @@ fn ring(arguments: Arguments, wish: RingWish) -> Result<(), Refusal> {
         let planned = keeper.plan_ring(wish).await;
         let steps = match &planned.steps {
             Ok(steps) => steps.clone(),
-            Err(error) => return Err(no_steps(&keeper, &planned.look, *error)),
+            Err(error) => return Err(hints::no_steps(&keeper, &planned.look, *error)),
         };
         if !apply {
             tell_plan(&keeper, &planned.look, &steps, output);
             return Ok(());
         }
-        let applied = keeper.apply_ring(planned).await.map_err(|error| not_taken(&keeper, &error))?;
+        let applied = keeper.apply_ring(planned).await.map_err(|error| hints::not_taken(&keeper, &error))?;
         tell_applied(&keeper, &steps, &applied, output);
         Ok(())
     })
@@ -64,7 +64,7 @@ pub(super) fn keep(arguments: Arguments) -> Result<(), Refusal> {
     with_opened_keeper(&super::settings(settings)?, apply, async |keeper| {
         let look = keeper.look().await;
         let Local::Present { key, .. } = &look.seen.local else {
-            return Err(not_taken(&keeper, &StepError::NoKey));
+            return Err(hints::not_taken(&keeper, &StepError::NoKey));
         };
         let (key, path) = (*key, keeper.store.locate(&keeper.keys_record()));
         let over = match &look.seen.store {
@@ -76,7 +76,7 @@ pub(super) fn keep(arguments: Arguments) -> Result<(), Refusal> {
             }
             Store::Deleted { version, .. } => format!("over version {version}, which was deleted"),
             Store::Absent => "where there is no record".to_owned(),
-            _ => return Err(not_taken(&keeper, &StepError::Unreadable)),
+            _ => return Err(hints::not_taken(&keeper, &StepError::Unreadable)),
         };
         let step = format!("write the key {} that is held here to {path}, {over}", key.fingerprint());
         if !apply {
@@ -87,7 +87,7 @@ pub(super) fn keep(arguments: Arguments) -> Result<(), Refusal> {
             note("nothing was changed; --apply takes this step\n");
             return Ok(());
         }
-        let applied = keeper.keep(look).await.map_err(|error| not_taken(&keeper, &error))?;
+        let applied = keeper.keep(look).await.map_err(|error| hints::not_taken(&keeper, &error))?;
         match output {
             Output::Text => print(&format!("done   {step}\nversion {}\n", applied.version)),
             Output::Json => print(&format!(
@@ -183,65 +183,4 @@ fn note_client(applied: &Applied) {
             reason.label()
         ));
     }
-}
-
-/// Why there is nothing to do, or nothing may be done.
-fn no_steps(keeper: &Keeper, look: &KeyLook, error: RingError) -> Refusal {
-    let hint = match error {
-        RingError::NotSure(_) => keeper
-            .hint(&look.plan, &look.seen)
-            .unwrap_or_else(|| "see `bindu identity plan` with the same settings".to_owned()),
-        RingError::Rewritten => format!(
-            "take the Python pods to zero, or keep them from writing with\n  vault kv metadata put -cas-required=true {}",
-            keeper.store.locate(&keeper.keys_record())
-        ),
-        RingError::NotDue => {
-            "wait, or make it the current one now with\n  bindu identity rotate --at-once --apply".to_owned()
-        }
-        RingError::NothingToUndo => "see `bindu identity history`".to_owned(),
-    };
-    let refusal = Refusal::new(ExitClass::Failed, format!("{error}; nothing was changed"), hint);
-    match &look.outage {
-        Some(outage) => refusal.because(&outage.detail),
-        None => refusal,
-    }
-}
-
-fn not_taken(keeper: &Keeper, error: &StepError) -> Refusal {
-    let (class, hint) = match error {
-        StepError::Conflict => {
-            (ExitClass::Failed, "look at the plan again, then repeat the command".to_owned())
-        }
-        StepError::Denied => (
-            ExitClass::Denied,
-            "the policy needs `update` on the keys record: `bindu vault policy` prints it".to_owned(),
-        ),
-        StepError::Unavailable => (
-            ExitClass::Unavailable,
-            "look at the plan again when the store answers: a step that was taken is not taken twice"
-                .to_owned(),
-        ),
-        StepError::Refused => (ExitClass::Failed, "see the store's own words in its log".to_owned()),
-        StepError::NoKey => (
-            ExitClass::Failed,
-            "run this where the agent's data directory is (BINDU_DATA_DIR), for example in its pod"
-                .to_owned(),
-        ),
-        StepError::Unreadable => (
-            ExitClass::Failed,
-            format!(
-                "look at its history with\n  vault kv metadata get {}\nand bring a good version back with\n  vault kv rollback",
-                keeper.store.locate(&keeper.keys_record())
-            ),
-        ),
-        StepError::NoCredentials => {
-            (ExitClass::Failed, "start the agent once: it registers its client".to_owned())
-        }
-    };
-    Refusal::new(class, error.to_string(), hint)
-}
-
-/// The same, for the command that rotates the client's secret.
-pub(crate) fn secret_not_taken(keeper: &Keeper, error: &StepError) -> Refusal {
-    not_taken(keeper, error)
 }

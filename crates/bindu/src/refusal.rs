@@ -1,4 +1,4 @@
-//! Why a start was refused, in words for the person who reads them at night.
+//! Why something was refused, in words for the person who reads them at night.
 
 use std::fmt;
 
@@ -31,7 +31,7 @@ impl ExitClass {
     }
 }
 
-/// A start that did not happen. Nothing was changed, unless the message says so.
+/// A command or a start that did not happen. Nothing was changed, unless the message says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// The exit code's meaning.
@@ -40,7 +40,7 @@ pub struct Refusal {
     pub message: String,
     /// Causes, outermost first.
     pub causes: Vec<String>,
-    /// The command or the setting that mends it.
+    /// The command or the setting that fixes it.
     pub hint: String,
 }
 
@@ -48,11 +48,6 @@ impl Refusal {
     /// A refusal without further causes.
     pub fn new(class: ExitClass, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { class, message: message.into(), causes: Vec::new(), hint: hint.into() }
-    }
-
-    /// A state that the code says can't be.
-    pub(crate) fn bug(message: &str) -> Self {
-        Self::new(ExitClass::Bug, message, "this is a bug: please report it, with the log")
     }
 
     /// Adds a cause.

@@ -1,0 +1,72 @@
+//! A rotation's step, or another wish of an operator's, that was not taken: its exit code, and how to fix it.
+
+use super::{Hint, advice, start};
+use crate::{ExitClass, Refusal};
+use bindu_keeper::{Keeper, KeyLook, RingError, StepError};
+
+/// Why there is nothing to do, or nothing may be done.
+#[must_use]
+pub fn no_steps(keeper: &Keeper, look: &KeyLook, error: RingError) -> Refusal {
+    let path = keeper.store.locate(&keeper.keys_record());
+    let hint = match error {
+        RingError::NotSure(_) => match keeper.advice(&look.plan, &look.seen) {
+            Some(told) => advice(&told),
+            None => Hint::new("with the same settings, see").command("bindu identity plan"),
+        },
+        RingError::Rewritten => Hint::new("take the Python pods to zero, or keep them from writing with")
+            .command(format!("vault kv metadata put -cas-required=true {path}")),
+        RingError::NotDue => Hint::new("wait, or make it the current one now with")
+            .command("bindu identity rotate --at-once --apply"),
+        RingError::NothingToUndo => Hint::new("see").command("bindu identity history"),
+    };
+    let refusal = Refusal::new(ExitClass::Failed, format!("{error}; nothing was changed"), hint);
+    match &look.outage {
+        Some(outage) => refusal.because(&outage.detail),
+        None => refusal,
+    }
+}
+
+/// Why a step was not taken.
+#[must_use]
+pub fn not_taken(keeper: &Keeper, error: &StepError) -> Refusal {
+    let path = keeper.store.locate(&keeper.keys_record());
+    Refusal::new(step_class(error), error.to_string(), step(error, &path))
+}
+
+fn step_class(error: &StepError) -> ExitClass {
+    match error {
+        StepError::Denied => ExitClass::Denied,
+        StepError::Unavailable => ExitClass::Unavailable,
+        StepError::Conflict
+        | StepError::Refused
+        | StepError::NoKey
+        | StepError::Unreadable
+        | StepError::NoCredentials => ExitClass::Failed,
+    }
+}
+
+pub(super) fn step(error: &StepError, path: &str) -> Hint {
+    match error {
+        StepError::Conflict => Hint::new("repeat the command after a look at").command("bindu identity plan"),
+        StepError::Denied => {
+            Hint::new("the policy needs `update` on the keys record; all of it is printed by")
+                .command("bindu vault policy")
+        }
+        StepError::Unavailable => {
+            Hint::new("a step that was taken is not taken twice: when the store answers, look again at")
+                .command("bindu identity plan")
+        }
+        StepError::Refused => {
+            Hint::new("see the store's own words in its log, and what this agent may do there with")
+                .command("bindu vault check")
+        }
+        StepError::NoKey => {
+            Hint::new("run this where the agent's data directory is, for example in its pod:")
+                .setting("BINDU_DATA_DIR=DIR")
+        }
+        StepError::Unreadable => start::good_version(path),
+        StepError::NoCredentials => {
+            Hint::new("start the agent once: it registers its client").command("bindu run")
+        }
+    }
+}
