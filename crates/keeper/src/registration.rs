@@ -7,7 +7,7 @@ use crate::{
 };
 use base64::Engine as _;
 use bindu_hydra::{AUTHENTICATION_METHOD, ClientRegistration, GRANT_TYPES, OAuthClient, PatchOperation};
-use bindu_identity::{DerivedKey, PublicKey, SecondKeyBinding};
+use bindu_identity::{DerivedKey, PublicKey, SecondKeyBinding, rotation};
 use bindu_store::CredentialRecord;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
@@ -99,9 +99,17 @@ pub(crate) fn compare(
 ) -> HydraClient {
     let named: Option<PublicKey> = client.public_key().and_then(|text| text.parse().ok());
     let is_next = |key: &PublicKey| identity.ring.next.as_ref().is_some_and(|next| next.public_key() == *key);
+    let statements = client.rotations();
+    let after = named.as_ref().and_then(|named| {
+        let chain = rotation::chain(&statements, &identity.did, &identity.public_key, named)?;
+        chain.last().map(|link| link.generation)
+    });
+    // After an undo a key that ours has replaced may be the newer one.
+    let is_later = after.is_some_and(|generation| generation > identity.lineage.generation);
     let whose = match (client.public_key(), &named) {
         (None, _) => Client::OfNoKey,
         (Some(_), Some(key)) if *key == identity.public_key => Client::OfOurKey,
+        (Some(_), Some(_)) if is_later => Client::OfOurNextKey,
         (Some(_), Some(key)) if identity.lineage.replaces_key(key) => Client::OfAnOlderKey,
         (Some(_), Some(key)) if is_next(key) => Client::OfOurNextKey,
         (Some(text), _) => Client::OfAnotherKey(text.to_owned()),
@@ -124,14 +132,19 @@ pub(crate) fn compare(
         if client.derived_public_key() != Some(&derived_key(identity)) {
             differs.push(Member::SecondKey);
         }
-        if lineage(identity).iter().any(|(name, value)| client.metadata.get(*name) != Some(value)) {
+        // A lineage that is proven there, and that our record has lost, is not written over.
+        let proven = rotation::line(&statements, &identity.did, &identity.public_key);
+        let is_proven = proven.first().is_some_and(|link| link.generation > identity.lineage.generation);
+        if !is_proven
+            && lineage(identity).iter().any(|(name, value)| client.metadata.get(*name) != Some(value))
+        {
             differs.push(Member::Lineage);
         }
     }
     if let Some(profile) = profile {
         differs.extend(described(client, agent, profile));
     }
-    HydraClient { client: whose, named, authentication, differs }
+    HydraClient { client: whose, named, follows: after.is_some(), authentication, differs }
 }
 
 /// What of name, scopes, audiences and an explicitly set URL differs.

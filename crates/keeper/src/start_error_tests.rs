@@ -42,7 +42,8 @@ fn each_row_that_ends_a_start_says_what_it_knows() {
     let proven = HydraNames::Key {
         key: Some(SigningKey::from_seed(&[9; 32]).public_key()),
         text: "K9".to_owned(),
-        follows_store: true,
+        after_store: Some(1),
+        after_local: None,
     };
     let forbids = Policy { on_absent: OnAbsent::Refuse, ..Policy::default() };
     let unknown = Observed {
@@ -194,7 +195,8 @@ fn a_consent_names_the_key_if_there_was_one_before() {
     assert_eq!((named.fingerprint.is_some(), named.consented_before), (true, false));
     observed.taken_over = TakenOver::Unknown;
     assert!(NamedKey::seen(&observed).unwrap().consented_before);
-    observed.hydra = HydraNames::Key { key: None, text: "no key".to_owned(), follows_store: false };
+    observed.hydra =
+        HydraNames::Key { key: None, text: "no key".to_owned(), after_store: None, after_local: None };
     assert_eq!(NamedKey::seen(&observed).unwrap().fingerprint, None);
 }
 

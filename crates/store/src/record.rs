@@ -153,6 +153,7 @@ pub struct Malformed {
 /// | `rotations` | the rotation statements, newest first, as one JSON text (OpenBao refuses many strings) |
 /// | `next_private_key`, `next_public_key` | PEM; a rotation is prepared |
 /// | `next_at` | when the next key becomes the current one, RFC 3339 |
+/// | `next_compromised` | `true` if the current key is in somebody else's hands: no overlap |
 /// | `previous_private_key`, `previous_public_key` | PEM; the overlap of a rotation |
 /// | `previous_until` | when the overlap ends, RFC 3339 |
 /// | `reconcile_interval` | the longest interval of all replicas that have written here, in seconds |
@@ -172,6 +173,8 @@ pub struct KeyRecord {
     pub next: Option<RingKey>,
     /// The key that the last rotation has replaced, during the overlap.
     pub previous: Option<RingKey>,
+    /// If the prepared key takes the place of one that is in somebody else's hands.
+    pub next_compromised: bool,
     /// `reconcile_interval`, in seconds.
     pub reconcile_interval: Option<u64>,
 }
@@ -240,6 +243,13 @@ impl KeyRecord {
             lineage: lineage(fields)?,
             next: RingKey::from_fields(fields, &NEXT)?,
             previous: RingKey::from_fields(fields, &PREVIOUS)?,
+            next_compromised: match fields.expose().get("next_compromised") {
+                None | Some(Value::Null) => false,
+                Some(Value::Bool(value)) => *value,
+                Some(_) => {
+                    return Err(Malformed { field: "next_compromised", problem: "it is not a boolean" });
+                }
+            },
             reconcile_interval: fields.number("reconcile_interval")?,
         })
     }
@@ -274,6 +284,10 @@ impl KeyRecord {
         }
         RingKey::put(self.next.as_ref(), &mut fields, &NEXT);
         RingKey::put(self.previous.as_ref(), &mut fields, &PREVIOUS);
+        match self.next_compromised {
+            true => fields.set("next_compromised", true),
+            false => _ = fields.remove("next_compromised"),
+        }
         if let Some(seconds) = self.reconcile_interval {
             fields.set("reconcile_interval", seconds);
         }

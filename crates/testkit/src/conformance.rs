@@ -115,6 +115,7 @@ fn fields(name: &RecordName, agent: &Agent, writer: u8) -> Fields {
             lineage: Some(bindu_identity::Lineage::default()),
             next: None,
             previous: None,
+            next_compromised: false,
             reconcile_interval: None,
             created_at: None,
         }

@@ -9,7 +9,7 @@ mod steps;
 pub use advice::advice;
 pub use hint::Hint;
 pub use start::{class, start};
-pub use steps::{no_steps, not_taken};
+pub use steps::{no_steps, not_taken, not_withdrawn_in_hydra};
 
 #[cfg(test)]
 mod tests;

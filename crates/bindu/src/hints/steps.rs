@@ -15,6 +15,10 @@ pub fn no_steps(keeper: &Keeper, look: &KeyLook, error: RingError) -> Refusal {
         },
         RingError::Rewritten => Hint::new("take the Python pods to zero, or keep them from writing with")
             .command(format!("vault kv metadata put -cas-required=true {path}")),
+        RingError::HydraBehind => {
+            Hint::new("wait until the running agents have patched Hydra's client, which is told by")
+                .command("bindu hydra plan")
+        }
         RingError::NotDue => Hint::new("wait, or make it the current one now with")
             .command("bindu identity rotate --at-once --apply"),
         RingError::NothingToUndo => Hint::new("see").command("bindu identity history"),
@@ -24,6 +28,19 @@ pub fn no_steps(keeper: &Keeper, look: &KeyLook, error: RingError) -> Refusal {
         Some(outage) => refusal.because(&outage.detail),
         None => refusal,
     }
+}
+
+/// A key that was withdrawn, while Hydra does not know it yet.
+#[must_use]
+pub fn not_withdrawn_in_hydra() -> Refusal {
+    let hint = Hint::new(
+        "the running agents patch Hydra's client when they may and it answers; else register the new key there, and end the \
+         tokens at its admin port (DELETE /admin/oauth2/tokens?client_id=DID). What is missing is told by",
+    )
+    .command("bindu hydra plan");
+    let message =
+        "the key was replaced, and Hydra does not know it yet: the old key and its tokens still count there";
+    Refusal::new(ExitClass::Failed, message, hint)
 }
 
 /// Why a step was not taken.
@@ -41,6 +58,8 @@ fn step_class(error: &StepError) -> ExitClass {
         | StepError::Refused
         | StepError::NoKey
         | StepError::Unreadable
+        | StepError::Retired
+        | StepError::NotRegistering
         | StepError::NoCredentials => ExitClass::Failed,
     }
 }
@@ -65,6 +84,13 @@ pub(super) fn step(error: &StepError, path: &str) -> Hint {
                 .setting("BINDU_DATA_DIR=DIR")
         }
         StepError::Unreadable => start::good_version(path),
+        StepError::Retired => {
+            Hint::new("go back by a rotation, one generation up, with").command("bindu identity undo --apply")
+        }
+        StepError::NotRegistering => {
+            Hint::new("whoever registers the client rotates its secret, or let the agent do it with")
+                .setting("HYDRA__AUTO_REGISTER_AGENTS=true")
+        }
         StepError::NoCredentials => {
             Hint::new("start the agent once: it registers its client").command("bindu run")
         }

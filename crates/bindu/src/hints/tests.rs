@@ -95,7 +95,9 @@ fn advices() -> Vec<Advice> {
     ]
 }
 
-const STEPS: [StepError; 7] = [
+const STEPS: [StepError; 9] = [
+    StepError::Retired,
+    StepError::NotRegistering,
     StepError::Conflict,
     StepError::Denied,
     StepError::Unavailable,

@@ -90,8 +90,14 @@ fn tell_rotation(steps: &[&str], applied: Option<&Applied>, output: Output) {
     let client = applied.and_then(|applied| applied.client);
     match output {
         Output::Text => {
-            let word = if applied.is_some() { "done" } else { "would" };
-            print(&steps.iter().map(|step| format!("{word}   {step}\n")).collect::<String>());
+            // If Hydra is not in step, only the first one was taken.
+            let taken = if client.is_some() { 1 } else { steps.len() };
+            let line = |(number, step): (usize, &&str)| match (applied, number < taken) {
+                (None, _) => format!("would   {step}\n"),
+                (Some(_), true) => format!("done    {step}\n"),
+                (Some(_), false) => format!("left    {step}\n"),
+            };
+            print(&steps.iter().enumerate().map(line).collect::<String>());
         }
         Output::Json => print(&format!(
             "{:#}\n",

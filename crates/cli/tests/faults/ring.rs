@@ -409,3 +409,96 @@ async fn the_operator_keeps_a_key() {
     http::healthy(&agent.url).await;
     assert_eq!(public_key(&agent.url, &names.did).await, key);
 }
+
+/// A backup of the rotated record, restored after an undo: the undone key still lists the right one as replaced.
+///
+/// Promise: the statements in Hydra decide, not the list: an empty pod refuses, a replica that slept with the undone key writes it
+/// nowhere when the record is gone, and Hydra keeps the right key.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undone_key_does_not_come_back() {
+    let names = names("Undone Backup");
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let setup = full(first.path(), &names).await.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let sleeper = full(second.path(), &names).await.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    let right = public_key(&agent.url, &names.did).await;
+    command(&setup, &["identity", "rotate", "--at-once", "--apply"]);
+    let backup = record(&names).await;
+    let undone = key_in(&backup, "public_key");
+    let asleep = sleeper.start().await;
+    shows(&asleep.url, &names, &undone).await;
+    http::healthy(&asleep.url).await;
+    asleep.kill();
+    command(&setup, &["identity", "undo", "--apply"]);
+    shows(&agent.url, &names, &right).await;
+    hydra_names(&names, &right).await;
+    http::healthy(&agent.url).await;
+    agent.kill();
+    bao().await.call("DELETE", &format!("secret/metadata/bindu/{}", names.keys_path()), None).await;
+    let woken = sleeper.start().await;
+    degraded(&woken.url, "client_of_another_key").await;
+    assert!(bao().await.record(&names.keys_path()).await.is_none(), "nothing is written back");
+    woken.kill();
+    bao().await.put(&names.keys_path(), &backup).await;
+    let empty = tempfile::tempdir().unwrap();
+    assert_refused(full(empty.path(), &names).await.output(), 1, &["rolled back"]);
+    let client = hydra().await.client(&names.did).await.expect("a client");
+    assert_eq!(client["metadata"]["public_key"], right.as_str());
+}
+
+/// Rewrites of the rotated record without our fields, more than Vault keeps versions; then a start on the disk that remembers.
+///
+/// Promise: the past of the key comes back from the disk: into the record, and nothing of it is taken out of Hydra.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_remembers_what_the_history_has_lost() {
+    let names = names("Lost History");
+    let disk = tempfile::tempdir().unwrap();
+    let setup = full(disk.path(), &names).await.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    command(&setup, &["identity", "rotate", "--at-once", "--apply"]);
+    let rotated = record(&names).await;
+    let key = key_in(&rotated, "public_key");
+    shows(&agent.url, &names, &key).await;
+    http::healthy(&agent.url).await;
+    agent.kill();
+    let bare = json!({
+        "private_key": rotated["private_key"], "public_key": rotated["public_key"], "did": rotated["did"],
+    });
+    for _ in 0..11 {
+        bao().await.put(&names.keys_path(), &bare).await;
+    }
+    let agent = setup.start().await;
+    http::eventually("the past is put back", async || {
+        (record(&names).await["generation"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(record(&names).await["rotations"], rotated["rotations"]);
+    http::healthy(&agent.url).await;
+    let client = hydra().await.client(&names.did).await.expect("a client");
+    assert_eq!(
+        (&client["metadata"]["generation"], &client["metadata"]["public_key"]),
+        (&json!(1), &json!(key))
+    );
+}
+
+/// A rotation by somebody who has a key password, of a key that is not encrypted.
+///
+/// Promise: the new key is encrypted as the current one is: replicas without a password can open it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_is_encrypted_as_the_old_one() {
+    let names = names("Encrypted Alike");
+    let disk = tempfile::tempdir().unwrap();
+    let setup = full(disk.path(), &names).await.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    let password = disk.path().join("password");
+    std::fs::write(&password, "a password").unwrap();
+    let operator = setup.clone().set("BINDU_KEY_PASSWORD_FILE", password.to_str().unwrap());
+    command(&operator, &["identity", "rotate", "--at-once", "--apply"]);
+    let rotated = record(&names).await;
+    assert!(!rotated["private_key"].as_str().unwrap().contains("ENCRYPTED"));
+    shows(&agent.url, &names, &key_in(&rotated, "public_key")).await;
+    http::healthy(&agent.url).await;
+}

@@ -77,7 +77,12 @@ impl Driver {
             && let Err(error) = directory.archive_pair(Some(&found.public_key().fingerprint()))
         {
             keeper.directory_failed(&error);
-            return Event::KeysWritten(Err(WriteFailure::Conflict));
+            self.outage = Some(bindu_store::Outage::new(
+                bindu_store::OutageReason::Unreadable,
+                format!("{error}: {}", error.source),
+            ));
+            let reason = bindu_store::OutageReason::Unreadable;
+            return Event::KeysWritten(Err(WriteFailure::Unavailable { reason, retry_after: None }));
         }
         let written = keeper.store.write(&keeper.keys_record(), &fields, Expected::Version(over)).await;
         if let (Ok(version), Some(found)) = (&written, &self.store) {
@@ -169,7 +174,7 @@ impl Driver {
 
 impl Keeper {
     pub(crate) fn new_key(&self) -> Option<FoundKey> {
-        let (key, private_pem) = self.new_pair()?;
+        let (key, private_pem) = Self::new_pair(self.key_password.as_ref())?;
         Some(FoundKey {
             ring: KeyRing::of(Arc::new(key), private_pem),
             created_at: Some(now()),
@@ -178,13 +183,15 @@ impl Keeper {
             version: None,
             written_at: None,
             interval: None,
+            next_is_compromised: false,
             fields: None,
         })
     }
 
-    fn new_pair(&self) -> Option<(SigningKey, SecretString)> {
+    /// A new pair, encrypted with this password.
+    fn new_pair(password: Option<&SecretString>) -> Option<(SigningKey, SecretString)> {
         let key = SigningKey::generate().ok()?;
-        let private_pem = match &self.key_password {
+        let private_pem = match password {
             None => pem::encode_private_key(&key),
             Some(password) => pem::encode_encrypted_private_key(&key, password).ok()?,
         };
@@ -206,6 +213,7 @@ impl Keeper {
             lineage: Some(found.lineage.clone()),
             next: found.ring.next.as_ref().map(beside),
             previous: found.ring.previous.as_ref().map(beside),
+            next_compromised: found.next_is_compromised,
             reconcile_interval: Some(found.interval.unwrap_or(0).max(self.reconcile_interval.as_secs())),
         }
     }
@@ -216,17 +224,23 @@ impl Keeper {
         let overlap = |compromised: bool| if compromised { 0 } else { self.rotation_overlap.as_secs() };
         match step {
             RingStep::PutBack | RingStep::Note => {}
-            RingStep::Prepare { at_once } => {
-                let (key, private_pem) = self.new_pair().ok_or("the system gives no random numbers")?;
+            RingStep::Prepare { at_once, compromised } => {
+                // Encrypted as the current key is, whatever password is at hand: all replicas must be able to open it.
+                let is_encrypted = pem::is_encrypted(found.ring.current.private_pem.expose_secret());
+                let password = self.key_password.as_ref().filter(|_| is_encrypted);
+                let (key, private_pem) =
+                    Self::new_pair(password).ok_or("the system gives no random numbers")?;
                 let interval =
                     found.interval.unwrap_or(ring::DEFAULT_INTERVAL).max(self.reconcile_interval.as_secs());
-                let at = in_seconds(if at_once { 0 } else { interval.saturating_mul(2) });
+                let at = in_seconds(self.now(), if at_once { 0 } else { interval.saturating_mul(2) });
                 new.ring.next = Some(RingKey { signing_key: Arc::new(key), private_pem, at });
+                new.next_is_compromised = compromised;
                 new.ring.previous = None;
             }
             RingStep::Activate { compromised } => {
                 let next = new.ring.next.take().ok_or("no key is prepared")?;
                 new = self.rotated(new, next, overlap(compromised));
+                new.next_is_compromised = false;
                 if compromised {
                     new.ring.previous = None;
                 }
@@ -235,7 +249,7 @@ impl Keeper {
                 let previous = new.ring.previous.take().ok_or("the key before was retired already")?;
                 new = self.rotated(new, previous, overlap(false));
             }
-            RingStep::Abandon => new.ring.next = None,
+            RingStep::Abandon => (new.ring.next, new.next_is_compromised) = (None, false),
             RingStep::Retire => new.ring.previous = None,
         }
         let there = found.fields.clone().unwrap_or_default();
@@ -245,15 +259,15 @@ impl Keeper {
     /// Puts another key in the place of the current one, which signs that it gives way.
     fn rotated(&self, found: FoundKey, to: RingKey, overlap: u64) -> FoundKey {
         let old = found.ring.current.clone();
-        let until = in_seconds(overlap);
+        let until = in_seconds(self.now(), overlap);
         let statement = RotationStatement::sign(&NewRotation {
             did: &self.agent.did,
             from: &old.signing_key,
             to: to.public_key(),
             to_second: DerivedKey::of(&to.signing_key).public_key(),
-            generation: found.lineage.generation + 1,
+            generation: found.lineage.generation.saturating_add(1),
             prev: found.lineage.statements.first(),
-            at: &in_seconds(0),
+            at: &in_seconds(self.now(), 0),
             until: &until,
         });
         let lineage = found.lineage.after(&old.public_key(), &to.public_key(), Some(statement));
@@ -415,10 +429,9 @@ pub(crate) fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
 }
 
-/// A moment from now, as statements carry it: RFC 3339, UTC, whole seconds.
-pub(crate) fn in_seconds(seconds: u64) -> String {
-    let now = jiff::Timestamp::now().as_second();
-    let at = now.saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX / 4));
+/// A moment after `now`, as statements carry it: RFC 3339, UTC, whole seconds.
+fn in_seconds(now: jiff::Timestamp, seconds: u64) -> String {
+    let at = now.as_second().saturating_add(i64::try_from(seconds).unwrap_or(i64::MAX / 4));
     let at = jiff::Timestamp::from_second(at).unwrap_or(jiff::Timestamp::MAX);
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -73,6 +73,8 @@ pub(crate) struct FoundKey {
     /// When this version was written, by the store's clock.
     pub(crate) written_at: Option<String>,
     pub(crate) interval: Option<u64>,
+    /// If the prepared key takes the place of one that is in somebody else's hands.
+    pub(crate) next_is_compromised: bool,
     /// The record as it was read, with fields that we don't know.
     pub(crate) fields: Option<Fields>,
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     registration,
 };
-use bindu_identity::{Lineage, SigningKey, pem, rotation};
+use bindu_identity::{Lineage, PublicKey, SigningKey, pem, rotation};
 use bindu_store::{
     Answer, CredentialRecord, DirectoryError, DirectoryErrorKind, Fields, IdentityFile, KeyRecord, LocalPair,
     Outage, OutageReason, RingFile, Version,
@@ -33,7 +33,7 @@ impl Driver {
     pub(super) fn read_disk(&mut self, keeper: &Keeper) -> DiskSeen {
         let (local, found, provisional) = keeper.disk();
         self.local = found;
-        let ring = self.local.as_ref().map(FoundKey::seen_ring).unwrap_or_default();
+        let ring = self.local.as_ref().map(|found| found.seen_ring(keeper.now())).unwrap_or_default();
         DiskSeen { local, ring, provisional }
     }
 
@@ -80,6 +80,8 @@ impl Driver {
         };
         let (store, found) = keeper.keys_in(keys);
         self.store = found;
+        // Old private halves are held no longer than a plan needs them.
+        self.earlier.clear();
         let hydra = self.hydra_names(keeper, &store);
         self.copy = keeper.credentials_copy();
         let credentials = self.credentials_in(keeper, credentials);
@@ -139,13 +141,17 @@ impl Driver {
         };
         let Some(text) = client.public_key() else { return HydraNames::NoKey };
         let key = text.parse().ok();
-        let follows_store = match (store, &key) {
-            (Store::Present(stored), Some(named)) => {
-                rotation::chain(&client.rotations(), &keeper.agent.did, &stored.key, named).is_some()
-            }
-            _ => false,
+        let statements = client.rotations();
+        let after = |from: Option<PublicKey>| {
+            let chain = rotation::chain(&statements, &keeper.agent.did, &from?, key.as_ref()?)?;
+            chain.last().map(|link| link.generation)
         };
-        HydraNames::Key { key, text: text.to_owned(), follows_store }
+        let stored = match store {
+            Store::Present(stored) => Some(stored.key),
+            _ => None,
+        };
+        let local = self.local.as_ref().map(FoundKey::public_key);
+        HydraNames::Key { after_store: after(stored), after_local: after(local), key, text: text.to_owned() }
     }
 
     /// The client, compared with the ring that is held and with the settings.
@@ -217,14 +223,14 @@ impl FoundKey {
     }
 
     /// The keys beside it, and if their times have come.
-    pub(crate) fn seen_ring(&self) -> Ring {
-        let is_past = |at: &str| at.parse().is_ok_and(|at: jiff::Timestamp| at <= jiff::Timestamp::now());
+    pub(crate) fn seen_ring(&self, now: jiff::Timestamp) -> Ring {
+        let is_past = |at: &str| at.parse().is_ok_and(|at: jiff::Timestamp| at <= now);
         Ring {
-            next: self
-                .ring
-                .next
-                .as_ref()
-                .map(|next| Next { key: next.public_key(), is_due: is_past(&next.at) }),
+            next: self.ring.next.as_ref().map(|next| Next {
+                key: next.public_key(),
+                is_due: is_past(&next.at),
+                is_compromised: self.next_is_compromised,
+            }),
             previous: self
                 .ring
                 .previous
@@ -274,6 +280,7 @@ impl Keeper {
             version: acknowledged.map(|known| known.version),
             written_at: None,
             interval: None,
+            next_is_compromised: false,
             fields: None,
         };
         let local = Local::Present { key, acknowledged, lineage: found.lineage.clone() };
@@ -342,7 +349,7 @@ impl Keeper {
                     version: record.version,
                     lineage: found.lineage.clone(),
                     has_lineage: found.has_lineage,
-                    ring: found.seen_ring(),
+                    ring: found.seen_ring(self.now()),
                     interval: found.interval,
                 };
                 (Store::Present(stored), Some(found))
@@ -377,6 +384,9 @@ impl Keeper {
             let Some(key) = key else { continue };
             let signing_key = self.open(&key.private_key, names.0)?;
             belongs(&signing_key, &key.public_key, names.1, names.0)?;
+            if signing_key.public_key() == ring.current.public_key() {
+                return Err(malformed(names.1, &"it is the current key"));
+            }
             if key.at.parse::<jiff::Timestamp>().is_err() {
                 return Err(malformed(names.2, &"it is no RFC 3339 time"));
             }
@@ -394,6 +404,7 @@ impl Keeper {
             lineage: record.lineage.unwrap_or_default(),
             written_at: None,
             interval: record.reconcile_interval,
+            next_is_compromised: record.next_compromised,
             fields: Some(fields.clone()),
         })
     }
@@ -407,11 +418,18 @@ impl Keeper {
         })
     }
 
+    /// Now, by the store's clock if it has told the time: replicas with different clocks take the same step at the same time.
+    pub(crate) fn now(&self) -> jiff::Timestamp {
+        let now = jiff::Timestamp::now();
+        let skew = self.status.snapshot().store_skew.unwrap_or(0);
+        jiff::Timestamp::from_second(now.as_second().saturating_sub(skew)).unwrap_or(now)
+    }
+
     /// How long ago a record was written: by the store's clock if it says so, else by the key's own date.
     fn age(&self, found: &FoundKey) -> Option<Duration> {
         let written: jiff::Timestamp =
             found.written_at.as_ref().or(found.created_at.as_ref())?.parse().ok()?;
-        let now = jiff::Timestamp::now().as_second() - self.status.snapshot().store_skew.unwrap_or(0);
+        let now = self.now().as_second();
         // One from the future was written just now, by a clock that runs ahead.
         Some(Duration::from_secs(u64::try_from(now - written.as_second()).unwrap_or(0)))
     }
@@ -436,7 +454,7 @@ fn lineage_of(file: &IdentityFile) -> Option<Lineage> {
 }
 
 /// If `public.pem` is missing or holds something else.
-pub(super) fn is_public_lost(pair: &LocalPair, key: &bindu_identity::PublicKey) -> bool {
+pub(super) fn is_public_lost(pair: &LocalPair, key: &PublicKey) -> bool {
     pair.public_key.as_ref().and_then(|text| pem::decode_public_key(text).ok()) != Some(*key)
 }
 

@@ -3,9 +3,10 @@
 use super::{Driver, End, KeyLook};
 use crate::{
     Keeper, Reason,
+    held::RingKey,
     machine::{Event, Machine, Slot, WriteFailure, would_hold},
     plan::{
-        keys::Store,
+        keys::{Acknowledged, Store},
         ring::{self, RingError, RingStep, RingWish},
     },
     registration::new_secret,
@@ -47,6 +48,14 @@ pub enum StepError {
     /// What the store holds can't be written over by compare-and-set.
     #[error("the record can't be read, so its version is not known")]
     Unreadable,
+    /// The store's key has replaced the one that is held here: what goes back is an undo.
+    #[error(
+        "the store's key has replaced the one that is held here: every start would refuse it as rolled back"
+    )]
+    Retired,
+    /// Somebody else registers the client.
+    #[error("Hydra's client is not ours to change: somebody else registers it")]
+    NotRegistering,
     /// There is no client to rotate the secret of.
     #[error("there are no credentials of this agent's client")]
     NoCredentials,
@@ -96,13 +105,29 @@ impl Keeper {
         let is_compromised = steps.contains(&RingStep::Activate { compromised: true });
         let mut lineage = stored.lineage.clone();
         for step in steps {
+            let next =
+                driver.store.as_ref().and_then(|found| found.ring.next.as_ref()).map(RingKey::public_key);
             let Event::KeysWritten(written) = driver.write_ring(self, step, version, lineage).await else {
                 return Err(StepError::Unavailable);
             };
-            version = written?;
             // The next step is taken on what is there now.
             driver.observe(self, TIMEOUT, Duration::ZERO).await;
-            lineage = driver.store.as_ref().map(|found| found.lineage.clone()).unwrap_or_default();
+            let found = driver.store.as_ref();
+            version = match (written, found) {
+                (Ok(version), _) => version,
+                // A replica has taken the same step.
+                (Err(WriteFailure::Conflict), Some(found))
+                    if matches!(step, RingStep::Activate { .. }) && Some(found.public_key()) == next =>
+                {
+                    found.version.unwrap_or(version)
+                }
+                (Err(failure), _) => return Err(failure.into()),
+            };
+            lineage = found.map(|found| found.lineage.clone()).unwrap_or_default();
+        }
+        // Without a Vault the directory is the store: what it remembers goes along.
+        if let (crate::StoreKind::File, Some(found)) = (self.store_kind, &driver.store) {
+            self.put_on_disk(found, Some(Acknowledged { version, named: false }), false);
         }
         let client = self.bring_client(driver, chosen.held).await;
         let tokens_revoked = match (&self.hydra, is_compromised) {
@@ -129,6 +154,12 @@ impl Keeper {
             }
         };
         let held = crate::machine::held_on_disk(&whole).ok_or(StepError::NoKey)?;
+        if let Store::Present(stored) = &seen.store
+            && stored.replaces(&held.key)
+            && stored.lineage.generation > held.lineage.generation
+        {
+            return Err(StepError::Retired);
+        }
         let Event::KeysWritten(written) = driver.write_keys(self, Slot::Local, expected).await else {
             return Err(StepError::Unavailable);
         };
@@ -143,6 +174,9 @@ impl Keeper {
     /// # Errors
     /// Why it was not prepared.
     pub async fn rotate_secret(&self) -> Result<Applied, StepError> {
+        if !self.profile().is_some_and(|profile| profile.auto_register) {
+            return Err(StepError::NotRegistering);
+        }
         let look = self.look().await;
         let chosen = would_hold(&look.plan, &look.whole).ok_or(StepError::NoKey)?;
         let mut driver = look.driver;

@@ -42,6 +42,8 @@ pub(super) struct Occasion {
     pub(super) is_new: bool,
     /// The named key of which the record's history says, as a whole, that it never held it.
     pub(super) never_held: Option<String>,
+    /// If Hydra named the prepared key before, beside this very record: then nobody has made it the current one.
+    pub(super) next_is_drift: bool,
     /// The named key that the history was asked for, or needs not be.
     pub(super) is_read_for: Option<String>,
     /// If the history could be asked: the record is there, and the store answers.
@@ -139,10 +141,20 @@ impl ClientWork {
         None
     }
 
+    /// Hydra's answer, with what a record that was read again says about it.
+    fn judged(&self, hydra: HydraClient) -> HydraClient {
+        match (&hydra.client, hydra.named) {
+            (Client::OfOurNextKey, Some(named)) if self.occasion.next_is_drift && !hydra.follows => {
+                HydraClient { client: Client::OfAnotherKey(named.to_string()), ..hydra }
+            }
+            _ => hydra,
+        }
+    }
+
     /// Notes an outcome; an effect that follows from it alone.
     fn note(&mut self, event: Event) -> Result<Option<Effect>, Reason> {
         match (std::mem::replace(&mut self.doing, Doing::Hearing), event) {
-            (_, Event::Hydra(hydra)) => self.hydra = Some(hydra),
+            (_, Event::Hydra(hydra)) => self.hydra = Some(self.judged(hydra)),
             (_, Event::SecretTried(trial)) => {
                 (self.secret, self.is_refused) = (trial.secret, trial.is_refused);
             }
@@ -171,6 +183,7 @@ impl ClientWork {
                 self.hydra = Some(HydraClient {
                     client: Client::OfOurKey,
                     named: Some(self.occasion.key),
+                    follows: false,
                     authentication: Authentication::Ours,
                     differs: Vec::new(),
                 });
@@ -250,7 +263,7 @@ impl ClientWork {
             CredentialsWrite::New | CredentialsWrite::Same => {}
             CredentialsWrite::Local => current = self.credentials.local.unwrap_or(0),
             CredentialsWrite::Consent { key } => consent = Some(key.clone()),
-            CredentialsWrite::Promoted => (next, current) = (false, current + 1),
+            CredentialsWrite::Promoted => (next, current) = (false, current.saturating_add(1)),
         }
         Store::Present { version, taken_over: consent, has_next: next, generation: current }
     }

@@ -104,6 +104,8 @@ pub struct HydraClient {
     pub client: client::Client,
     /// The key that it names, if it is one.
     pub named: Option<PublicKey>,
+    /// If a verified chain of statements there leads to it from our key.
+    pub follows: bool,
     /// How it may authenticate.
     pub authentication: Authentication,
     /// What of it differs: from the settings, and from the ring.
@@ -117,6 +119,7 @@ impl HydraClient {
         Self {
             client: client::Client::Unavailable,
             named: None,
+            follows: false,
             authentication: Authentication::Ours,
             differs: Vec::new(),
         }

@@ -32,6 +32,9 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a pass waits for Hydra before it settles the keys; a Hydra that is slower is heard out afterwards.
 const FIRST_HEARING: Duration = Duration::from_secs(1);
 
+/// A step that the store has refused is tried again after this many passes: a policy may have been changed.
+const PASSES_REFUSED: u32 = 10;
+
 /// No server may ask for a longer pause than this: it can be wrong about itself.
 const MAX_WISH: Duration = Duration::from_secs(60);
 
@@ -55,8 +58,10 @@ pub(super) struct Running {
     pub(super) consent: TakeOver,
     /// If the last pass came to a decision about the keys: sure, or one that waits for a person.
     is_decided: bool,
-    /// If the store does not let us write to a record that is there.
-    is_read_only: bool,
+    /// The version of the record that the store did not let us write over, and how many passes ago.
+    refused: Option<(Version, u32)>,
+    /// The version of the record beside which Hydra named the prepared key.
+    pub(super) named_early: Option<Version>,
     retry: Backoff,
     wish: Option<Duration>,
     pass: Option<Pass>,
@@ -88,7 +93,8 @@ impl Running {
             described: false,
             consent: policy.take_over.clone(),
             is_decided: sure,
-            is_read_only: false,
+            refused: None,
+            named_early: None,
             retry: RETRY,
             wish: None,
             pass: None,
@@ -157,7 +163,11 @@ impl Machine {
     fn held_as_disk(&self) -> DiskSeen {
         let held = self.held.as_ref();
         let ring = Ring {
-            next: held.and_then(|held| held.next).map(|key| ring::Next { key, is_due: false }),
+            next: held.and_then(|held| held.next).map(|key| ring::Next {
+                key,
+                is_due: false,
+                is_compromised: false,
+            }),
             previous: held.and_then(|held| held.previous).map(|key| ring::Previous { key, is_over: false }),
         };
         DiskSeen {
@@ -249,15 +259,24 @@ impl Machine {
     /// The step of a rotation that is due, and ours to take.
     fn upkeep(&self, running: &Running, pass: &Pass, plan: &Plan) -> Option<RingStep> {
         let Store::Present(stored) = &pass.seen.keys.store else { return None };
-        let may = plan.sure && !running.is_read_only && pass.seen.keys.hydra.is_heard();
-        let step = ring::upkeep(stored, self.config.reconcile_interval.as_secs()).filter(|_| may)?;
-        // Beside a Hydra that names another key than this record's nothing is put back: ours may be the wrong one.
-        let is_contradicted = matches!(
-            &pass.seen.keys.hydra,
-            keys::HydraNames::Key { key, .. }
-                if key.is_none_or(|key| key != stored.key && !stored.replaces(&key))
-        );
-        (!is_contradicted || matches!(step, RingStep::Retire)).then_some(step)
+        let is_refused = running
+            .refused
+            .is_some_and(|(version, passes)| version == stored.version && passes < PASSES_REFUSED);
+        let hydra = &pass.seen.keys.hydra;
+        if !plan.sure || is_refused || !hydra.is_heard() {
+            return None;
+        }
+        let names_next = stored.ring.next.is_some_and(|next| hydra.names(&next.key));
+        // Beside a Hydra that names another key than this record's nothing is written: ours may be the wrong one. The prepared key
+        // is public: anybody at Hydra's admin port can write its name.
+        if hydra.other_than_stored(stored).is_some() && !names_next {
+            return None;
+        }
+        match ring::upkeep(stored, self.config.reconcile_interval.as_secs())? {
+            // While Hydra names the replaced key, all replicas sign with it.
+            RingStep::Retire if hydra.is_key() && !hydra.names(&stored.key) => None,
+            step => Some(step),
+        }
     }
 
     /// Notes what a plan says of the keys.
@@ -276,7 +295,9 @@ impl Machine {
         turn: &mut Turn,
     ) {
         if let Some(step) = pass.ring_step.take() {
-            running.is_read_only |= outcome == Err(WriteFailure::Denied);
+            if let (Err(WriteFailure::Denied), Store::Present(stored)) = (outcome, &pass.seen.keys.store) {
+                running.refused = Some((stored.version, 0));
+            }
             // What is there now decides; a step that is only a note does not make the client wait.
             return match (outcome, step) {
                 (Ok(_), RingStep::Activate { .. }) => observe(running, turn),
@@ -338,12 +359,16 @@ impl Machine {
     fn client_event(&mut self, running: &mut Running, event: Event, turn: &mut Turn) {
         let Some(work) = self.client.as_mut() else { return };
         if let (Event::Hydra(hydra), Some(held)) = (&event, &self.held)
-            // Not with a prepared one: the record, which has the statement, is read first.
-            && let Some(named) = hydra.named.filter(|named| held.has(named) && held.next != Some(*named))
+            // With a prepared one only if Hydra has the statement: else the record, which has it, is read first.
+            && let Some(named) =
+                hydra.named.filter(|named| held.has(named) && (held.next != Some(*named) || hydra.follows))
         {
             turn.push(Effect::SignWith(named));
         }
         let is_named_early = matches!(&event, Event::Hydra(hydra) if hydra.client == Client::OfOurNextKey);
+        if let Event::Hydra(_) = &event {
+            running.named_early = self.held.as_ref().filter(|_| is_named_early).and_then(|held| held.version);
+        }
         let finished = work.told(event, self.config.hydra.auto_register, turn);
         let Some(mut pass) = running.pass.take() else { return };
         // Another replica has made the prepared key the current one: the record is read at once.
@@ -403,6 +428,9 @@ impl Machine {
     }
 
     fn end_pass(&mut self, running: &mut Running, pass: &Pass, turn: &mut Turn) {
+        if let Some((_, passes)) = &mut running.refused {
+            *passes = passes.saturating_add(1);
+        }
         turn.push(Effect::MendDirectory { sure: self.sure });
         turn.push(Effect::PassEnded { pending: pass.is_pending });
         self.wait(running, pass.is_pending, turn);

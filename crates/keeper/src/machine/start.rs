@@ -387,6 +387,7 @@ impl Machine {
             compared: running.compared.is_some() && running.compared == held.version,
             is_new: held.source == Source::Created && running.compared.is_none(),
             never_held,
+            next_is_drift: running.named_early.is_some() && running.named_early == held.version,
             is_read_for: named,
             has_history: matches!(seen.keys.store, Store::Present(_))
                 && !matches!(seen.keys.earlier, Earlier::Unknown(_)),

@@ -83,7 +83,8 @@ pub enum Client {
     OfOurKey,
     /// One that names a key that our record replaces.
     OfAnOlderKey,
-    /// One that names the key that a rotation has prepared: another replica has made it the current one.
+    /// One that names the key that a rotation has prepared, or one to which statements lead from ours: another replica has made
+    /// it the current one.
     OfOurNextKey,
     /// One that names another key.
     OfAnotherKey(String),

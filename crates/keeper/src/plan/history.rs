@@ -53,12 +53,15 @@ pub enum Earlier {
 pub fn wanted(seen: &Observed) -> Option<RangeInclusive<Version>> {
     match (&seen.store, &seen.local) {
         (Store::Present(stored), local) if stored.version > 1 && is_open(seen, stored, local) => {
-            Some(stored.version.saturating_sub(MAX_DEPTH).max(1)..=stored.version - 1)
+            Some(stored.version.saturating_sub(MAX_DEPTH).max(1)..=stored.version.saturating_sub(1))
         }
         (Store::Deleted { version, .. }, Local::Present { key, acknowledged: Some(known), .. })
-            if !seen.running && known.version + 1 < *version && seen.hydra.names(key) =>
+            if !seen.running && known.version.saturating_add(1) < *version && seen.hydra.names(key) =>
         {
-            Some((known.version + 1).max(version.saturating_sub(MAX_DEPTH))..=version - 1)
+            Some(
+                known.version.saturating_add(1).max(version.saturating_sub(MAX_DEPTH))
+                    ..=version.saturating_sub(1),
+            )
         }
         _ => None,
     }
@@ -68,11 +71,7 @@ pub fn wanted(seen: &Observed) -> Option<RangeInclusive<Version>> {
 /// that the record's doesn't replace.
 fn is_open(seen: &Observed, stored: &Stored, local: &Local) -> bool {
     let is_other = |key: &PublicKey| *key != stored.key && !stored.replaces(key);
-    let hydra = match &seen.hydra {
-        HydraNames::Key { key: Some(key), .. } => is_other(key),
-        HydraNames::Key { key: None, .. } => true,
-        _ => false,
-    };
+    let hydra = seen.hydra.other_than_stored(stored).is_some();
     let local = matches!(local, Local::Present { key, acknowledged: Some(_), .. } if is_other(key));
     !stored.has_lineage || hydra || local
 }
@@ -81,9 +80,9 @@ fn is_open(seen: &Observed, stored: &Stored, local: &Local) -> bool {
 /// first; a version that is missing from it could not be read.
 pub fn look_back(seen: &mut Observed, past: &[(Version, Past)]) {
     let Observed { store, local, hydra, earlier, .. } = seen;
-    let local = &*local;
+    let (local, hydra) = (&*local, &*hydra);
     let range = |first: Version, last: Version| {
-        usize::try_from((last + 1).saturating_sub(first)).unwrap_or(usize::MAX)
+        usize::try_from(last.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX)
     };
     let is_read = |first: Version, last: Version| {
         past.iter()
@@ -93,9 +92,9 @@ pub fn look_back(seen: &mut Observed, past: &[(Version, Past)]) {
     };
     match store {
         Store::Present(stored) => {
-            restore_lineage(stored, past);
+            restore_lineage(stored, local, past);
             let named = match hydra {
-                HydraNames::Key { key: Some(key), .. } if !stored.replaces(key) && *key != stored.key => {
+                HydraNames::Key { key: Some(key), .. } if hydra.other_than_stored(stored).is_some() => {
                     past.iter().find(|(_, past)| matches!(past, Past::Key { key: held, .. } if held == key))
                 }
                 _ => None,
@@ -103,15 +102,15 @@ pub fn look_back(seen: &mut Observed, past: &[(Version, Past)]) {
             let retired_by = past.iter().find(|(_, past)| match past {
                 Past::Key { key, lineage: Some(lineage), .. } => {
                     lineage.replaces_key(&stored.key)
-                        && lineage.generation >= stored.lineage.generation
-                        && !stored.replaces(key)
+                        && (lineage.generation > stored.lineage.generation
+                            || lineage.generation == stored.lineage.generation && !stored.replaces(key))
                 }
                 _ => false,
             });
             *earlier = Earlier::Read {
                 named: named.map(|(version, _)| *version),
                 retired_by: retired_by.map(|(version, _)| *version),
-                whole: is_read(1, stored.version - 1),
+                whole: is_read(1, stored.version.saturating_sub(1)),
                 is_ours_since: false,
             };
         }
@@ -132,17 +131,29 @@ pub fn look_back(seen: &mut Observed, past: &[(Version, Past)]) {
 }
 
 /// Takes the lineage of the latest version with the same key, as one set, if a rewrite has dropped it.
-fn restore_lineage(stored: &mut Stored, past: &[(Version, Past)]) {
+fn restore_lineage(stored: &mut Stored, local: &Local, past: &[(Version, Past)]) {
     if stored.has_lineage {
         return;
     }
-    let known = past.iter().find_map(|(_, past)| match past {
-        Past::Key { key, lineage: Some(lineage), .. } if *key == stored.key => Some(lineage),
-        _ => None,
-    });
+    let known = in_past(past, &stored.key);
     if let Some(lineage) = known {
         stored.lineage = lineage.clone();
     }
+    // The disk (or the running agent) remembers what the store keeps no longer.
+    if let Local::Present { key, lineage, .. } = local
+        && *key == stored.key
+        && lineage.generation > stored.lineage.generation
+    {
+        stored.lineage = lineage.clone();
+    }
+}
+
+/// The lineage of the latest earlier version with this key.
+fn in_past<'a>(past: &'a [(Version, Past)], current: &PublicKey) -> Option<&'a Lineage> {
+    past.iter().find_map(|(_, past)| match past {
+        Past::Key { key, lineage: Some(lineage), .. } if key == current => Some(lineage),
+        _ => None,
+    })
 }
 
 /// If the record was rewritten without our fields, after a version that had them: a Python Bindu pod is at work.

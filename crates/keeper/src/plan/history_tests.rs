@@ -51,7 +51,12 @@ fn seen(store: Store, local: Local, hydra: HydraNames) -> Observed {
 }
 
 fn names(seed: u8) -> HydraNames {
-    HydraNames::Key { key: Some(key(seed)), text: key(seed).to_string(), follows_store: false }
+    HydraNames::Key {
+        key: Some(key(seed)),
+        text: key(seed).to_string(),
+        after_store: None,
+        after_local: None,
+    }
 }
 
 fn held(seed: u8, version: Version) -> Local {

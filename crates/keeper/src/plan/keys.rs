@@ -159,8 +159,10 @@ pub enum HydraNames {
         key: Option<PublicKey>,
         /// As it stands there.
         text: String,
-        /// If a verified chain of rotation statements there leads to it from the key that the store holds.
-        follows_store: bool,
+        /// The generation to which a verified chain of rotation statements there leads from the key that the store holds.
+        after_store: Option<u64>,
+        /// The same from the key that the directory (or the running agent) holds.
+        after_local: Option<u64>,
     },
 }
 
@@ -171,16 +173,37 @@ impl HydraNames {
         *self != Self::Unknown
     }
 
+    /// If there is a client that names a key.
+    #[must_use]
+    pub fn is_key(&self) -> bool {
+        matches!(self, Self::Key { .. })
+    }
+
     /// If it names this key.
     #[must_use]
     pub fn names(&self, ours: &PublicKey) -> bool {
         matches!(self, Self::Key { key: Some(key), .. } if key == ours)
     }
 
-    /// The key that it names, if that is neither this one nor one that it replaces.
-    fn another<'a>(&'a self, ours: &PublicKey, past: &Lineage) -> Option<&'a str> {
+    /// The key that it names, if that is neither the store's nor an older one.
+    pub(crate) fn other_than_stored(&self, stored: &Stored) -> Option<&str> {
+        let Self::Key { after_store, .. } = self else { return None };
+        self.another(&stored.key, &stored.lineage, *after_store)
+    }
+
+    /// The key that it names, if that is neither the local one nor an older one.
+    fn other_than_local(&self, ours: &PublicKey, past: &Lineage) -> Option<&str> {
+        let Self::Key { after_local, .. } = self else { return None };
+        self.another(ours, past, *after_local)
+    }
+
+    /// An older key is one that `replaces` lists; but after an undo a key that is listed may be the newer one: then
+    /// statements lead to it, beyond our generation.
+    fn another(&self, ours: &PublicKey, past: &Lineage, after: Option<u64>) -> Option<&str> {
+        let is_later = after.is_some_and(|generation| generation > past.generation);
         match self {
-            Self::Key { key: Some(key), .. } if key == ours || past.replaces_key(key) => None,
+            Self::Key { key: Some(key), .. } if key == ours => None,
+            Self::Key { key: Some(key), .. } if !is_later && past.replaces_key(key) => None,
             Self::Key { text, .. } => Some(text),
             _ => None,
         }
@@ -328,7 +351,7 @@ fn table(seen: &Observed, policy: &Policy) -> Plan {
         (Store::Deleted { .. }, _) => refuse(Row::DeletedNone),
 
         (Store::Unavailable(_), Local::Present { key, lineage, .. }) => {
-            if !seen.heard_store && seen.hydra.another(key, lineage).is_some() {
+            if !seen.heard_store && seen.hydra.other_than_local(key, lineage).is_some() {
                 return Plan {
                     unready: true,
                     ..keep_ours(Row::UnavailableSuperseded, Reason::KeySuperseded)
@@ -360,7 +383,7 @@ fn table(seen: &Observed, policy: &Policy) -> Plan {
 
 /// The rows of a record that holds a key, from top to bottom.
 fn present(seen: &Observed, policy: &Policy, stored: &Stored, local: &Local) -> Plan {
-    let named = seen.hydra.another(&stored.key, &stored.lineage);
+    let named = seen.hydra.other_than_stored(stored);
     let consents = policy.take_over.covers(named, &seen.taken_over);
     if named.is_some() && !consents && is_rolled_back(seen, stored, local) {
         return match (seen.seen_for < DOUBT, seen.running) {
@@ -443,14 +466,15 @@ fn is_rolled_back(seen: &Observed, stored: &Stored, local: &Local) -> bool {
         Local::Present { key, .. } => *key == stored.key || stored.replaces(key),
         Local::None | Local::Unusable(_) | Local::Unreadable(_) | Local::Locked(_) => true,
     };
-    knows_no_better && matches!(seen.hydra, HydraNames::Key { follows_store: true, .. })
+    let HydraNames::Key { after_store: Some(generation), .. } = seen.hydra else { return false };
+    knows_no_better && generation > stored.lineage.generation
 }
 
 fn absent_present(seen: &Observed, key: &PublicKey, past: &Lineage) -> Plan {
     if seen.hydra == HydraNames::Unknown {
         return keep_ours(Row::AbsentHydraSilent, Reason::RecordMissing);
     }
-    if seen.hydra.another(key, past).is_some() {
+    if seen.hydra.other_than_local(key, past).is_some() {
         return match seen.seen_for < DOUBT {
             true => look_again(Row::AbsentNamedOtherwise, Some(DOUBT)),
             false => keep_ours(Row::AbsentNamedOtherwise, Reason::ClientOfAnotherKey),

@@ -70,7 +70,12 @@ pub(crate) fn held(seed: u8, acknowledged: Option<Version>, named: bool, lineage
 }
 
 pub(crate) fn names(seed: u8) -> HydraNames {
-    HydraNames::Key { key: Some(key(seed)), text: key(seed).to_string(), follows_store: false }
+    HydraNames::Key {
+        key: Some(key(seed)),
+        text: key(seed).to_string(),
+        after_store: None,
+        after_local: None,
+    }
 }
 
 pub(crate) fn read(named: Option<Version>, whole: bool) -> Earlier {
@@ -150,7 +155,12 @@ fn only_statements_prove_a_rollback() {
     observed.hydra = names(2);
     observed.earlier = read(None, true);
     assert_eq!(plan(&observed, &Policy::default()).row, Row::PresentNone, "anybody can write a name there");
-    observed.hydra = HydraNames::Key { key: Some(key(2)), text: key(2).to_string(), follows_store: true };
+    observed.hydra = HydraNames::Key {
+        key: Some(key(2)),
+        text: key(2).to_string(),
+        after_store: Some(1),
+        after_local: None,
+    };
     for local in [Local::None, local(1, Some(2)), Local::Unreadable("x".into())] {
         observed.local = local;
         observed.seen_for = Duration::ZERO;
@@ -325,7 +335,7 @@ fn who_has_lost_a_race_makes_no_second_key_at_once() {
 #[test]
 fn a_rotation_is_done_once() {
     let step = |step| Step::Ring { step, over: 3 };
-    let prepare = step(RingStep::Prepare { at_once: true });
+    let prepare = step(RingStep::Prepare { at_once: true, compromised: false });
     let always = Policy { recreate_keys: RecreateKeys::Always, ..Policy::default() };
     let once = Policy { recreate_keys: RecreateKeys::Once(key(1).fingerprint()), ..Policy::default() };
     let mut observed = seen(stored(1, 3), local(1, Some(3)));
@@ -337,7 +347,7 @@ fn a_rotation_is_done_once() {
     }
     // Half-way: the prepared key is taken, no other is made.
     if let Store::Present(stored) = &mut observed.store {
-        stored.ring.next = Some(Next { key: key(2), is_due: true });
+        stored.ring.next = Some(Next { key: key(2), is_due: true, is_compromised: false });
     }
     for policy in [&once, &always] {
         assert_eq!(plan(&observed, policy).step, step(RingStep::Activate { compromised: false }));
@@ -404,12 +414,15 @@ fn any_hydra() -> impl Strategy<Value = HydraNames> {
         Just(HydraNames::Unknown),
         Just(HydraNames::NoClient),
         Just(HydraNames::NoKey),
-        (1u8..4, any::<bool>()).prop_map(|(seed, follows_store)| HydraNames::Key {
-            key: Some(key(seed)),
-            text: key(seed).to_string(),
-            follows_store
-        }),
-        Just(HydraNames::Key { key: None, text: "no key".to_owned(), follows_store: false }),
+        (1u8..4, proptest::option::of(1u64..4), proptest::option::of(1u64..4)).prop_map(
+            |(seed, after_store, after_local)| HydraNames::Key {
+                key: Some(key(seed)),
+                text: key(seed).to_string(),
+                after_store,
+                after_local,
+            }
+        ),
+        Just(HydraNames::Key { key: None, text: "no key".to_owned(), after_store: None, after_local: None }),
     ]
 }
 

@@ -3,7 +3,7 @@
 use super::{
     RecreateKeys,
     history::{Past, is_rewritten},
-    keys::{Observed, Plan, Row, Store, Stored},
+    keys::{HydraNames, Observed, Plan, Row, Store, Stored},
 };
 use bindu_identity::PublicKey;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub struct Next {
     pub key: PublicKey,
     /// If the time has come at which it becomes the current one.
     pub is_due: bool,
+    /// If the key before it is in somebody else's hands: then there is no overlap, whoever takes the step.
+    pub is_compromised: bool,
 }
 
 /// A replaced key.
@@ -48,6 +50,8 @@ pub enum RingStep {
     Prepare {
         /// Without waiting for the replicas to load it.
         at_once: bool,
+        /// If the current key is in somebody else's hands.
+        compromised: bool,
     },
     /// Make the prepared key the current one.
     Activate {
@@ -71,8 +75,10 @@ impl RingStep {
     #[must_use]
     pub fn explain(self) -> &'static str {
         match self {
-            Self::Prepare { at_once: false } => "prepare: make a key and put it beside the current one",
-            Self::Prepare { at_once: true } => "prepare: make a key, which becomes the current one at once",
+            Self::Prepare { at_once: false, .. } => "prepare: make a key and put it beside the current one",
+            Self::Prepare { at_once: true, .. } => {
+                "prepare: make a key, which becomes the current one at once"
+            }
             Self::Activate { compromised: false } => {
                 "activate: the prepared key becomes the current one, and the old one stays valid for the overlap"
             }
@@ -99,9 +105,10 @@ pub(crate) fn recreate(stored: &Stored, age: Option<Duration>, wish: &RecreateKe
     match &stored.ring.next {
         _ if *wish == RecreateKeys::No => None,
         // Ours, or another replica's, a moment ago.
-        Some(next) if next.is_due => Some(RingStep::Activate { compromised: false }),
-        Some(_) if is_wanted => Some(RingStep::Activate { compromised: false }),
-        None if is_wanted => Some(RingStep::Prepare { at_once: true }),
+        Some(next) if next.is_due || is_wanted => {
+            Some(RingStep::Activate { compromised: next.is_compromised })
+        }
+        None if is_wanted => Some(RingStep::Prepare { at_once: true, compromised: false }),
         _ => None,
     }
 }
@@ -113,7 +120,9 @@ pub fn upkeep(stored: &Stored, interval: u64) -> Option<RingStep> {
     match &stored.ring {
         // A rewrite has dropped something. (An empty past is no loss: nothing is written for it.)
         _ if !stored.has_lineage && stored.lineage.generation > 0 => Some(RingStep::PutBack),
-        Ring { next: Some(next), .. } if next.is_due => Some(RingStep::Activate { compromised: false }),
+        Ring { next: Some(next), .. } if next.is_due => {
+            Some(RingStep::Activate { compromised: next.is_compromised })
+        }
         Ring { previous: Some(previous), .. } if previous.is_over => Some(RingStep::Retire),
         _ if stored.interval.unwrap_or(DEFAULT_INTERVAL) < interval => Some(RingStep::Note),
         _ => None,
@@ -146,6 +155,9 @@ pub enum RingError {
     /// A rotation is on its way.
     #[error("a rotation is prepared already, and its key is not due yet")]
     NotDue,
+    /// Hydra does not name the current key yet: replicas still sign with the replaced one.
+    #[error("Hydra does not name the current key yet, and another rotation would drop the one that it names")]
+    HydraBehind,
     /// Nothing is prepared, and no replaced key is held.
     #[error("there is nothing to undo: no key is prepared, and the replaced key was retired")]
     NothingToUndo,
@@ -167,19 +179,26 @@ pub fn plan(
         return Err(RingError::NotSure(keys.row));
     }
     let ring = &stored.ring;
+    let prepare = RingStep::Prepare { at_once: false, compromised: false };
+    // Preparing drops the replaced key: while Hydra names it, nobody could sign any more.
+    let hydra_is_behind = ring.previous.is_some()
+        && !matches!(&seen.hydra, HydraNames::NotAsked)
+        && !seen.hydra.names(&stored.key);
     match wish {
         RingWish::Rotate { .. } if is_rewritten(stored, past) => Err(RingError::Rewritten),
         // Whoever has the current key may have read the prepared one beside it: another is made.
-        RingWish::Rotate { compromised: true, .. } => {
-            Ok(vec![RingStep::Prepare { at_once: false }, RingStep::Activate { compromised: true }])
-        }
+        RingWish::Rotate { compromised: true, .. } => Ok(vec![
+            RingStep::Prepare { at_once: false, compromised: true },
+            RingStep::Activate { compromised: true },
+        ]),
+        RingWish::Rotate { .. } if hydra_is_behind => Err(RingError::HydraBehind),
         RingWish::Rotate { at_once, .. } => match &ring.next {
-            Some(next) if at_once || next.is_due => Ok(vec![RingStep::Activate { compromised: false }]),
-            Some(_) => Err(RingError::NotDue),
-            None if at_once => {
-                Ok(vec![RingStep::Prepare { at_once: false }, RingStep::Activate { compromised: false }])
+            Some(next) if at_once || next.is_due => {
+                Ok(vec![RingStep::Activate { compromised: next.is_compromised }])
             }
-            None => Ok(vec![RingStep::Prepare { at_once: false }]),
+            Some(_) => Err(RingError::NotDue),
+            None if at_once => Ok(vec![prepare, RingStep::Activate { compromised: false }]),
+            None => Ok(vec![prepare]),
         },
         RingWish::Undo if ring.next.is_some() => Ok(vec![RingStep::Abandon]),
         RingWish::Undo if ring.previous.is_some() => Ok(vec![RingStep::Undo]),

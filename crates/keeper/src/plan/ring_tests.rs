@@ -24,7 +24,7 @@ fn stored(ring: Ring) -> Stored {
 }
 
 fn next(is_due: bool) -> Ring {
-    Ring { next: Some(Next { key: key(2), is_due }), previous: None }
+    Ring { next: Some(Next { key: key(2), is_due, is_compromised: false }), previous: None }
 }
 
 fn previous(is_over: bool) -> Ring {
@@ -52,17 +52,18 @@ fn steps(stored: Stored, past: &[(u64, Past)], wish: RingWish) -> Result<Vec<Rin
 #[test]
 fn each_wish_leads_to_its_steps() {
     let rotate = |at_once, compromised| RingWish::Rotate { at_once, compromised };
-    let prepare = RingStep::Prepare { at_once: false };
+    let prepare = RingStep::Prepare { at_once: false, compromised: false };
+    let withdraw = RingStep::Prepare { at_once: false, compromised: true };
     let activate = |compromised| RingStep::Activate { compromised };
     let cases = [
         (Ring::default(), rotate(false, false), Ok(vec![prepare])),
         (Ring::default(), rotate(true, false), Ok(vec![prepare, activate(false)])),
-        (Ring::default(), rotate(false, true), Ok(vec![prepare, activate(true)])),
+        (Ring::default(), rotate(false, true), Ok(vec![withdraw, activate(true)])),
         (next(false), rotate(false, false), Err(RingError::NotDue)),
         (next(true), rotate(false, false), Ok(vec![activate(false)])),
         (next(false), rotate(true, false), Ok(vec![activate(false)])),
         // Whoever has read the current key may have read the prepared one.
-        (next(true), rotate(true, true), Ok(vec![prepare, activate(true)])),
+        (next(true), rotate(true, true), Ok(vec![withdraw, activate(true)])),
         (previous(false), rotate(false, false), Ok(vec![prepare])),
         (next(false), RingWish::Undo, Ok(vec![RingStep::Abandon])),
         (previous(false), RingWish::Undo, Ok(vec![RingStep::Undo])),

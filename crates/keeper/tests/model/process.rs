@@ -123,10 +123,11 @@ impl Process {
     }
 }
 
-fn seen_ring(record: &Record) -> Ring {
+/// The overlap is over once no more rotations are to come: undo needs it.
+fn seen_ring(record: &Record, is_over: bool) -> Ring {
     Ring {
-        next: record.next.map(|key| Next { key: public(key), is_due: false }),
-        previous: record.previous.map(|key| Previous { key: public(key), is_over: false }),
+        next: record.next.map(|key| Next { key: public(key), is_due: false, is_compromised: false }),
+        previous: record.previous.map(|key| Previous { key: public(key), is_over }),
     }
 }
 
@@ -160,7 +161,13 @@ impl World {
                 let record = match (step, record.next) {
                     (RingStep::Activate { .. }, Some(next)) => record.rotated(next),
                     (RingStep::PutBack | RingStep::Note, _) => Record { has_lineage: true, ..record },
-                    (RingStep::Retire, _) => Record { previous: None, ..record },
+                    (RingStep::Retire, _) => {
+                        let named = self.client.map(|client| client.key);
+                        if named.is_some() && named == record.previous && !self.attacker_was_here {
+                            self.broken = Some("a key that Hydra names is retired");
+                        }
+                        Record { previous: None, ..record }
+                    }
                     (step, _) => panic!("nobody has asked for {step:?}"),
                 };
                 Some(Event::KeysWritten(self.write_keys(record, Expected::Version(over), false, fate, bug)))
@@ -271,7 +278,8 @@ impl World {
             }),
             lineage: record.lineage.clone(),
         });
-        let ring = record.as_ref().map(seen_ring).unwrap_or_default();
+        let ring =
+            record.as_ref().map(|record| seen_ring(record, self.budget.rotations == 0)).unwrap_or_default();
         Event::Disk(Box::new(DiskSeen { local, ring, provisional: false }))
     }
 
@@ -293,7 +301,7 @@ impl World {
                     version,
                     lineage: record.lineage.clone(),
                     has_lineage: record.has_lineage,
-                    ring: seen_ring(record),
+                    ring: seen_ring(record, self.budget.rotations == 0),
                     interval: Some(60),
                 })
             }
@@ -305,8 +313,11 @@ impl World {
             (Some(Some(client)), _) => HydraNames::Key {
                 key: Some(public(client.key)),
                 text: public(client.key).to_string(),
-                follows_store: bug == Some(Bug::NameProvesRollback)
-                    || self.is_chain(process.store.as_ref(), &client),
+                after_store: match bug {
+                    Some(Bug::NameProvesRollback) => Some(99),
+                    _ => self.chain(process.store.as_ref(), &client),
+                },
+                after_local: self.chain(process.local.as_ref(), &client),
             },
         };
         let credentials = match self.store_is_up {
@@ -322,11 +333,11 @@ impl World {
         }))
     }
 
-    /// If the statements in Hydra lead from the store's key to the one that Hydra names: an attacker signs none.
-    fn is_chain(&self, stored: Option<&Record>, client: &Client) -> bool {
-        let Some(stored) = stored else { return false };
+    /// The generation to which the statements in Hydra lead from a key to the one that it names: an attacker signs none.
+    fn chain(&self, from: Option<&Record>, client: &Client) -> Option<u64> {
         let is_right = Some(client.key) == self.right;
-        client.has_statements && is_right && self.past.replaces_key(&public(stored.key))
+        let is_older = self.past.replaces_key(&public(from?.key));
+        (client.has_statements && is_right && is_older).then_some(self.past.generation)
     }
 
     fn history(
@@ -420,7 +431,10 @@ impl World {
             return HydraClient { client: client::Client::Absent, ..HydraClient::unavailable() };
         };
         let (named, held) = (public(client.key), process.machine.held());
+        let after = self.chain(process.local.as_ref(), &client);
+        let is_later = |generation: u64| held.is_some_and(|held| generation > held.lineage.generation);
         let whose = match held {
+            Some(_) if after.is_some_and(is_later) => client::Client::OfOurNextKey,
             Some(held) if held.key == named => client::Client::OfOurKey,
             Some(held) if held.lineage.replaces_key(&named) => client::Client::OfAnOlderKey,
             Some(held) if held.next == Some(named) => client::Client::OfOurNextKey,
@@ -429,6 +443,7 @@ impl World {
         HydraClient {
             client: whose,
             named: Some(named),
+            follows: false,
             authentication: Authentication::Ours,
             differs: Vec::new(),
         }

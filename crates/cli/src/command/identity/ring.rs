@@ -55,7 +55,9 @@ fn ring(arguments: Arguments, wish: RingWish) -> Result<(), Refusal> {
         }
         let applied = keeper.apply_ring(planned).await.map_err(|error| hints::not_taken(&keeper, &error))?;
         tell_applied(&keeper, &steps, &applied, output);
-        Ok(())
+        let is_withdrawn = steps.contains(&RingStep::Activate { compromised: true });
+        let is_known = applied.client.is_none() && applied.tokens_revoked != Some(false);
+        if is_withdrawn && !is_known { Err(hints::not_withdrawn_in_hydra()) } else { Ok(()) }
     })
 }
 
