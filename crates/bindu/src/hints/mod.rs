@@ -3,11 +3,13 @@
 
 mod advice;
 mod hint;
+mod look;
 mod start;
 mod steps;
 
 pub use advice::advice;
 pub use hint::Hint;
+pub use look::{no_key_yet, store_is_silent};
 pub use start::{class, start};
 pub use steps::{no_steps, not_taken, not_withdrawn_in_hydra};
 

@@ -1,6 +1,6 @@
 //! All that a person may be told about an identity, on one page: `told.txt`. And that there is always something to type.
 
-use super::{Hint, advice, class, start, steps};
+use super::{Hint, advice, class, no_key_yet, start, steps, store_is_silent};
 use crate::{ExitClass, Refusal, report};
 use bindu_identity::{AgentId, AgentName, Did, Fingerprint, SigningKey};
 use bindu_keeper::{Advice, MissingRight, NamedKey, OtherDid, Problem, StartError, StepError, StoreKind};
@@ -146,7 +146,7 @@ fn each_hint_has_a_command_or_a_setting_to_type() {
     let (errors, advices) = (errors(), advices());
     let hints = errors.iter().map(start).chain(advices.iter().map(advice));
     let hints = hints.chain(STEPS.iter().map(|error| steps::step(error, PATH)));
-    for hint in hints {
+    for hint in hints.chain([store_is_silent(), no_key_yet()]) {
         assert!(hint.is_practical(), "{hint}");
         for line in hint.to_string().lines().filter(|line| !line.starts_with("  ")) {
             let is_one = ["--", "vault kv", "bindu "].iter().any(|word| line.contains(word));
@@ -167,6 +167,9 @@ fn all_that_is_told() {
     }
     for error in STEPS {
         let _ = writeln!(told, "[{}]\n{}\n", variant(&error), steps::step(&error, PATH));
+    }
+    for hint in [store_is_silent(), no_key_yet()] {
+        let _ = writeln!(told, "{hint}\n");
     }
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hints/told.txt");
     if std::env::var_os("WRITE_TOLD").is_some() {

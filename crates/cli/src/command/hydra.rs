@@ -126,7 +126,7 @@ fn plan(arguments: LookArguments) -> Result<(), Refusal> {
             return Err(Refusal::new(
                 ExitClass::Failed,
                 "there is no key yet that a client could be registered with",
-                "`bindu identity plan` with the same settings says what a start would do about the key",
+                hints::no_key_yet(),
             ));
         };
         tell(&keeper, &look, arguments.output);

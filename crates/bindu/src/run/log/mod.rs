@@ -8,8 +8,10 @@ mod queue;
 mod repeats;
 mod stderr;
 
-use crate::settings::{LogFormat, Settings};
-use crate::{ExitClass, Refusal};
+use crate::{
+    ExitClass, Refusal,
+    settings::{LogFormat, Settings},
+};
 use line::Style;
 use queue::{Queue, TICK, Writer};
 use repeats::{Repeats, RepeatsLayer};

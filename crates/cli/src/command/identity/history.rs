@@ -1,7 +1,7 @@
 //! `bindu identity history`: the record's versions, newest first, and the rotations that led to the current key.
 
 use super::super::{Output, print};
-use bindu::{ExitClass, Refusal};
+use bindu::{ExitClass, Refusal, hints};
 use bindu_keeper::{
     Keeper, VersionLook,
     plan::{history::Past, keys::Store},
@@ -13,7 +13,7 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
         Refusal::new(
             ExitClass::Unavailable,
             "the store does not give the versions of the keys record",
-            "see that Vault answers (VAULT__URL or VAULT_ADDR), and `bindu vault check`",
+            hints::store_is_silent(),
         )
         .because(outage.map_or_else(String::new, |outage| outage.detail))
     })?;

@@ -38,14 +38,10 @@ pub(super) fn tell_identity(keeper: &Keeper, look: &KeyLook, output: Output) -> 
             Step::LookAgain { .. } => Refusal::new(
                 ExitClass::Unavailable,
                 "the store gave no believable answer, and there is no key on disk",
-                "see that Vault answers (VAULT__URL or VAULT_ADDR)",
+                hints::store_is_silent(),
             )
             .because(look.outage.as_ref().map_or("", |outage| outage.detail.as_str())),
-            _ => Refusal::new(
-                ExitClass::Failed,
-                "there is no identity yet",
-                "`bindu run` makes one at its first start",
-            ),
+            _ => Refusal::new(ExitClass::Failed, "there is no identity yet", hints::no_key_yet()),
         });
     };
     let kept_in = keeper.store.locate(&keeper.keys_record());
