@@ -19,11 +19,22 @@ const STATES: usize = 300_000;
 
 struct Keepers {
     replicas: usize,
-    /// If the world begins with a healthy agent, else with nothing.
-    is_settled: bool,
+    begins: Beginning,
     bug: Option<Bug>,
     budget: Budget,
 }
+
+/// How the world begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    Nothing,
+    /// A healthy agent.
+    Settled,
+    /// A healthy agent that has rotated its key while its last replica slept.
+    Sleeper,
+}
+
+use Beginning::{Nothing, Settled, Sleeper};
 
 const UNBROKEN: &str = "1, 3: no machine writes what it must not";
 const IDENTITY: &str = "1: one identity while nobody else writes";
@@ -35,9 +46,10 @@ impl Model for Keepers {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![match self.is_settled {
-            true => World::settled(self.replicas, self.budget),
-            false => World::new(self.replicas, self.budget),
+        vec![match self.begins {
+            Nothing => World::new(self.replicas, self.budget),
+            Settled => World::settled(self.replicas, self.budget),
+            Sleeper => World::rotated_beside_a_sleeper(self.replicas, self.budget),
         }]
     }
 
@@ -84,7 +96,7 @@ fn check(model: Keepers) -> (usize, usize) {
 #[test]
 fn two_replicas_that_begin_with_nothing_keep_the_invariants() {
     let budget = Budget { crashes: 1, outages: 1, lost_answers: 1, ..Budget::default() };
-    let (all, distinct) = check(Keepers { replicas: 2, is_settled: false, bug: None, budget });
+    let (all, distinct) = check(Keepers { replicas: 2, begins: Nothing, bug: None, budget });
     println!("{all} states, {distinct} of them distinct");
 }
 
@@ -104,7 +116,15 @@ fn a_hostile_world_keeps_the_invariants() {
         ("a rogue writer, an attacker", Budget { rogues: 1, attacks: 1, ..calm }),
     ];
     for (name, budget) in worlds {
-        let (all, distinct) = check(Keepers { replicas: 2, is_settled: true, bug: None, budget });
+        let (all, distinct) = check(Keepers { replicas: 2, begins: Settled, bug: None, budget });
+        println!("{name}: {all} states, {distinct} of them distinct");
+    }
+    for (name, budget) in [
+        ("a sleeper, deletions", Budget { deletions: 1, ..calm }),
+        ("a sleeper, an undo, a restored backup", Budget { rotations: 1, restores: 1, ..calm }),
+        ("a sleeper, a rogue writer", Budget { rogues: 1, ..calm }),
+    ] {
+        let (all, distinct) = check(Keepers { replicas: 2, begins: Sleeper, bug: None, budget });
         println!("{name}: {all} states, {distinct} of them distinct");
     }
 }
@@ -125,7 +145,7 @@ fn deep_runs_keep_the_invariants() {
         attacks: 1,
         restores: 1,
     };
-    let model = Keepers { replicas: 3, is_settled: true, bug: None, budget };
+    let model = Keepers { replicas: 3, begins: Settled, bug: None, budget };
     let checker = model
         .checker()
         .threads(2)
@@ -152,30 +172,22 @@ fn deep_runs_keep_the_invariants() {
 #[test]
 fn each_seeded_bug_is_found() {
     let calm = Budget { crashes: 1, outages: 1, ..Budget::default() };
-    for (bug, is_settled, budget) in [
-        (Bug::HydraFirst, false, Budget { lost_answers: 1, ..calm }),
-        (Bug::UndecidedIsDone, false, Budget { lost_answers: 1, ..calm }),
-        (Bug::BlindWrite, false, Budget { lost_answers: 1, ..calm }),
-        (
-            Bug::AnyDeletionIsOurs,
-            true,
-            Budget { rotations: 2, deletions: 1, crashes: 1, ..Budget::default() },
-        ),
-        (Bug::NameProvesRollback, true, Budget { attacks: 1, ..calm }),
-        (
-            Bug::LineageIsForgotten,
-            true,
-            Budget { rotations: 2, deletions: 1, crashes: 1, ..Budget::default() },
-        ),
-        (Bug::SilenceIsConsent, true, Budget { rotations: 2, deletions: 1, ..calm }),
-        (Bug::UnreadableIsRead, true, Budget { rogues: 1, deletions: 1, crashes: 1, ..Budget::default() }),
+    for (bug, begins, budget) in [
+        (Bug::HydraFirst, Nothing, Budget { lost_answers: 1, ..calm }),
+        (Bug::UndecidedIsDone, Nothing, Budget { lost_answers: 1, ..calm }),
+        (Bug::BlindWrite, Nothing, Budget { lost_answers: 1, ..calm }),
+        (Bug::AnyDeletionIsOurs, Sleeper, Budget { deletions: 1, ..Budget::default() }),
+        (Bug::NameProvesRollback, Settled, Budget { attacks: 1, ..calm }),
+        (Bug::LineageIsForgotten, Sleeper, Budget { deletions: 1, crashes: 1, ..Budget::default() }),
+        (Bug::SilenceIsConsent, Sleeper, Budget { deletions: 1, outages: 1, ..Budget::default() }),
+        (Bug::UnreadableIsRead, Settled, Budget { rogues: 1, deletions: 1, crashes: 1, ..Budget::default() }),
     ] {
-        let model = Keepers { replicas: 2, is_settled, bug: Some(bug), budget };
+        let model = Keepers { replicas: 2, begins, bug: Some(bug), budget };
         let checker = model
             .checker()
             .threads(2)
             .finish_when(HasDiscoveries::Any)
-            .target_state_count(10 * STATES)
+            .target_state_count(4 * STATES)
             .spawn_bfs()
             .join();
         let found: Vec<_> = checker.discoveries().into_keys().collect();

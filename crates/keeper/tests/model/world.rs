@@ -225,6 +225,21 @@ impl World {
         world
     }
 
+    /// The same, after a rotation through which the last replica slept.
+    pub(crate) fn rotated_beside_a_sleeper(replicas: usize, budget: Budget) -> Self {
+        let mut world = Self::settled(replicas, Budget { rotations: 2, ..Budget::default() });
+        world.replicas[replicas - 1].process = None;
+        world.act(Action::Prepare, None);
+        world.act(Action::Activate, None);
+        for index in 0..replicas - 1 {
+            world.pass(index, None);
+            world.pass(index, None);
+        }
+        world.budget = budget;
+        assert!(world.client.is_some_and(|client| Some(client.key) == world.right), "{world:?}");
+        world
+    }
+
     pub(crate) fn make(&mut self) -> u8 {
         self.next += 1;
         self.next - 1
