@@ -11,6 +11,7 @@ mod client;
 mod clock;
 mod disk;
 mod kills;
+mod load;
 mod matrix;
 mod mounts;
 mod outages;
