@@ -9,6 +9,7 @@ mod backups;
 mod canary;
 mod client;
 mod clock;
+mod compromised;
 mod disk;
 mod kills;
 mod load;
