@@ -89,7 +89,9 @@ impl Fleet {
     fn replica(&self, number: usize) -> &Replica {
         let wish = if number % ASKS_PYTHON == ASKS_PYTHON - 1 { 2 } else { number % 2 };
         let up = (wish..wish + 3).map(|at| &self.replicas[at % 3]);
-        up.into_iter().find(|replica| replica.lives.load(SeqCst) % 2 == 0).expect("one is killed at a time")
+        up.into_iter()
+            .find(|replica| replica.lives.load(SeqCst).is_multiple_of(2))
+            .expect("one is killed at a time")
     }
 
     /// Makes calls until the end. One may fail if its replica was killed meanwhile; then it is made again.
@@ -201,7 +203,7 @@ async fn until_completed(who: &TestCaller, replica: &Replica, id: &str, text: &s
             // It breaks off because the replica was killed, for no other reason.
             http::eventually("it is up again", async || {
                 let now = replica.lives.load(SeqCst);
-                (now % 2 == 0 && now != life).then_some(())
+                (now.is_multiple_of(2) && now != life).then_some(())
             })
             .await;
             (body, again) = (&message, again + 1);
