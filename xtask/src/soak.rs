@@ -2,12 +2,24 @@
 
 use std::{path::Path, time::Instant};
 
-/// The tests that read `BINDU_SOAK_REPEAT`, and what each does per repeat.
-const TESTS: [(&str, &str); 5] = [
+/// The tests, and what each does (for those that read `BINDU_SOAK_REPEAT`: per repeat).
+const TESTS: [(&str, &str); 8] = [
     ("races::fifty_replicas_race", "50 replicas with empty disks at once, 20 ms away from Vault and Hydra"),
     ("races::a_storm_of_starts", "1,000 warm starts in all, 20 at once, a tenth of them without a disk"),
-    ("kills::killed_at_each_system_call", "kill -9 at each system call of three kinds of start"),
+    ("kills::killed_at_each_system_call", "kill -9 at each system call of seven kinds of start"),
+    (
+        "kills::a_rotating_command_killed_at_each_system_call",
+        "kill -9 at each system call of `identity rotate`",
+    ),
+    (
+        "kills::a_rotation_without_a_store_killed_at_each_system_call",
+        "kill -9 at each call on the data directory during a rotation",
+    ),
     ("kills::killed_at_random", "50 agents killed up to three times each at random moments"),
+    (
+        "load::a_rotation_under_load",
+        "10,000 signed calls in all while a key is rotated and undone, and each of three replicas is killed",
+    ),
     ("outages::a_standby_that_answers_late", "3 races of 10 replicas over both nodes of a raft cluster"),
 ];
 

@@ -1,5 +1,5 @@
-//! A scripted HTTP proxy: counts what passes, delays it, and does to it what networks, proxies and servers in trouble
-//! do.
+//! A scripted HTTP proxy: counts what passes and what it did to it, delays it, and does to it what networks, proxies and
+//! servers in trouble do.
 
 use axum::{
     Router,
@@ -10,7 +10,10 @@ use axum::{
 };
 use futures_util::stream;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 use tokio::task::JoinHandle;
@@ -53,6 +56,8 @@ struct Shared {
     upstream: String,
     client: reqwest::Client,
     seen: Mutex<Vec<Seen>>,
+    answered: Mutex<Vec<(Seen, u16)>>,
+    faults: AtomicUsize,
     latency: Mutex<Duration>,
     /// By how many seconds the server's clock seems to be ahead.
     ahead: Mutex<i64>,
@@ -74,6 +79,8 @@ impl Proxy {
             upstream: upstream.to_owned(),
             client: crate::http::client(),
             seen: Mutex::default(),
+            answered: Mutex::default(),
+            faults: AtomicUsize::new(0),
             latency: Mutex::default(),
             ahead: Mutex::default(),
             script: Mutex::new(Arc::new(|_, _| Fault::None)),
@@ -98,6 +105,18 @@ impl Proxy {
     /// Says what to do to each request; it is given the request and how many came before it.
     pub fn script(&self, script: impl Fn(&Seen, usize) -> Fault + Send + Sync + 'static) {
         *lock(&self.shared.script) = Arc::new(script);
+    }
+
+    /// How many requests a fault was done to, since it was started.
+    #[must_use]
+    pub fn faults(&self) -> usize {
+        self.shared.faults.load(Ordering::SeqCst)
+    }
+
+    /// The requests that the server itself has answered since the last time this was asked, with the status of the answer.
+    #[must_use]
+    pub fn take_answered(&self) -> Vec<(Seen, u16)> {
+        std::mem::take(&mut *lock(&self.shared.answered))
     }
 
     /// What has passed since the last time this was asked.
@@ -125,6 +144,9 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let script = Arc::clone(&lock(&shared.script));
     let latency = *lock(&shared.latency);
     let fault = script(&seen, before);
+    if fault != Fault::None {
+        shared.faults.fetch_add(1, Ordering::SeqCst);
+    }
     tokio::time::sleep(latency).await;
     let answer = match fault {
         Fault::Hang => std::future::pending().await,
@@ -152,6 +174,7 @@ async fn pass(State(shared): State<Arc<Shared>>, request: Request) -> Response {
                 Err(_) => StatusCode::BAD_GATEWAY.into_response(),
                 Ok(response) => {
                     let (status, headers) = (response.status(), response.headers().clone());
+                    lock(&shared.answered).push((seen, status.as_u16()));
                     let body = response.bytes().await.unwrap_or_default();
                     let body = match fault {
                         Fault::Cut => broken(body.slice(..body.len() / 2)),

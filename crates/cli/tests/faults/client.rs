@@ -3,7 +3,7 @@
 use crate::{Names, bao, degraded, full, hydra, is_one, names, new_record, public_key};
 use bindu_testkit::{
     AgentProcess, http,
-    proxy::{Fault, Proxy},
+    proxy::{Fault, Proxy, Seen},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -50,15 +50,28 @@ async fn a_deleted_client_comes_back() {
 async fn a_changed_secret_is_put_back() {
     let names = names("Changed Secret");
     let disk = tempfile::tempdir().unwrap();
-    let _agent = running(&names, &disk).await;
+    let (vault, admin) = (Proxy::start(&bao().await.url).await, Proxy::start(&hydra().await.admin_url).await);
+    let setup = full(disk.path(), &names).await.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let setup = setup.set("VAULT__URL", &vault.url).set("HYDRA__ADMIN_URL", &admin.url);
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    is_one(&names).await;
+    let stored = bao().await.record(&names.credentials_path()).await.expect("credentials");
     let before = secret(&names).await;
+    let _ = (vault.take_seen(), admin.take_seen());
     patch(&names, "/metadata/team", json!("blue")).await;
     patch(&names, "/client_secret", json!("changed by hand")).await;
     http::eventually("the secret works again", async || {
         (hydra().await.token(&names.did, &before).await.0 == 200).then_some(())
     })
     .await;
-    assert_eq!(secret(&names).await, before, "the stored one");
+    let writes = |seen: Vec<Seen>| seen.into_iter().filter(|seen| seen.method != "GET").collect::<Vec<_>>();
+    let (fences, repairs) = (writes(vault.take_seen()), writes(admin.take_seen()));
+    assert_eq!((fences.len(), repairs.len()), (1, 1), "{fences:?} {repairs:?}");
+    assert!(fences[0].path.ends_with(&names.credentials_path()), "{fences:?}");
+    assert!(fences[0].at < repairs[0].at, "after a fence: {fences:?} {repairs:?}");
+    let fenced = bao().await.record(&names.credentials_path()).await;
+    assert_eq!(fenced, Some((stored.0 + 1, stored.1)), "a fence changes nothing");
     let client = hydra().await.client(&names.did).await.expect("a client");
     assert_eq!(client["metadata"]["team"], "blue");
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 1);
@@ -71,7 +84,11 @@ async fn a_changed_secret_is_put_back() {
 async fn a_contested_client_is_left_alone() {
     let names = names("Contested");
     let disk = tempfile::tempdir().unwrap();
-    let agent = running(&names, &disk).await;
+    let admin = Proxy::start(&hydra().await.admin_url).await;
+    let setup = full(disk.path(), &names).await.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let agent = setup.set("HYDRA__ADMIN_URL", &admin.url).start().await;
+    http::healthy(&agent.url).await;
+    is_one(&names).await;
     let ours = public_key(&agent.url, &names.did).await;
     let theirs = "4zvwRjXUKGfvwnParsHAS3HuSVzV5cA4McphgmoCtajS";
     for _ in 0..2 {
@@ -84,7 +101,14 @@ async fn a_contested_client_is_left_alone() {
     }
     patch(&names, "/metadata/public_key", json!(theirs)).await;
     degraded(&agent.url, "contested_client").await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    let _ = admin.take_seen();
+    let mut looks = Vec::new();
+    http::eventually("it has looked at it three times", async || {
+        looks.extend(admin.take_seen());
+        (looks.len() >= 3).then_some(())
+    })
+    .await;
+    assert!(looks.iter().all(|seen| seen.method == "GET"), "not a third time: {looks:?}");
     let client = hydra().await.client(&names.did).await.expect("a client");
     assert_eq!(client["metadata"]["public_key"], theirs, "not a third time");
 }
@@ -96,11 +120,22 @@ async fn a_contested_client_is_left_alone() {
 async fn a_rotated_secret_is_taken() {
     let names = names("Rotated Secret");
     let disk = tempfile::tempdir().unwrap();
-    let agent = running(&names, &disk).await;
+    let (vault, admin) = (Proxy::start(&bao().await.url).await, Proxy::start(&hydra().await.admin_url).await);
+    let setup = full(disk.path(), &names).await.set("BINDU_RECONCILE_INTERVAL", "1s");
+    let setup = setup.set("VAULT__URL", &vault.url).set("HYDRA__ADMIN_URL", &admin.url);
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    is_one(&names).await;
+    // It sees both changes, or none.
+    vault.script(|_, _| Fault::Drop);
+    degraded(&agent.url, "store_unavailable").await;
     let (_, mut credentials) = bao().await.record(&names.credentials_path()).await.expect("credentials");
     credentials["client_secret"] = json!("the next secret");
     bao().await.put(&names.credentials_path(), &credentials).await;
     patch(&names, "/client_secret", json!("the next secret")).await;
+    let client = hydra().await.client(&names.did).await;
+    vault.script(|_, _| Fault::None);
+    let _ = (vault.take_seen(), admin.take_seen());
     http::eventually("it is in the cache", async || {
         let cached = std::fs::read_to_string(disk.path().join(".bindu/oauth_credentials.json")).ok()?;
         cached.contains("the next secret").then_some(())
@@ -108,6 +143,11 @@ async fn a_rotated_secret_is_taken() {
     .await;
     http::healthy(&agent.url).await;
     assert_eq!(hydra().await.token(&names.did, "the next secret").await.0, 200);
+    for seen in [vault.take_seen(), admin.take_seen()] {
+        assert!(!seen.is_empty() && seen.iter().all(|seen| seen.method == "GET"), "put back: {seen:?}");
+    }
+    assert_eq!(hydra().await.client(&names.did).await, client);
+    assert_eq!(bao().await.record(&names.credentials_path()).await, Some((2, credentials)));
 }
 
 /// Python Bindu's disk: keys and credentials that no store has, and the client in Hydra.

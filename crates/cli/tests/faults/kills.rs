@@ -1,11 +1,13 @@
 //! kill -9, at each system call and at random.
 
 use crate::{Names, bao, full, hydra, is_one, names, public_key, repeat, rotate};
+use bindu_identity::PublicKey;
 use bindu_testkit::{
-    AgentSetup, http, install,
+    AgentProcess, AgentSetup, http, install,
     kills::{self, Place},
 };
 use futures_util::{StreamExt as _, stream};
+use serde_json::Value;
 use std::{path::Path, time::Duration};
 use tempfile::TempDir;
 
@@ -17,16 +19,56 @@ enum Start {
     Restore,
     /// The store holds a key that replaces the disk's.
     Rotation,
+    /// The store's record is gone, and the disk has the key that Hydra names.
+    WriteBack,
+    /// The same; the record's last version was deleted.
+    Deleted,
+    /// A key is prepared and due.
+    Activation,
+    /// A rotation is wished for by the old key's fingerprint: a key is prepared and made the current one.
+    Recreation,
 }
 
-const STARTS: [Start; 3] = [Start::First, Start::Restore, Start::Rotation];
+const STARTS: [Start; 7] = [
+    Start::First,
+    Start::Restore,
+    Start::Rotation,
+    Start::WriteBack,
+    Start::Deleted,
+    Start::Activation,
+    Start::Recreation,
+];
+
+impl Start {
+    /// At which version the keys record is once it is through.
+    fn version(self) -> u64 {
+        match self {
+            Self::First | Self::Restore | Self::WriteBack => 1,
+            Self::Rotation | Self::Deleted => 2,
+            Self::Recreation => 3,
+            // Prepared, and made due by hand.
+            Self::Activation => 4,
+        }
+    }
+
+    /// Of a run without `soak` every so many places: a replica's start is much the same in all of them.
+    fn step(self) -> usize {
+        match self {
+            Self::First | Self::Restore | Self::Rotation => 1,
+            _ if repeat() > 1 => 1,
+            _ => 3,
+        }
+    }
+}
 
 /// An agent before the start that is to be killed.
 struct Case {
     names: Names,
     disk: TempDir,
     setup: AgentSetup,
-    /// The key that it must come back with, where it has one already.
+    /// The key that it had before.
+    old: Option<String>,
+    /// The key that it must come back with, if that is known.
     key: Option<String>,
 }
 
@@ -36,38 +78,82 @@ impl Case {
         let disk = tempfile::tempdir().unwrap();
         // One worker: the run is the same each time, but for the order of answers.
         let setup = full(disk.path(), &names).await.set("TOKIO_WORKER_THREADS", "1");
-        let mut key = None;
+        // What a start leaves undone a running replica does.
+        let mut setup = setup.set("BINDU_RECONCILE_INTERVAL", "1s");
+        let mut old = None;
         if start != Start::First {
             let agent = setup.start().await;
             http::healthy(&agent.url).await;
-            key = Some(public_key(&agent.url, &names.did).await);
+            old = Some(public_key(&agent.url, &names.did).await);
             agent.kill();
+            setup.until_port_is_free().await;
         }
+        let mut key = old.clone();
         match start {
             Start::First => {}
             Start::Restore => std::fs::remove_dir_all(data_dir(&disk)).unwrap(),
             Start::Rotation => key = Some(rotate(&names).await),
+            Start::WriteBack => delete(&names, "metadata").await,
+            Start::Deleted => delete(&names, "data").await,
+            Start::Activation => key = Some(prepare_a_key(&setup, &names).await),
+            Start::Recreation => {
+                let fingerprint = old.as_ref().unwrap().parse::<PublicKey>().unwrap().fingerprint();
+                setup = setup.set("BINDU_RECREATE_KEYS", fingerprint.to_string());
+                key = None;
+            }
         }
-        Self { names, disk, setup, key }
+        Self { names, disk, setup, old, key }
+    }
+
+    /// Waits until the agent has ended, or has come to its end: it is healthy, and all three know the same key.
+    async fn has_ended_or_is_done(&self, agent: &mut AgentProcess, start: Start) {
+        if agent.listens().await.is_err() {
+            return;
+        }
+        let url = format!("{}/health", agent.url);
+        http::eventually("it has ended or done all", async || {
+            if agent.has_ended() {
+                return Some(());
+            }
+            let health = http::client().get(&url).send().await.ok()?.text().await.ok()?;
+            let (version, record) = bao().await.record(&self.names.keys_path()).await?;
+            let key = key_in(&record);
+            let client = hydra().await.client(&self.names.did).await?;
+            let is_named = client["metadata"]["public_key"] == key.as_str();
+            (health.contains("\"healthy\"") && version >= start.version() && is_named).then_some(())
+        })
+        .await;
     }
 
     /// That the next start is right without any hand.
     async fn comes_back(&self, start: Start, how: &str) {
         self.setup.until_port_is_free().await;
-        let agent = self.setup.start().await;
+        let mut agent = self.setup.start().await;
+        self.has_ended_or_is_done(&mut agent, start).await;
         http::healthy(&agent.url).await;
         let held = public_key(&agent.url, &self.names.did).await;
         if let Some(key) = &self.key {
             assert_eq!(*key, held, "{how}:\n{}", agent.log());
         }
-        if start == Start::Rotation {
-            let (version, _) = bao().await.record(&self.names.keys_path()).await.expect("keys");
-            assert_eq!(version, 2, "{how}: nothing was written over the rotation");
-            let client = hydra().await.client(&self.names.did).await.expect("a client");
-            assert_eq!(client["metadata"]["public_key"], held.as_str(), "{how}");
-        } else {
-            assert_eq!(is_one(&self.names).await, held, "{how}");
+        let (version, record) = bao().await.record(&self.names.keys_path()).await.expect("keys");
+        assert_eq!((version, key_in(&record)), (start.version(), held.clone()), "{how}:\n{}", agent.log());
+        let client = hydra().await.client(&self.names.did).await.expect("a client");
+        assert_eq!(client["metadata"]["public_key"], held.as_str(), "{how}");
+        match start {
+            Start::First | Start::Restore | Start::WriteBack => {
+                assert_eq!(is_one(&self.names).await, held, "{how}");
+            }
+            Start::Activation | Start::Recreation => {
+                assert_ne!(self.old.as_ref(), Some(&held), "{how}");
+                assert_eq!(record["generation"], 1, "{how}: rotated once");
+                assert!(record.get("next_private_key").is_none(), "{how}");
+            }
+            Start::Rotation | Start::Deleted => {}
         }
+        self.disk_is_whole(how);
+    }
+
+    fn disk_is_whole(&self, how: &str) {
         let leftovers = std::fs::read_dir(data_dir(&self.disk)).unwrap();
         let names: Vec<_> =
             leftovers.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -82,53 +168,139 @@ fn data_dir(disk: &TempDir) -> std::path::PathBuf {
     disk.path().join(".bindu")
 }
 
-/// The places of one kind of start, from its exec to the first 200.
+fn key_in(record: &Value) -> String {
+    let pem = record["public_key"].as_str().expect("a PEM");
+    bindu_identity::pem::decode_public_key(pem).expect("a key").to_string()
+}
+
+async fn delete(names: &Names, kind: &str) {
+    let path = format!("secret/{kind}/bindu/{}", names.keys_path());
+    let (status, answer) = bao().await.call("DELETE", &path, None).await;
+    assert_eq!(status, 204, "{answer}");
+}
+
+/// Prepares a key by command, and makes it due at once. The prepared key.
+async fn prepare_a_key(setup: &AgentSetup, names: &Names) -> String {
+    let command = setup.clone().command(&["identity", "rotate", "--apply"]);
+    let (code, _, stderr) = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+    assert_eq!(code, 0, "{stderr}");
+    let (_, mut record) = bao().await.record(&names.keys_path()).await.expect("keys");
+    record["next_at"] = "2026-01-01T00:00:00Z".into();
+    bao().await.put(&names.keys_path(), &record).await;
+    let pem = record["next_public_key"].as_str().expect("a PEM");
+    bindu_identity::pem::decode_public_key(pem).expect("a key").to_string()
+}
+
+/// The places of one kind of start, from its exec until all is done.
 async fn places_of(start: Start, round: usize) -> Vec<Place> {
     let case = Case::prepare(start, &format!("Recorded {start:?} {round}")).await;
     let trace = case.disk.path().join("trace");
-    let agent = case.setup.clone().under(&install::strace(), kills::recording(&trace)).start().await;
-    http::healthy(&agent.url).await;
+    let mut agent = case.setup.clone().under(&install::strace(), kills::recording(&trace)).start().await;
+    case.has_ended_or_is_done(&mut agent, start).await;
     agent.kill();
     let text = std::fs::read_to_string(&trace).unwrap();
     kills::places(&text, Path::new(".bindu"))
 }
 
+/// A case's name of a place that DIDs and paths can have.
+fn named(how: &str) -> String {
+    how.replace(['"', ':', '/', '.', '(', ')', '{', '}', ','], " ").trim().to_owned()
+}
+
+/// Says how many of the places were hit; fails if more than a quarter was missed.
+fn assert_hit(what: &str, places: &[Place], hits: &[bool]) {
+    let hit = hits.iter().filter(|hit| **hit).count();
+    let missed: Vec<_> = places.iter().zip(hits).filter(|(_, hit)| !**hit).map(|(place, _)| place).collect();
+    println!("{what}: {} places, {hit} hit", places.len());
+    assert!(hit * 4 >= places.len() * 3, "{what}: {hit} of {} were hit, not {missed:?}", places.len());
+}
+
 /// kill -9 at every open, write, fsync, rename, mkdir and lock in the data directory, and at every connect, send and
-/// receive to Vault and Hydra, from exec to the first answer: a first start, a restore, a rotation record.
+/// receive to Vault and Hydra, from exec to the end of all work: a first start, a restore, a rotation record; and (at every
+/// third place, in `soak` at each) a write-back of a record that is gone or deleted, the activation of a prepared key, a
+/// rotation by `recreate_keys`.
 ///
-/// Promise: the next start is right without any hand: one key, one client, nothing half-written left behind.
+/// Promise: the next start is right without any hand: one key, one client, each step written once, nothing half-written left
+/// behind. At least three quarters of the places are hit.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_each_system_call() {
     // One round in two repeats of a soak: it takes a while.
     for (round, start) in (0..repeat().div_ceil(2)).flat_map(|round| STARTS.map(|start| (round, start))) {
         let places = places_of(start, round).await;
         assert!(places.len() > 25, "{start:?}: {places:?}");
+        let places: Vec<_> = places.into_iter().skip(round % start.step()).step_by(start.step()).collect();
         let hits: Vec<bool> = stream::iter(&places)
             .map(|place| async move {
                 let how = format!("{start:?} {round} killed at {place:?}");
-                let case = Case::prepare(
-                    start,
-                    how.replace(['"', ':', '/', '.', '(', ')', '{', '}', ','], " ").trim(),
-                )
-                .await;
+                let case = Case::prepare(start, &named(&how)).await;
                 let killed = kills::killing(place, Path::new(".bindu"), case.disk.path());
                 let mut agent = case.setup.clone().under(&install::strace(), killed).spawn();
-                if agent.listens().await.is_ok() {
-                    // Its last calls come after the first answer.
-                    tokio::time::sleep(Duration::from_millis(200)).await;
-                }
+                case.has_ended_or_is_done(&mut agent, start).await;
                 let was_hit = agent.has_ended();
                 agent.kill();
                 case.comes_back(start, &how).await;
                 was_hit
             })
-            .buffer_unordered(4)
+            .buffered(4)
             .collect()
             .await;
-        let hit = hits.iter().filter(|hit| **hit).count();
-        println!("{start:?}: {} places, {hit} hit", places.len());
-        assert!(hit * 2 > places.len(), "{start:?}: {hit} of {} were hit", places.len());
+        assert_hit(&format!("{start:?}"), &places, &hits);
     }
+}
+
+/// kill -9 at each system call of `bindu identity rotate --at-once --apply` (at every second one, in `soak` at each); then a start.
+///
+/// Promise: the key is rotated once or not at all, and a prepared one is activated by the start: the agent, the store and Hydra
+/// have the same one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotating_command_killed_at_each_system_call() {
+    let step = if repeat() > 1 { 1 } else { 2 };
+    let rotate = |case: &Case| case.setup.clone().command(&["identity", "rotate", "--at-once", "--apply"]);
+    let places: Vec<_> = {
+        let case = Case::prepare(Start::Restore, "Recorded Command").await;
+        let trace = case.disk.path().join("trace");
+        case.setup.start().await.kill();
+        case.setup.until_port_is_free().await;
+        let command = rotate(&case).under(&install::strace(), kills::recording(&trace));
+        let (code, _, stderr) = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+        assert_eq!(code, 0, "{stderr}");
+        let places = kills::places(&std::fs::read_to_string(&trace).unwrap(), Path::new(".bindu"));
+        places.into_iter().step_by(step).collect()
+    };
+    assert!(places.len() > 10, "{places:?}");
+    let hits: Vec<bool> = stream::iter(&places)
+        .map(|place| async move {
+            let how = format!("Command killed at {place:?}");
+            let case = Case::prepare(Start::Restore, &named(&how)).await;
+            case.setup.start().await.kill();
+            case.setup.until_port_is_free().await;
+            let killed = kills::killing(place, Path::new(".bindu"), case.disk.path());
+            let command = rotate(&case).under(&install::strace(), killed);
+            let (code, _, _) = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+            let agent = case.setup.start().await;
+            let (version, record) = http::eventually("no key is prepared", async || {
+                let found = bao().await.record(&case.names.keys_path()).await?;
+                found.1.get("next_private_key").is_none().then_some(found)
+            })
+            .await;
+            let key = key_in(&record);
+            http::eventually("all have the same key", async || {
+                let client = hydra().await.client(&case.names.did).await?;
+                let shown = public_key(&agent.url, &case.names.did).await;
+                (client["metadata"]["public_key"] == key.as_str() && shown == key).then_some(())
+            })
+            .await;
+            http::healthy(&agent.url).await;
+            match version {
+                1 => assert_eq!(Some(&key), case.old.as_ref(), "{how}"),
+                _ => assert_eq!((version, &record["generation"]), (3, &1.into()), "{how}: rotated once"),
+            }
+            code == -1
+        })
+        .buffered(4)
+        .collect()
+        .await;
+    assert_hit("a rotating command", &places, &hits);
 }
 
 /// kill -9 at each call on the data directory while `recreate_keys` rotates the key of an agent without a Vault, whose client
@@ -197,12 +369,10 @@ async fn a_rotation_without_a_store_killed_at_each_system_call() {
             assert_eq!(public.to_string(), held, "{how}");
             was_hit
         })
-        .buffer_unordered(4)
+        .buffered(4)
         .collect()
         .await;
-    let hit = hits.iter().filter(|hit| **hit).count();
-    let missed: Vec<_> = places.iter().zip(&hits).filter(|(_, hit)| !**hit).map(|(place, _)| place).collect();
-    assert!(hit * 4 > places.len() * 3, "{hit} of {} were hit, not {missed:?}", places.len());
+    assert_hit("a rotation without a store", &places, &hits);
 }
 
 /// An agent without a Vault, with a client in Hydra, that is to rotate its key at its next start; the old fingerprint.
@@ -220,13 +390,13 @@ async fn alone(name: &str) -> (AgentSetup, TempDir, Names, String) {
     (setup.set("BINDU_RECREATE_KEYS", &old), disk, names, old)
 }
 
-/// kill -9 at random moments (60 here, 50 times the repeats in `soak`), one to three times in a row, over a first start,
-/// a restore and a rotation record.
+/// kill -9 at random moments (63 here, 50 times the repeats in `soak`), one to three times in a row, over all of these
+/// kinds of starts.
 ///
 /// Promise: as at each system call.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random() {
-    let rounds = if repeat() > 1 { repeat() * 50 } else { 60 };
+    let rounds = if repeat() > 1 { repeat() * 50 } else { 63 };
     stream::iter(0..rounds)
         .for_each_concurrent(4, |round| async move {
             let start = STARTS[round % STARTS.len()];

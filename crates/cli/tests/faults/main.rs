@@ -1,6 +1,7 @@
 //! Every outage, race and crash ends with one key and one client: shown on real servers, each case with its promise in
 //! its description, from which `docs/faults.md` is made (`cargo xtask faults`).
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+#![allow(clippy::print_stdout, reason = "a soak prints how often it hit what")]
 
 #[path = "../shared/mod.rs"]
 mod shared;
@@ -9,8 +10,10 @@ mod backups;
 mod canary;
 mod client;
 mod clock;
+mod compromised;
 mod disk;
 mod kills;
+mod load;
 mod matrix;
 mod mounts;
 mod outages;

@@ -77,12 +77,21 @@ impl Roads {
         }
     }
 
+    /// How many requests came by each of them since the last time this was asked: Vault, Hydra's admin port, its public one.
+    fn take_counts(&self) -> [usize; 3] {
+        [&self.vault, &self.admin, &self.public].map(|proxy| proxy.take_seen().len())
+    }
+
     async fn agent(&self, directory: &Path, names: &Names) -> AgentSetup {
         let setup = full(directory, names).await.set("VAULT__URL", &self.vault.url);
         let setup = setup.set("HYDRA__ADMIN_URL", &self.admin.url).set("HYDRA__PUBLIC_URL", &self.public.url);
         setup.set("HYDRA__TIMEOUT", "1")
     }
 }
+
+const FIRST: [usize; 3] = [5, 2, 1];
+const LOST: [usize; 3] = [2, 1, 1];
+const KEPT: [usize; 3] = [2, 1, 1];
 
 /// Starts an agent as a supervisor does: again, where it ended with one of these codes.
 async fn supervised(setup: &AgentSetup, case: &str, may_end: &[i32]) -> bindu_testkit::AgentProcess {
@@ -106,6 +115,17 @@ enum Disk {
     Kept,
 }
 
+impl Disk {
+    /// How many requests a start makes until it is healthy: to Vault, to Hydra's admin port, to its public one.
+    fn requests(self) -> [usize; 3] {
+        match self {
+            Self::First => FIRST,
+            Self::Lost => LOST,
+            Self::Kept => KEPT,
+        }
+    }
+}
+
 /// Any fault (refused, hang, delay, cut answer, lost answer, a proxy's page, redirect, 429, 500, sealed, empty 404, missing
 /// mount, KV version 1, denial, expired token) at any single request of a start to Vault, Hydra's admin port or its token
 /// endpoint; first start, lost disk, kept disk.
@@ -114,12 +134,16 @@ enum Disk {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_fault_at_each_request_of_a_start() {
     let mut cases = Vec::new();
-    for kind in 0..kinds().len() {
-        for disk in [Disk::First, Disk::Lost, Disk::Kept] {
-            let (vault, admin, public) = if disk == Disk::First { (6, 3, 1) } else { (2, 1, 1) };
-            let requests = (0..vault).map(|n| (0, n)).chain((0..admin).map(|n| (1, n)));
-            let requests = requests.chain((0..public).map(|n| (2, n)));
-            cases.extend(requests.map(|(road, nth)| (kind, disk, road, nth)));
+    for disk in [Disk::First, Disk::Lost, Disk::Kept] {
+        // A busy machine makes more of them, never fewer.
+        let counted = requests_of_a_start(disk).await;
+        let told = disk.requests();
+        println!("{disk:?}: {counted:?} requests");
+        assert!(counted.iter().zip(told).all(|(counted, told)| *counted >= told), "{disk:?}: {counted:?}");
+        let requests =
+            told.into_iter().enumerate().flat_map(|(road, count)| (0..count).map(move |n| (road, n)));
+        for (road, nth) in requests {
+            cases.extend((0..kinds().len()).map(|kind| (kind, disk, road, nth)));
         }
     }
     println!("{} cases", cases.len());
@@ -127,33 +151,58 @@ async fn one_fault_at_each_request_of_a_start() {
     stream::iter(cases).for_each_concurrent(12, each).await;
 }
 
+/// An agent before the start that is met with a fault.
+struct Before {
+    names: Names,
+    roads: Roads,
+    setup: AgentSetup,
+    key: Option<String>,
+    _directory: tempfile::TempDir,
+}
+
+impl Before {
+    async fn prepare(disk: Disk, name: &str) -> Self {
+        let names = names(name);
+        let directory = tempfile::tempdir().unwrap();
+        let roads = Roads::build().await;
+        let setup = roads.agent(directory.path(), &names).await;
+        let mut key = None;
+        if disk != Disk::First {
+            let agent = setup.start().await;
+            http::healthy(&agent.url).await;
+            key = Some(public_key(&agent.url, &names.did).await);
+            agent.kill();
+            if disk == Disk::Lost {
+                std::fs::remove_dir_all(directory.path().join(".bindu")).unwrap();
+            }
+        }
+        let _ = roads.take_counts();
+        Self { names, roads, setup, key, _directory: directory }
+    }
+}
+
+/// Counted in a start without a fault.
+async fn requests_of_a_start(disk: Disk) -> [usize; 3] {
+    let before = Before::prepare(disk, &format!("Requests Of {disk:?}")).await;
+    let agent = before.setup.start().await;
+    http::healthy(&agent.url).await;
+    before.roads.take_counts()
+}
+
 async fn one_fault(kind: usize, disk: Disk, road: usize, nth: usize) {
     let kind = kinds().swap_remove(kind);
     let case = format!("{} {disk:?} road {road} request {nth}", kind.name);
-    let names = names(&case);
-    let directory = tempfile::tempdir().unwrap();
-    let roads = Roads::build().await;
-    let setup = roads.agent(directory.path(), &names).await;
-    let mut key = None;
-    if disk != Disk::First {
-        let agent = setup.start().await;
-        http::healthy(&agent.url).await;
-        key = Some(public_key(&agent.url, &names.did).await);
-        agent.kill();
-        if disk == Disk::Lost {
-            std::fs::remove_dir_all(directory.path().join(".bindu")).unwrap();
-        }
-    }
+    let Before { names, roads, setup, key, _directory } = Before::prepare(disk, &case).await;
     let (proxy, fault) = match road {
         0 => (&roads.vault, kind.vault),
         1 => (&roads.admin, kind.hydra),
         _ => (&roads.public, kind.hydra),
     };
-    let _ = proxy.take_seen();
     proxy.script(move |_, before| if before == nth { fault.clone() } else { Fault::None });
     let agent = supervised(&setup, &case, kind.ends).await;
     let held = public_key(&agent.url, &names.did).await;
     http::healthy(&agent.url).await;
+    assert_eq!(proxy.faults(), 1, "{case}: the start makes this request");
     assert_eq!(is_one(&names).await, held, "{case}");
     assert_eq!(public_key(&agent.url, &names.did).await, held, "{case}: the key that was shown first");
     if let Some(key) = key {
@@ -193,6 +242,8 @@ async fn a_fault_of_vault_that_lasts() {
             _ => 69,
         };
         assert_eq!(code, want, "{}: {stderr}", kind.name);
+        let met = roads.vault.faults();
+        assert!(met > 0, "{}: it was met with", kind.name);
         roads.vault.script(|_, _| Fault::None);
         assert!(bao().await.record(&names.keys_path()).await.is_none(), "{}: nothing was made", kind.name);
         assert!(hydra().await.client(&names.did).await.is_none(), "{}: nothing was made", kind.name);
@@ -202,9 +253,13 @@ async fn a_fault_of_vault_that_lasts() {
         let key = public_key(&agent.url, &names.did).await;
         agent.kill();
         roads.vault.script(script);
+        let _ = roads.take_counts();
         let agent = setup.start().await;
         assert_eq!(public_key(&agent.url, &names.did).await, key, "{}", kind.name);
         http::eventually("degraded", async || (!reasons(&agent.url).await.is_empty()).then_some(())).await;
+        assert!(roads.vault.faults() > met, "{}: it was met with again", kind.name);
+        let seen = roads.vault.take_seen();
+        assert!(seen.iter().all(|seen| seen.method == "GET"), "{}: it writes nothing: {seen:?}", kind.name);
         roads.vault.script(|_, _| Fault::None);
         http::healthy(&agent.url).await;
         assert_eq!(is_one(&names).await, key, "{}", kind.name);
@@ -233,6 +288,7 @@ async fn a_fault_of_hydra_that_lasts() {
         degraded(&agent.url, "hydra_unavailable").await;
         let key = public_key(&agent.url, &names.did).await;
         assert!(hydra().await.client(&names.did).await.is_none(), "{}", kind.name);
+        assert!(roads.admin.faults() > 0, "{}: it was met with", kind.name);
         for proxy in [&roads.admin, &roads.public] {
             proxy.script(|_, _| Fault::None);
         }

@@ -8,7 +8,11 @@ use bindu_testkit::{
     http,
     proxy::{Fault, Proxy},
 };
-use std::path::Path;
+use serde_json::json;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 fn on_raft(directory: &Path, name: &str, bao: &RaftOpenBao, node: usize) -> AgentSetup {
     let setup = agent(directory).named(AUTHOR, name).set("VAULT__ENABLED", "true");
@@ -18,23 +22,40 @@ fn on_raft(directory: &Path, name: &str, bao: &RaftOpenBao, node: usize) -> Agen
 /// Ten replicas with empty disks at once, spread over the leader and a standby of a raft cluster, which answers reads
 /// from old data for about 80 ms and says "absent" of what was just stored.
 ///
-/// Promise: one key and one credentials record, each at version 1; all replicas healthy.
+/// Promise: one key and one credentials record, each at version 1; all replicas healthy. The standby did say "absent" of a record
+/// that the leader had: there are up to 20 rounds until it has said so of the agents' keys, and in each of them one of our own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_that_answers_late() {
     let bao = RaftOpenBao::start(2).await;
-    for round in 0..3 * repeat() {
+    let standby = Proxy::start(&bao.urls[1]).await;
+    let (mut stale, mut stale_to_agents, mut stale_of_ours, mut rounds) = (0, 0, 0, 0);
+    while rounds < 3 * repeat() || (stale + stale_to_agents == 0 && rounds < 20) {
+        let round = rounds;
+        rounds += 1;
         let names = names(&format!("Raft {round}"));
         let disks: Vec<_> = (0..10).map(|_| tempfile::tempdir().unwrap()).collect();
         let mut starting = Vec::new();
         for (number, disk) in disks.iter().enumerate() {
-            let setup = on_raft(disk.path(), &names.name, &bao, number % 2);
+            let url = if number % 2 == 0 { &bao.urls[0] } else { &standby.url };
+            let setup = on_raft(disk.path(), &names.name, &bao, 0).set("VAULT__URL", url);
             let setup = setup.set_all(hydra().await.environment());
             starting.push(tokio::spawn(async move { setup.start().await }));
         }
         let mut agents = Vec::new();
+        let (stored, is_stale) = stored_since(&bao, &names.keys_path()).await;
+        stale += usize::from(is_stale);
+        let ours = format!("secret/data/bindu/probe/{round}");
+        let (status, answer) = bao.call("POST", &ours, Some(json!({"data": {}}))).await;
+        assert_eq!(status, 200, "{answer}");
+        stale_of_ours += usize::from(status_at(&bao, 1, &format!("probe/{round}")).await == 404);
         for start in starting {
             agents.push(start.await.expect("it starts"));
         }
+        let late = standby.take_answered().into_iter().filter(|(seen, status)| {
+            let is_read = seen.method == "GET" && seen.path.ends_with(&names.keys_path());
+            is_read && *status == 404 && seen.at > stored
+        });
+        stale_to_agents += late.count();
         let mut keys = Vec::new();
         for agent in &agents {
             http::healthy(&agent.url).await;
@@ -49,6 +70,28 @@ async fn a_standby_that_answers_late() {
         let secret = credentials["client_secret"].as_str().expect("a secret");
         assert_eq!(hydra().await.token(&names.did, secret).await.0, 200);
     }
+    println!(
+        "stale in {rounds} rounds: {stale_to_agents} reads by agents, {stale} of their record, {stale_of_ours} of ours"
+    );
+    assert!(stale + stale_to_agents + stale_of_ours > 0, "no read was stale in {rounds} rounds");
+}
+
+/// When the leader had this record, at the latest; and whether the standby said after that that it is absent.
+async fn stored_since(bao: &RaftOpenBao, path: &str) -> (Instant, bool) {
+    let begun = Instant::now();
+    loop {
+        if status_at(bao, 0, path).await == 200 {
+            return (Instant::now(), status_at(bao, 1, path).await == 404);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(90), "nobody stores the record");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// How a node answers a read of this record.
+async fn status_at(bao: &RaftOpenBao, node: usize, path: &str) -> u16 {
+    let url = format!("{}/v1/secret/data/bindu/{path}", bao.urls[node]);
+    http::answer(http::client().get(&url).header("X-Vault-Token", &bao.token)).await.0
 }
 
 /// A server that is sealed under a running agent and during a start, and unsealed again.
@@ -70,7 +113,7 @@ async fn a_sealed_server() {
         on_raft(empty.path(), &names.name, &bao, 0).set("BINDU_START_DEADLINE", "1s").output();
     assert_eq!(code, 69, "{stderr}");
     let mut waiting = on_raft(empty.path(), &names.name, &bao, 0).spawn();
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!waiting.has_ended(), "it waits");
     bao.unseal().await;
     waiting.listens().await.expect("it starts once the server is unsealed");
@@ -99,12 +142,20 @@ async fn a_hydra_without_its_database() {
     let client = hydra.client(&names.did).await;
     let known = TestCaller::new(&hydra, "did:bindu:known:database:1").await;
     let stranger = TestCaller::new(&hydra, "did:bindu:stranger:database:1").await;
-    let list = http::call("tasks/list", &serde_json::json!({}));
+    let list = http::call("tasks/list", &json!({}));
     assert_eq!(known.send(&running.url, &list).await.0, 200);
     postgres.stop();
+    // It does not answer any more: none of its connections is left.
+    http::eventually("Hydra has lost its database", async || {
+        hydra.client(&names.did).await.is_none().then_some(())
+    })
+    .await;
+    let secret = credentials.as_ref().and_then(|(_, record)| record["client_secret"].as_str()).unwrap();
+    let (status, refusal) = hydra.token(&names.did, secret).await;
+    assert_ne!(status, 200, "{refusal}");
     // Hydra calls both tokens inactive now: the one is known, of the other nobody can say.
     assert_eq!(stranger.send(&running.url, &list).await.0, 503);
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(known.send(&running.url, &list).await.0, 200);
     degraded(&running.url, "hydra_unavailable").await;
     let second = tempfile::tempdir().unwrap();
@@ -137,7 +188,7 @@ async fn an_agent_outlives_its_servers() {
     vault.script(|_, _| Fault::Drop);
     admin.script(|_, _| Fault::Drop);
     degraded(&agent.url, "store_unavailable").await;
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let (_, health) = http::get(&format!("{}/health", agent.url)).await;
     assert!(health["seconds_since"]["store"].as_u64().expect("seconds") >= 1, "{health}");
     assert!(health["seconds_since"]["hydra"].as_u64().is_some(), "{health}");
@@ -145,7 +196,7 @@ async fn an_agent_outlives_its_servers() {
     assert!(ready == 200 && text.as_str().expect("text").contains("store_unavailable"), "{text}");
     assert_eq!(public_key(&agent.url, &names.did).await, key);
     let before = vault.take_seen().len();
-    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
     let asked = vault.take_seen().len();
     assert!(asked <= 12, "a sick server is asked less and less: {before}, then {asked} in 5 s");
     vault.script(|_, _| Fault::None);

@@ -51,10 +51,25 @@ impl Postgres {
         postgres
     }
 
-    /// Stops it, as a database host that is lost.
+    /// Stops it, as a database host that is lost, and waits until nothing of it is left: its backends would go on answering
+    /// those who are connected.
+    ///
+    /// # Panics
+    /// If a backend is there half a minute later.
     pub fn stop(&mut self) {
-        self.process = None;
         let pid_file = self.directory.path().join("data/postmaster.pid");
+        let backends = backends(&pid_file);
+        self.process = None;
+        let begun = Instant::now();
+        for backend in backends {
+            // Gone, or a process that nobody has waited for yet: neither answers.
+            while is_postgres(backend) {
+                let pid = i32::try_from(backend).ok().and_then(rustix::process::Pid::from_raw);
+                let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+                assert!(begun.elapsed() < Duration::from_secs(30), "the backend {backend} is still there");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
         let _ = std::fs::remove_file(pid_file);
     }
 
@@ -109,6 +124,20 @@ impl Postgres {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The processes that a running server has started, by its file of its process id.
+fn backends(pid_file: &Path) -> Vec<u32> {
+    let text = std::fs::read_to_string(pid_file).unwrap_or_default();
+    let Some(pid) = text.lines().next() else { return Vec::new() };
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Whether this process runs, and is PostgreSQL's. The command line of a process that has ended is empty.
+fn is_postgres(pid: u32) -> bool {
+    let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.contains("postgres")
 }
 
 /// With owners and modes, which PostgreSQL insists on.
