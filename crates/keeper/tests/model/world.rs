@@ -442,7 +442,7 @@ impl World {
     pub(crate) fn is_sampled(&self) -> bool {
         let mut hasher = std::hash::DefaultHasher::new();
         std::hash::Hash::hash(self, &mut hasher);
-        std::hash::Hasher::finish(&hasher) % 8 == 0
+        std::hash::Hasher::finish(&hasher).is_multiple_of(8)
     }
 
     /// Lets the servers return and everybody go on; then the operator follows the hints: whether all is well in the end.
