@@ -1,6 +1,6 @@
 //! The heart as one machine: events in, effects out. Pure: no network, no file, no clock, no randomness.
 //!
-//! It knows keys by their public halves; the [`driver`](crate::driver) holds the private ones, carries the effects out and
+//! It knows keys by their public halves; the driver holds the private ones, carries the effects out and
 //! has no decision of its own. A start and a running agent are two phases of the same machine. It asks for one thing at a
 //! time: the last effect of each answer is the one whose outcome is the next event.
 //!

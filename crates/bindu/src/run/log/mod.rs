@@ -1,6 +1,6 @@
 //! The log: on stderr, text for a terminal, else JSON lines. Secrets never get here: their types can't be shown.
 //!
-//! One thread writes, from a bounded queue ([`queue`]). A stderr that is closed, full, or read by nobody changes nothing
+//! One thread writes, from a bounded queue (`queue`). A stderr that is closed, full, or read by nobody changes nothing
 //! else: nobody waits for it, and a write that fails is nobody's error.
 
 mod line;
