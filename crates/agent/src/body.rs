@@ -23,8 +23,11 @@ pub(crate) struct BodyLimits {
 /// No more is set aside for a body that only says it will be long.
 const FIRST_ROOM: usize = 16 * 1024;
 
-/// How much of a body that is too long is read and thrown away, and for how long, so that its sender gets to read the answer.
-const DISCARD: (usize, Duration) = (16 * 1024 * 1024, Duration::from_secs(1));
+/// How much of a body that is too long is read and thrown away, so that its sender gets to read the answer: as long as more of it
+/// keeps coming, and not for longer than a second.
+const DISCARDED: usize = 16 * 1024 * 1024;
+const DISCARD_FOR: Duration = Duration::from_secs(1);
+const DISCARD_IDLE: Duration = Duration::from_millis(250);
 
 /// Reads a whole body. What is declared too long is not begun; of what turns out to be, no more than the limit is held.
 /// Each frame is copied and let go: a frame of one byte keeps a whole read buffer alive.
@@ -35,7 +38,7 @@ pub(crate) async fn read(body: Body, limits: BodyLimits) -> Result<Bytes, Status
     let limit = u64::try_from(limits.bytes).unwrap_or(u64::MAX);
     if body.size_hint().lower() > limit {
         // A sender whose connection is closed while it writes sees a broken pipe, and no answer.
-        let _ = timeout(limits.timeout.min(DISCARD.1), discard(body, DISCARD.0)).await;
+        let _ = timeout(limits.timeout.min(DISCARD_FOR), discard(body)).await;
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
     timeout(limits.timeout, collect(body, limits.bytes)).await.unwrap_or(Err(StatusCode::REQUEST_TIMEOUT))
@@ -71,11 +74,11 @@ impl<T: Unpin> HttpBody for Holding<T> {
     }
 }
 
-async fn discard(mut body: Body, most: usize) {
+async fn discard(mut body: Body) {
     let mut read = 0;
-    while let Some(Ok(frame)) = body.frame().await {
+    while let Ok(Some(Ok(frame))) = timeout(DISCARD_IDLE, body.frame()).await {
         read += frame.data_ref().map_or(0, Bytes::len);
-        if read > most {
+        if read > DISCARDED {
             return;
         }
     }

@@ -141,13 +141,16 @@ impl ClientWork {
         None
     }
 
-    /// Hydra's answer, with what a record that was read again says about it.
+    /// Hydra's answer, with what the record and the operator say about it: a key that nobody has made the current one is drift,
+    /// and so is one that the operator wants replaced.
     fn judged(&self, hydra: HydraClient) -> HydraClient {
-        match (&hydra.client, hydra.named) {
-            (Client::OfOurNextKey, Some(named)) if self.occasion.next_is_drift && !hydra.follows => {
-                HydraClient { client: Client::OfAnotherKey(named.to_string()), ..hydra }
-            }
-            _ => hydra,
+        let (Client::OfOurNextKey, Some(named)) = (&hydra.client, hydra.named) else { return hydra };
+        let text = named.to_string();
+        let is_drift = self.occasion.next_is_drift && !hydra.follows;
+        let is_consented = self.occasion.take_over.covers(Some(&text), &self.credentials.taken_over());
+        match is_drift || is_consented {
+            true => HydraClient { client: Client::OfAnotherKey(text), ..hydra },
+            false => hydra,
         }
     }
 

@@ -58,7 +58,7 @@ pub enum TakeOver {
 impl TakeOver {
     /// Whether this is consent to replace the key that Hydra names (`None`: a client that names none), where the record has
     /// consented before: a `true` that was left in place covers only that key, and nothing where the record can't be read.
-    fn covers(&self, named: Option<&str>, before: &TakenOver) -> bool {
+    pub(crate) fn covers(&self, named: Option<&str>, before: &TakenOver) -> bool {
         let fingerprint = named.and_then(|key| key.parse::<PublicKey>().ok()).map(|key| key.fingerprint());
         match self {
             Self::No => false,
