@@ -51,13 +51,16 @@ def patch(path, value, op="add"):
     return {"op": op, "path": path, "value": value}
 
 
+STATEMENT = {"at": "2026-11-26T08:00:00Z", "did": DID, "from": "7U7", "generation": 1, "prev": None, "signature": "5x", "to": "8V8"}
+BINDING = {"did": DID, "key": "7U7", "second": "8V8", "signature": "5x"}
 REGISTRATION = {
     "audience": [],
     "client_id": DID,
     "client_name": 'Ågent "1" \\ {[,]}',
     "client_secret": "c2VjcmV0-_c2VjcmV0",
     "grant_types": ["client_credentials", "authorization_code", "refresh_token"],
-    "metadata": {"agent_id": "5c9", "agent_url": "https://x", "hybrid_auth": True, "key_version": 1, "public_key": "7U7"},
+    "metadata": {"agent_id": "5c9", "agent_url": "https://x", "hybrid_auth": True, "key_version": 1, "public_key": "7U7",
+                 "generation": 1, "replaces": "00 11", "rotations": [STATEMENT], "second_key_binding": BINDING},
     "response_types": ["code", "token"],
     "scope": "openid offline agent:read agent:write",
     "token_endpoint_auth_method": "client_secret_post",
@@ -67,6 +70,12 @@ REPAIR = [
     patch("/metadata/public_key", "7U7"),
     patch("/metadata/derived_public_key", "8V8"),
     patch("/metadata/key_version", 12),
+    patch("/metadata/generation", 2),
+    patch("/metadata/replaces", "00 11"),
+    patch("/metadata/rotations", [STATEMENT, STATEMENT]),
+    patch("/metadata/second_key_binding", BINDING),
+    patch("/token_endpoint_auth_method", "client_secret_post"),
+    patch("/grant_types", ["refresh_token", "client_credentials", "authorization_code"]),
 ]
 # With the variant `registering`.
 WRITES = [
@@ -100,6 +109,9 @@ FORGED_PATCHES = [
     written([patch("/skip_consent", True)]),
     written([patch("/grant_types", ["authorization_code"])]),
     written([patch("/token_endpoint_auth_method", "none")]),
+    written([patch("/grant_types", ["client_credentials", "implicit"])]),
+    written([patch("/metadata/rotations", [{"a": {"client_id": "my-service"}}])]),
+    written([patch("/metadata/second_key_binding", [BINDING])]),
     written(REPAIR) + b" ",
     written(REPAIR) + written([patch("/client_id", "my-service")]),
 ]

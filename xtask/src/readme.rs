@@ -49,6 +49,11 @@ pub(crate) async fn run() -> bool {
         }
         seen.push(looked);
         drop(agent);
+        // The shell is gone; the agent answers its callers to the end.
+        http::eventually("the agent of the quick start has ended", async || {
+            tokio::net::TcpStream::connect(URL.trim_start_matches("http://")).await.is_err().then_some(())
+        })
+        .await;
     }
     seen.first() == seen.last()
 }
