@@ -30,7 +30,7 @@ pub struct OAuthClient {
     pub authentication_method: String,
     /// `grant_types`.
     pub grant_types: Vec<String>,
-    /// What the agents keep there: `public_key`, `agent_url`; our own `derived_public_key`, `key_version`, `generation`,
+    /// What the agents keep there: `public_key`, `agent_url`; our own `derived_public_key`, `generation`,
     /// `replaces`, `rotations`, `second_key_binding`. Whoever reaches the admin port can write any of it.
     pub metadata: Map<String, Value>,
 }
@@ -46,12 +46,6 @@ impl OAuthClient {
     #[must_use]
     pub fn derived_public_key(&self) -> Option<&str> {
         self.metadata.get("derived_public_key").and_then(Value::as_str).filter(|text| !text.is_empty())
-    }
-
-    /// The version of the keys record that `public_key` came from, where we wrote it.
-    #[must_use]
-    pub fn key_version(&self) -> Option<u64> {
-        self.metadata.get("key_version").and_then(Value::as_u64)
     }
 
     /// How many rotations led to `public_key`, where we wrote it. A claim: only [`rotations`](Self::rotations) prove any.

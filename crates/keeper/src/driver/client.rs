@@ -36,7 +36,8 @@ impl Driver {
         Event::Hydra(self.compared(keeper))
     }
 
-    fn note_hydra(&self, keeper: &Keeper) {
+    /// Notes when Hydra last gave an answer.
+    pub(super) fn note_hydra(&self, keeper: &Keeper) {
         if matches!(self.hydra, HydraAnswer::There(Ok(_))) {
             let now = Some((std::time::Instant::now(), std::time::SystemTime::now()));
             keeper.status.update(|state| state.hydra_seen = now);

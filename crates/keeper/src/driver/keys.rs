@@ -100,13 +100,11 @@ impl Driver {
         let Some(mut found) = self.slot(slot).cloned() else { return };
         found.lineage = held.lineage.clone();
         found.version = held.version;
-        let created_at = found.created_at.clone().or_else(|| {
-            self.held
-                .as_ref()
-                .map(|held| held.current())
-                .filter(|old| old.public_key == held.key)
-                .map(|old| old.created_at.clone())
-        });
+        self.acknowledged = held.acknowledged;
+        // The same key as before, with what is known of it now.
+        let before = self.held.as_ref().map(|held| held.current()).filter(|old| old.public_key == held.key);
+        let created_at =
+            found.created_at.clone().or_else(|| before.as_ref().map(|old| old.created_at.clone()));
         let signing_key = self.signing_key(&found);
         let identity = Identity {
             did: keeper.agent.did.clone(),
@@ -120,10 +118,7 @@ impl Driver {
             provisional: held.provisional,
             source: held.source,
         };
-        let before = self.held.as_ref().map(|held| held.current());
-        if before.is_some_and(|old| {
-            old.public_key == identity.public_key && old.ring.next.is_some() && identity.ring.next.is_none()
-        }) {
+        if before.is_some_and(|old| old.ring.next.is_some()) && identity.ring.next.is_none() {
             tracing::warn!("the prepared key is gone from the record: the rotation was abandoned");
         }
         audit::identity(&identity, row.explain());
@@ -164,8 +159,7 @@ impl Driver {
             }
         }
         // What is there decides at the next start, as it would have at this one: a key that is not sure changes nothing.
-        let acknowledged = found.version.map(|version| Acknowledged { version, named: false });
-        if !sure || keeper.put_on_disk(found, acknowledged, false) {
+        if !sure || keeper.put_on_disk(found, self.acknowledged, false) {
             keeper.status.update(|state| state.directory = None);
             tracing::info!("the data directory can be written again");
         }

@@ -17,7 +17,7 @@ use crate::{
     Advice, HeldIdentity, Keeper, Reason, StartError,
     held::KeyRing,
     machine::{Config, Credentials, Effect, Event, HydraConfig, Machine, Pause, Slot},
-    plan::keys::{Observed, Plan},
+    plan::keys::{Acknowledged, Observed, Plan},
     start_error::{Heard, Place},
 };
 use bindu_hydra::{HydraError, OAuthClient};
@@ -90,6 +90,8 @@ impl FoundKey {
 pub(crate) struct Driver {
     began: Instant,
     held: Option<Arc<HeldIdentity>>,
+    /// The store's acknowledgement of the held key: nothing before Hydra has been heard.
+    acknowledged: Option<Acknowledged>,
     store: Option<FoundKey>,
     local: Option<FoundKey>,
     earlier: HashMap<Version, FoundKey>,
@@ -185,6 +187,7 @@ impl Driver {
         Self {
             began: Instant::now(),
             held: None,
+            acknowledged: None,
             store: None,
             local: None,
             earlier: HashMap::new(),

@@ -21,11 +21,7 @@ use bindu_store::{
     Outage, OutageReason, RingFile, Version,
 };
 use secrecy::SecretString;
-use std::{
-    ops::RangeInclusive,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 use tokio::{task::JoinSet, time::timeout};
 
 impl Driver {
@@ -67,7 +63,11 @@ impl Driver {
         if let HydraAnswer::There(Err(error)) = &self.hydra {
             tracing::debug!(%error, "Hydra did not describe the client");
         }
-        self.note_answers(keeper, &keys);
+        if !matches!(keys, Answer::Unavailable(_)) {
+            let now = Some((std::time::Instant::now(), std::time::SystemTime::now()));
+            keeper.status.update(|state| state.store_seen = now);
+        }
+        self.note_hydra(keeper);
         let retry_after = match &keys {
             Answer::Unavailable(outage) => {
                 self.outage = Some(outage.clone());
@@ -172,18 +172,6 @@ impl Driver {
                 registration::compare(client, &identity, &keeper.agent, keeper.profile())
             }
         }
-    }
-
-    fn note_answers(&self, keeper: &Keeper, keys: &Answer) {
-        let now = Some((std::time::Instant::now(), SystemTime::now()));
-        keeper.status.update(|state| {
-            if !matches!(keys, Answer::Unavailable(_)) {
-                state.store_seen = now;
-            }
-            if matches!(self.hydra, HydraAnswer::There(Ok(_))) {
-                state.hydra_seen = now;
-            }
-        });
     }
 
     /// The credentials in an answer; they are kept for what is done with them.
