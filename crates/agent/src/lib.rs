@@ -14,7 +14,6 @@ mod connections;
 mod dialect;
 mod fair;
 pub mod handler;
-mod json;
 mod metrics;
 mod port;
 mod probe;
@@ -22,8 +21,8 @@ mod route;
 mod server;
 pub mod task;
 
+pub use bindu_a2a::Json;
 pub use card::CardProfile;
-pub use json::Json;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
 pub use probe::Probes;

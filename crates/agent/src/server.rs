@@ -9,7 +9,6 @@ use crate::{
     connections::{self, ConnectionLimits, Stage},
     dialect::rpc::RpcError,
     handler::Handler,
-    json::Json,
     route::{health, identity, rpc},
     task::{TaskRunner, Tasks},
 };
@@ -22,6 +21,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
+use bindu_a2a::Json;
 use bindu_client::AgentClient;
 use bindu_http_client::epoch_seconds;
 use bindu_keeper::{HeldIdentity, Identity, Status};

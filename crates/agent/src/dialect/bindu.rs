@@ -4,11 +4,12 @@
 //! demands without using (`configuration`, `kind`) may be left out.
 
 use super::rpc::RpcError;
-use crate::{
-    json::{Json, Kind, Members, kind, list, string},
-    task::{Artifact, Content, Message, Part, Role, Task, TaskState},
-};
+use crate::task::{Artifact, Content, Message, Part, Role, Task, TaskState};
 use axum::http::StatusCode;
+use bindu_a2a::{
+    Json,
+    json::{Kind, Members, kind, list, string},
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -370,7 +371,7 @@ mod tests {
     fn send_text(message: &str) -> Result<Call, RpcError> {
         let params =
             format!(r#"{{"message":{message},"configuration":{{"acceptedOutputModes":["text/plain"]}}}}"#);
-        crate::json::check(&params).map_err(RpcError::parse)?;
+        bindu_a2a::json::check(&params).map_err(RpcError::parse)?;
         call("message/send", Some(serde_json::from_str(&params).expect("JSON")))
     }
 

@@ -2,8 +2,8 @@
 //! compressed body helps nobody.
 
 use super::rpc::RpcError;
-use crate::json;
 use axum::http::{HeaderMap, HeaderName, header};
+use bindu_a2a::json;
 
 /// Bytes that other formats begin with.
 const OTHERS: [(&[u8], &str); 8] = [

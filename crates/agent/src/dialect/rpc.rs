@@ -1,11 +1,11 @@
 //! The JSON-RPC 2.0 envelope.
 
 use super::media;
-use crate::json::{Json, Kind, Members, kind, string};
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bindu_a2a::json::{Json, Kind, Members, kind, string};
 use serde::Serialize;
 use serde_json::value::RawValue;
 

@@ -3,7 +3,6 @@
 use crate::{
     body,
     dialect::{media, rpc::RpcError},
-    json::{Json, Members, string},
     server::AgentServer,
 };
 use axum::{
@@ -13,6 +12,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bindu_a2a::{
+    Json,
+    json::{Members, string},
+};
 use bindu_identity::{BinduDocument, DerivedKey, Did, PublicKey, WebDocument};
 use serde_json::{json, value::RawValue};
 use std::sync::Arc;

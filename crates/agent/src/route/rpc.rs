@@ -9,7 +9,6 @@ use crate::{
         media,
         rpc::{RpcError, RpcRequest, result},
     },
-    json::Json,
     server::{AgentServer, Phase},
     task::{TaskError, TaskKey},
 };
@@ -19,6 +18,7 @@ use axum::{
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
+use bindu_a2a::Json;
 use serde_json::json;
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! The core model: tasks, messages, parts and artifacts as A2A 1.0 has them. It knows no dialect's JSON.
 
-use crate::json::Json;
+use bindu_a2a::Json;
 
 /// What an agent has been asked to do, and what came of it.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,8 +5,8 @@ use crate::{
     caller::Caller,
     fair::Party,
     handler::{ChatMessage, Handler, HandlerTask, Reply, ReplyState},
-    json::Json,
 };
+use bindu_a2a::Json;
 use bindu_client::AgentClient;
 use bindu_identity::text_signature;
 use bindu_keeper::HeldIdentity;

@@ -18,12 +18,18 @@ pub struct Json(Box<RawValue>);
 
 /// Which kind of value it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// `null`.
     Null,
+    /// `true` or `false`.
     Boolean,
+    /// A number.
     Number,
+    /// A string.
     String,
+    /// A list.
     List,
+    /// An object.
     Object,
 }
 
@@ -77,7 +83,8 @@ impl PartialEq for Json {
 }
 
 /// Which kind a value is.
-pub(crate) fn kind(raw: &RawValue) -> Kind {
+#[must_use]
+pub fn kind(raw: &RawValue) -> Kind {
     match raw.get().bytes().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'n') | None => Kind::Null,
         Some(b't' | b'f') => Kind::Boolean,
@@ -89,38 +96,41 @@ pub(crate) fn kind(raw: &RawValue) -> Kind {
 }
 
 /// A string's text; `None` for what is not a string.
-pub(crate) fn string(raw: &RawValue) -> Option<String> {
+#[must_use]
+pub fn string(raw: &RawValue) -> Option<String> {
     (kind(raw) == Kind::String).then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
 
 /// A list's items; `None` for what is not a list.
-pub(crate) fn list(raw: &RawValue) -> Option<Vec<&RawValue>> {
+#[must_use]
+pub fn list(raw: &RawValue) -> Option<Vec<&RawValue>> {
     (kind(raw) == Kind::List).then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
 
 /// The members of an object, taken out one by one. Of a name that comes twice the last value counts, as in Python.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Members<'a>(#[serde(borrow)] BTreeMap<String, &'a RawValue>);
+pub struct Members<'a>(#[serde(borrow)] BTreeMap<String, &'a RawValue>);
 
 impl<'a> Members<'a> {
     /// An object's members; `None` for what is not an object.
-    pub(crate) fn of(raw: &'a RawValue) -> Option<Self> {
+    #[must_use]
+    pub fn of(raw: &'a RawValue) -> Option<Self> {
         (kind(raw) == Kind::Object).then(|| serde_json::from_str(raw.get()).ok()).flatten()
     }
 
     /// Takes a member out.
-    pub(crate) fn take(&mut self, name: &str) -> Option<&'a RawValue> {
+    pub fn take(&mut self, name: &str) -> Option<&'a RawValue> {
         self.0.remove(name)
     }
 
     /// Takes a member out that is there and not `null`.
-    pub(crate) fn take_some(&mut self, name: &str) -> Option<&'a RawValue> {
+    pub fn take_some(&mut self, name: &str) -> Option<&'a RawValue> {
         self.take(name).filter(|raw| kind(raw) != Kind::Null)
     }
 
     /// Takes a text out.
-    pub(crate) fn take_text(&mut self, name: &str) -> Option<String> {
+    pub fn take_text(&mut self, name: &str) -> Option<String> {
         self.take(name).and_then(string)
     }
 }
@@ -130,7 +140,7 @@ impl<'a> Members<'a> {
 ///
 /// # Errors
 /// What it is not, for its sender.
-pub(crate) fn check(text: &str) -> Result<(), &'static str> {
+pub fn check(text: &str) -> Result<(), &'static str> {
     let (mut depth, mut in_string) = (0_usize, false);
     let mut bytes = text.as_bytes();
     while let [first, rest @ ..] = bytes {

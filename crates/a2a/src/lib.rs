@@ -1,0 +1,16 @@
+//! The A2A protocol without HTTP.
+//!
+//! One core model in the shapes of A2A 1.0 ([`model`]), the events that a task is made of ([`event`]), what can be asked of
+//! an agent and what it answers ([`call`]), and why it may refuse ([`A2aError`]). The dialects (A2A 1.0, A2A 0.3, Python
+//! Bindu's) are pure conversions between JSON and these types: they know no HTTP, no clock and no task store.
+
+pub mod call;
+mod error;
+pub mod event;
+pub mod json;
+pub mod model;
+mod parts;
+
+pub use error::A2aError;
+pub use json::Json;
+pub use parts::{Content, Part, Parts, PartsBuilder};

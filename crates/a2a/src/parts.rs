@@ -1,0 +1,204 @@
+//! Parts: the content of a message or an artifact, kept as the JSON text of A2A 1.0.
+
+use crate::{
+    Json,
+    json::{self, Members},
+};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// A list of parts: the text of a JSON list of A2A 1.0's `Part` objects. What is in one is valid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parts(Json);
+
+/// One part, read from the text.
+#[derive(Debug, Clone)]
+pub struct Part<'a> {
+    /// The content.
+    pub content: Content<'a>,
+    /// Its media type.
+    pub media_type: Option<Cow<'a, str>>,
+    /// Its file name.
+    pub filename: Option<Cow<'a, str>>,
+    /// Metadata: a JSON object.
+    pub metadata: Option<&'a RawValue>,
+}
+
+/// The content of a part.
+#[derive(Debug, Clone)]
+pub enum Content<'a> {
+    /// Text.
+    Text(Cow<'a, str>),
+    /// Bytes, in base64 as they were sent.
+    Raw(Cow<'a, str>),
+    /// The URL of a file.
+    Url(Cow<'a, str>),
+    /// Any JSON value.
+    Data(&'a RawValue),
+}
+
+/// Writes a list of parts.
+#[derive(Debug, Clone)]
+pub struct PartsBuilder(String);
+
+impl Default for PartsBuilder {
+    fn default() -> Self {
+        Self("[".to_owned())
+    }
+}
+
+impl PartsBuilder {
+    /// Adds a part.
+    pub fn push(&mut self, part: &Part<'_>) {
+        let (name, value) = match &part.content {
+            Content::Text(text) => ("text", Cow::Owned(quoted(text))),
+            Content::Raw(bytes) => ("raw", Cow::Owned(quoted(bytes))),
+            Content::Url(url) => ("url", Cow::Owned(quoted(url))),
+            Content::Data(data) => ("data", Cow::Borrowed(data.get())),
+        };
+        let out = &mut self.0;
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str("{\"");
+        out.push_str(name);
+        out.push_str("\":");
+        out.push_str(&value);
+        for (name, value) in [("mediaType", &part.media_type), ("filename", &part.filename)] {
+            if let Some(value) = value {
+                out.push_str(",\"");
+                out.push_str(name);
+                out.push_str("\":");
+                out.push_str(&quoted(value));
+            }
+        }
+        if let Some(metadata) = part.metadata {
+            out.push_str(",\"metadata\":");
+            out.push_str(metadata.get());
+        }
+        out.push('}');
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn build(mut self) -> Parts {
+        self.0.push(']');
+        let raw = RawValue::from_string(self.0).ok();
+        Parts(raw.map_or_else(Json::null, |raw| Json::from(&*raw)))
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+impl Parts {
+    /// One text.
+    #[must_use]
+    pub fn of_text(text: &str) -> Self {
+        Self::of(&Part::text(text))
+    }
+
+    /// One part.
+    #[must_use]
+    pub fn of(part: &Part<'_>) -> Self {
+        let mut parts = PartsBuilder::default();
+        parts.push(part);
+        parts.build()
+    }
+
+    /// Parts that were written by [`PartsBuilder`] before, read from a store.
+    #[must_use]
+    pub fn from_stored(text: String) -> Option<Self> {
+        let raw = RawValue::from_string(text).ok()?;
+        (json::kind(&raw) == json::Kind::List).then(|| Self(Json::from(&*raw)))
+    }
+
+    /// The JSON text: a list of A2A 1.0's parts.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.text()
+    }
+
+    /// The same, as JSON.
+    #[must_use]
+    pub fn json(&self) -> &Json {
+        &self.0
+    }
+
+    /// The parts, one after the other.
+    pub fn iter(&self) -> impl Iterator<Item = Part<'_>> {
+        let items: Vec<&RawValue> = serde_json::from_str(self.0.text()).unwrap_or_default();
+        items.into_iter().filter_map(Part::of)
+    }
+
+    /// What a reader of text sees: one part a line.
+    #[must_use]
+    pub fn as_text(&self) -> String {
+        let lines: Vec<String> = self.iter().map(|part| part.as_text().into_owned()).collect();
+        lines.join("\n")
+    }
+}
+
+impl<'a> Part<'a> {
+    /// A text.
+    pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
+        Self { content: Content::Text(text.into()), media_type: None, filename: None, metadata: None }
+    }
+
+    /// Reads one part of A2A 1.0; `None` for what is none.
+    #[must_use]
+    pub fn of(raw: &'a RawValue) -> Option<Self> {
+        let mut members = Members::of(raw)?;
+        let text = |raw: &'a RawValue| serde_json::from_str::<Cow<'a, str>>(raw.get()).ok();
+        let metadata = members.take_some("metadata");
+        let media_type = members.take_some("mediaType").and_then(text);
+        let filename = members.take_some("filename").and_then(text);
+        let content = if let Some(value) = members.take("text") {
+            Content::Text(text(value)?)
+        } else if let Some(value) = members.take("raw") {
+            Content::Raw(text(value)?)
+        } else if let Some(value) = members.take("url") {
+            Content::Url(text(value)?)
+        } else {
+            Content::Data(members.take("data")?)
+        };
+        Some(Self { content, media_type, filename, metadata })
+    }
+
+    /// What a reader of text sees.
+    #[must_use]
+    pub fn as_text(&self) -> Cow<'_, str> {
+        match &self.content {
+            Content::Text(text) | Content::Url(text) => Cow::Borrowed(text),
+            Content::Data(data) => Cow::Borrowed(data.get()),
+            Content::Raw(_) => {
+                Cow::Owned(format!("[file {}]", self.filename.as_deref().unwrap_or("without a name")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_back_as_they_were_pushed() {
+        let data: Box<RawValue> = serde_json::from_str(r#"{"n":18446744073709551616}"#).expect("JSON");
+        let mut parts = PartsBuilder::default();
+        parts.push(&Part::text("a \"quoted\" line\n"));
+        parts.push(&Part {
+            content: Content::Raw("AAE=".into()),
+            media_type: Some("image/png".into()),
+            filename: Some("a.png".into()),
+            metadata: Some(&data),
+        });
+        parts.push(&Part { content: Content::Data(&data), ..Part::text("") });
+        let parts = parts.build();
+        let texts: Vec<String> = parts.iter().map(|part| part.as_text().into_owned()).collect();
+        assert_eq!(texts, ["a \"quoted\" line\n", "[file a.png]", r#"{"n":18446744073709551616}"#]);
+        assert_eq!(Parts::from_stored(parts.text().to_owned()), Some(parts));
+        assert_eq!(PartsBuilder::default().build().text(), "[]");
+    }
+}

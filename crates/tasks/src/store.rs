@@ -1,0 +1,297 @@
+//! The seam to where tasks are kept. The docs of [`TaskStore`] are its contract; `conformance` tests it.
+
+use crate::Owner;
+use async_trait::async_trait;
+use bindu_a2a::{
+    call::PushConfig,
+    event::TaskEvent,
+    model::{Message, Task, TaskState},
+};
+use jiff::Timestamp;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// A task's key: an id means something only together with its owner.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TaskKey {
+    /// The owner.
+    pub owner: Owner,
+    /// The id.
+    pub id: String,
+}
+
+/// One run of the handler on a task. What a run says after it was superseded, cancelled or taken over does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RunKey {
+    /// The task.
+    pub task: TaskKey,
+    /// The run's number, counted from 1 for each task.
+    pub run: u64,
+}
+
+/// What must not be done twice: the hash of a signed request (32 bytes), and until when it is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ReplayKey {
+    /// SHA-256 of DID and signed payload.
+    pub hash: [u8; 32],
+    /// When it may be forgotten.
+    pub until: Timestamp,
+}
+
+/// A message to be kept.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    /// Whose.
+    pub owner: Owner,
+    /// The message, with the ids of its task and its conversation, which the service has chosen if the caller did not.
+    pub message: Arc<Message>,
+    /// Whether the task may be new. If not, an unknown one is [`StoreError::NotFound`].
+    pub may_begin: bool,
+    /// SHA-256 of the message's content: the same messageId with the same hash is the same message; with another one it
+    /// is another message. `None` with authentication off, where every message is new.
+    pub content: Option<[u8; 32]>,
+    /// The signed request that it came in, if it was signed.
+    pub replay: Option<ReplayKey>,
+    /// Where to send the task's events from now on.
+    pub push: Option<PushConfig>,
+}
+
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted {
+    /// The task with the message in it.
+    pub task: Snapshot,
+    /// The run that has to work on it; `None` if this very message is here already (then nothing was changed).
+    pub run: Option<RunKey>,
+    /// The run that it supersedes, whose handler is to be stopped.
+    pub superseded: Option<RunKey>,
+}
+
+/// A task as it is after some event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// The task.
+    pub task: Task,
+    /// The number of the last event in it.
+    pub number: u64,
+}
+
+/// An event with its number: 1, 2, 3 ... for each task, without gaps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Numbered {
+    /// The number.
+    pub number: u64,
+    /// The event.
+    pub event: TaskEvent,
+}
+
+/// A task that was cancelled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Canceled {
+    /// The task.
+    pub task: Snapshot,
+    /// The run whose handler is to be stopped, if there is one.
+    pub run: Option<RunKey>,
+}
+
+/// Which tasks of an owner.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ListQuery {
+    /// Only this conversation's.
+    pub context_id: Option<String>,
+    /// Only in this state.
+    pub state: Option<TaskState>,
+    /// Only those whose status changed at this time or later.
+    pub changed_since: Option<Timestamp>,
+    /// At most so many, at least 1.
+    pub page_size: usize,
+    /// Where the last page ended: a cursor of this store's. Empty for the first page.
+    pub page_token: String,
+    /// Whether with artifacts.
+    pub with_artifacts: bool,
+}
+
+/// A page of tasks, newest status first. A task that changes while pages are read may be missed or come twice; none that
+/// does not change is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TaskPage {
+    /// The tasks.
+    pub tasks: Vec<Task>,
+    /// The cursor of the next page; empty if there is none.
+    pub next_page_token: String,
+    /// How many there are in all.
+    pub total_size: usize,
+}
+
+/// A run that nobody works on any more: its lease has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Abandoned {
+    /// A new run of the task, which is the taker's; the old one counts no more.
+    pub run: RunKey,
+    /// The task.
+    pub task: Snapshot,
+}
+
+/// A push configuration with what is due to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pushed {
+    /// The task.
+    pub task: TaskKey,
+    /// The configuration.
+    pub config: PushConfig,
+    /// The number of the last event that was delivered.
+    pub delivered: u64,
+    /// How often the next one was tried in vain.
+    pub failures: u32,
+}
+
+/// Told of the number of a task's last event whenever there is a new one; it may be told late, and of several at once.
+pub type Watch = watch::Receiver<u64>;
+
+/// Why a store did not do what it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The owner has no such task (or the task no such configuration).
+    #[error("not found")]
+    NotFound,
+    /// The task has ended.
+    #[error("the task has ended")]
+    Ended(TaskState),
+    /// The run counts no more: superseded, cancelled, taken over, or its task is forgotten.
+    #[error("the run counts no more")]
+    Superseded,
+    /// The signed request was done before, for this task.
+    #[error("the request was done before")]
+    Replayed(TaskKey),
+    /// It would never fit.
+    #[error("longer than what is kept for one owner")]
+    TooLarge,
+    /// The owner has too many unfinished tasks.
+    #[error("too many unfinished tasks of this owner")]
+    TooMany,
+    /// There are too many unfinished tasks in all, or no room.
+    #[error("no room for more unfinished tasks")]
+    Full,
+    /// The cursor is not one of this store's.
+    #[error("the page token is not valid")]
+    BadPageToken,
+    /// The store does not answer. Whether it did what it was asked to is not known: the same call again is safe for each
+    /// method that says so.
+    #[error("the task store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Where tasks are kept.
+///
+/// Each method is atomic: it is done wholly or not at all, and what has returned `Ok` is there for every later call, of any
+/// process that shares the store, and after a crash if the store is durable. A future that is dropped has done all or
+/// nothing; which of the two is not known. No method holds a lock while it copies, serialises or waits for its caller.
+/// Another owner's task is not there: the answer is [`StoreError::NotFound`], exactly as for an unknown id.
+#[async_trait]
+pub trait TaskStore: Send + Sync + 'static {
+    /// Keeps a message: it begins a task or continues one, whose state becomes submitted; a new run is numbered, an unfinished
+    /// earlier one is superseded; messageId, replay key and push configuration are kept in the same commit.
+    ///
+    /// Safe to repeat with the same message if `content` is there: the second call changes nothing and gives no run.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Ended`], [`StoreError::Replayed`], [`StoreError::TooLarge`],
+    /// [`StoreError::TooMany`], [`StoreError::Full`], [`StoreError::Unavailable`].
+    async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError>;
+
+    /// Adds events of a run, and gives the number of the last one. Events that come after a terminal status are refused.
+    /// The store's own clock renews the run's lease.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`], [`StoreError::TooLarge`], [`StoreError::Unavailable`] (then [`TaskStore::read`] tells).
+    async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError>;
+
+    /// Cancels a task that has not ended: its status becomes canceled, its run counts no more. Safe to repeat: then it is
+    /// [`StoreError::Ended`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Ended`], [`StoreError::Unavailable`].
+    async fn cancel(&self, task: &TaskKey) -> Result<Canceled, StoreError>;
+
+    /// A task as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
+    async fn read(&self, task: &TaskKey) -> Result<Snapshot, StoreError>;
+
+    /// A page of an owner's tasks.
+    ///
+    /// # Errors
+    /// [`StoreError::BadPageToken`], [`StoreError::Unavailable`].
+    async fn list(&self, owner: &Owner, query: &ListQuery) -> Result<TaskPage, StoreError>;
+
+    /// A task's events with numbers above `after`, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
+    async fn events(&self, task: &TaskKey, after: u64, limit: usize) -> Result<Vec<Numbered>, StoreError>;
+
+    /// Is told when a task has new events. For a task that is not there it is never told.
+    fn watch(&self, task: &TaskKey) -> Watch;
+
+    /// Renews the leases of runs that are worked on here; gives those that are lost, whose handlers are to be stopped.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn renew(&self, runs: &[RunKey]) -> Result<Vec<RunKey>, StoreError>;
+
+    /// Takes over runs whose lease has ended, at most `limit`. Each is given to exactly one caller.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn take_abandoned(&self, limit: usize) -> Result<Vec<Abandoned>, StoreError>;
+
+    /// Keeps a push configuration under its id, in place of an earlier one. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::TooMany`], [`StoreError::Unavailable`].
+    async fn put_push(&self, task: &TaskKey, config: PushConfig) -> Result<(), StoreError>;
+
+    /// A task's push configurations, in the order of their ids.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
+    async fn pushes(&self, task: &TaskKey) -> Result<Vec<PushConfig>, StoreError>;
+
+    /// Deletes a push configuration. Safe to repeat: then it is [`StoreError::NotFound`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
+    async fn delete_push(&self, task: &TaskKey, id: &str) -> Result<(), StoreError>;
+
+    /// Claims configurations to which something is due, at most `limit`, for one lease: no other caller gets them meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn due_pushes(&self, limit: usize) -> Result<Vec<Pushed>, StoreError>;
+
+    /// Notes the outcome of a delivery: delivered up to this event, or failed once more and due again at that time. A
+    /// configuration whose task has ended and that is delivered wholly is forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
+    async fn note_push(
+        &self,
+        task: &TaskKey,
+        id: &str,
+        outcome: Result<u64, Timestamp>,
+    ) -> Result<(), StoreError>;
+
+    /// Forgets an owner's conversation with all of its tasks; how many. Runs of them count no more.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
+    async fn forget_context(&self, owner: &Owner, context_id: &str) -> Result<usize, StoreError>;
+
+    /// Whether the store can be reached, for `/health` and `/readyz`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn check(&self) -> Result<(), StoreError>;
+}
