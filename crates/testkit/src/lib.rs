@@ -21,4 +21,7 @@ mod ports;
 pub mod proxy;
 pub mod server;
 
-pub use server::{AgentProcess, AgentSetup, Hydra, Nginx, OpenBao, Postgres, PythonBindu, RaftOpenBao};
+pub use server::{
+    AgentProcess, AgentSetup, Hydra, Nginx, OfficialAgent, OfficialClient, OpenBao, Postgres, PythonBindu,
+    RaftOpenBao, official_client,
+};

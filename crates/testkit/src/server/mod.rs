@@ -1,5 +1,6 @@
 //! Real servers, each on free ports of its own in a temporary directory.
 
+mod a2a;
 mod agent;
 mod hydra;
 mod nginx;
@@ -9,6 +10,7 @@ mod postgres;
 mod process;
 mod python_bindu;
 
+pub use a2a::{OfficialAgent, OfficialClient, official_client};
 pub use agent::{AgentProcess, AgentSetup};
 pub use hydra::Hydra;
 pub use nginx::Nginx;
