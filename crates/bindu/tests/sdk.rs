@@ -22,7 +22,7 @@ fn agent(directory: &Path, name: &str) -> (AgentSetup, String) {
 }
 
 /// What each SDK does, and how.
-const WITNESSES: [(OfficialClient, &[&str]); 8] = [
+const WITNESSES: [(OfficialClient, &[&str]); 10] = [
     (OfficialClient::Python, &["JSONRPC", "--signed"]),
     (OfficialClient::Python, &["HTTP+JSON", "--signed"]),
     (OfficialClient::Python, &["GRPC"]),
@@ -31,12 +31,19 @@ const WITNESSES: [(OfficialClient, &[&str]); 8] = [
     (OfficialClient::JavaScript, &["JSONRPC", "--signed"]),
     (OfficialClient::JavaScript, &["HTTP+JSON"]),
     (OfficialClient::JavaScript, &["JSONRPC", "--legacy"]),
+    (OfficialClient::Rust, &["jsonrpc"]),
+    (OfficialClient::Rust, &["rest"]),
 ];
 
 async fn all_witnesses(url: &str, more: &[&str]) {
     let mut problems = String::new();
     for (client, arguments) in WITNESSES {
-        let arguments = [arguments, more].concat();
+        // The command line takes the token itself.
+        let token = more.get(1).map(|path| std::fs::read_to_string(path).expect("a file with a token"));
+        let arguments = match (client, &token) {
+            (OfficialClient::Rust, Some(token)) => [arguments, &[token.as_str()][..]].concat(),
+            _ => [arguments, more].concat(),
+        };
         let Some((is_good, said)) = official_client(client, url, &arguments).await else { return };
         // An SDK that checked nothing proves nothing.
         let checks = said.lines().filter(|line| line.starts_with("good ")).count();

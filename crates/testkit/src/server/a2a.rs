@@ -40,6 +40,8 @@ pub enum OfficialClient {
     Python03,
     /// JavaScript.
     JavaScript,
+    /// Rust, as a command line.
+    Rust,
 }
 
 /// Lets an official SDK call an agent in every way; what it says, and whether all of it was good. `None` if there is no
@@ -66,7 +68,11 @@ pub async fn official_client(
             command.arg(script("client.mjs")).current_dir(packages);
             command
         }
+        OfficialClient::Rust => Command::new("bash"),
     };
+    if let OfficialClient::Rust = client {
+        command.arg(script("client.sh")).arg(install::a2a_cli());
+    }
     command.arg(url).args(arguments).env("PYTHONUNBUFFERED", "1");
     let output =
         tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("the SDK runs");
