@@ -1,7 +1,8 @@
 //! The official A2A SDKs: what other people's agents and callers are made of.
 
-use super::{installed, node, python::python, run};
-use std::{path::PathBuf, process::Command};
+use super::{installed, node, python::python, run, source_tree};
+use sha2::{Digest as _, Sha256};
+use std::{fs, path::PathBuf, process::Command};
 
 /// The Python SDK of A2A 1.0.
 pub const A2A_PYTHON: &str = "1.3.0";
@@ -61,4 +62,28 @@ pub fn a2a_js() -> (PathBuf, PathBuf) {
             .args(packages));
     });
     (node(), place)
+}
+
+/// An agent made of the official Rust SDK, built by the project in `testing/a2a/rust`.
+///
+/// # Panics
+/// If the build fails.
+#[must_use]
+pub fn official_rust_agent() -> PathBuf {
+    let source = source_tree().join("testing/a2a/rust");
+    let mut digest = Sha256::new();
+    for file in ["Cargo.toml", "Cargo.lock", "src/main.rs"] {
+        digest.update(fs::read(source.join(file)).expect("a file of ours can be read"));
+    }
+    let version: String = digest.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let what = "building an agent of the official Rust SDK (1 to 3 minutes)";
+    let place = installed(&format!("official-rust-agent-{version}"), what, |to| {
+        let target = to.join("target");
+        let mut command = Command::new("cargo");
+        command.current_dir(&source).args(["build", "--quiet", "--release", "--locked", "--target-dir"]);
+        run(command.arg(&target));
+        fs::rename(target.join("release/official-rust-agent"), to.join("agent")).expect("it was just built");
+        fs::remove_dir_all(&target).expect("what was built can be removed");
+    });
+    place.join("agent")
 }

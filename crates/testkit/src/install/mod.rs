@@ -13,7 +13,7 @@ mod openbao;
 mod postgres;
 mod python;
 
-pub use a2a::{A2A_JS, A2A_PYTHON, A2A_PYTHON_0_3, a2a_js, a2a_python, a2a_python_0_3};
+pub use a2a::{A2A_JS, A2A_PYTHON, A2A_PYTHON_0_3, a2a_js, a2a_python, a2a_python_0_3, official_rust_agent};
 pub use cluster::cluster_tools;
 pub use crates_io::{a2a_cli, cargo_cyclonedx, cargo_fuzz};
 pub use debian::{libfaketime, nginx, strace};

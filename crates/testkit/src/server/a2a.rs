@@ -8,16 +8,28 @@ use std::{
 };
 use tempfile::TempDir;
 
-/// An agent made of the official Python SDK, in all three bindings.
+/// An agent made of an official SDK.
 pub struct OfficialAgent {
-    /// Where it listens for JSON-RPC and HTTP+JSON.
+    /// Its URL, for JSON-RPC and HTTP+JSON.
     pub url: String,
     _process: ServerProcess,
     _directory: TempDir,
 }
 
 impl OfficialAgent {
-    /// Starts one; `None` if there is no Python for it.
+    /// Starts one of the Rust SDK, which says back what it is told.
+    pub async fn start_rust() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let port = ports::free_pair();
+        let log = directory.path().join("log");
+        let program = install::official_rust_agent();
+        let process = ServerProcess::start(&program, &[port.to_string()], &[], &log);
+        let url = format!("http://127.0.0.1:{port}");
+        until_ok(&format!("{url}/.well-known/agent-card.json"), &log).await;
+        Self { url, _process: process, _directory: directory }
+    }
+
+    /// Starts one of the Python SDK; `None` if there is no Python for it.
     pub async fn start() -> Option<Self> {
         let python = install::a2a_python()?;
         let directory = tempfile::tempdir().expect("a temporary directory");
