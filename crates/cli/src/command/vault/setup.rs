@@ -8,9 +8,10 @@ use bindu::{
     run::{administered_vault, log},
     settings::{Entry, Layers, Settings, duration, registry},
 };
+use bindu_http_client::named_file;
 use bindu_vault_admin::{LoginSetup, Step, StepState, VaultSetup, WhoLogsIn, apply_setup, plan_setup};
 use serde_json::json;
-use std::{fmt::Write as _, fs, io, path::PathBuf};
+use std::{fmt::Write as _, io, path::PathBuf};
 
 /// The policy that many agents share: its paths are filled in from each one's entity.
 const SHARED_POLICY: &str = "bindu-agents";
@@ -179,7 +180,8 @@ fn who(arguments: &Arguments, method: &str) -> Result<Option<WhoLogsIn>, Refusal
     let read = |path: &PathBuf| {
         let unreadable =
             |error: io::Error| VaultRefusal::Unreadable(path.display().to_string(), error.to_string());
-        fs::read_to_string(path).map_err(unreadable)
+        let text = named_file::read(path).map_err(unreadable)?;
+        String::from_utf8(text).map_err(|error| unreadable(io::Error::other(error)))
     };
     Ok(match method {
         "token" | "token_file" => None,

@@ -1,7 +1,6 @@
 //! Callers of an agent: those that check each answer, and one that breaks what it can.
 
 use bindu_testkit::{caller::TestCaller, http};
-use rand::seq::IndexedRandom as _;
 use serde_json::{Value, json};
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -53,6 +52,9 @@ impl Caller {
         let (begun, mut pause) = (Instant::now(), Duration::from_millis(10));
         let look = http::call("tasks/get", &json!({"taskId": id, "historyLength": 1}));
         while matches!(task["status"]["state"].as_str(), Some("submitted" | "working")) {
+            if begun.elapsed() > LONGEST {
+                std::process::abort();
+            }
             assert!(begun.elapsed() < LONGEST, "{text} has no end: {task}");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(160));
@@ -82,23 +84,36 @@ impl Caller {
         futures_util::future::join_all((0..AT_ONCE).map(lane)).await;
     }
 
-    /// Breaks what can be broken, until the end.
-    pub(super) async fn vex(&self, deeds: &[&str], seen: &Seen) {
-        let lane = async |_| {
-            while !seen.has_ended.load(SeqCst) {
-                let deed = *deeds.choose(&mut rand::rng()).expect("a deed");
-                let id = format!("{:032x}", rand::random::<u128>());
-                self.rpc(&http::message(&id, deed)).await;
-                if matches!(deed, "hang" | "slow") || rand::random_ratio(1, 3) {
-                    tokio::time::sleep(Duration::from_millis(rand::random_range(0..200))).await;
-                    self.rpc(&http::call("tasks/cancel", &json!({"taskId": id}))).await;
-                    seen.cancelled.fetch_add(1, SeqCst);
+    /// Has a program do the same wrong thing again and again, until the end. A third of the tasks it cancels, and all that
+    /// would not end.
+    pub(super) async fn vex(&self, deed: &str, seen: &Seen) {
+        let endless = matches!(deed, "hang" | "slow");
+        while !seen.has_ended.load(SeqCst) {
+            let id = format!("{:032x}", rand::random::<u128>());
+            self.rpc(&http::message(&id, deed)).await;
+            let longest = match () {
+                () if endless => Duration::from_secs(1),
+                () if rand::random_ratio(1, 3) => Duration::from_millis(rand::random_range(0..30)),
+                () => LONGEST,
+            };
+            let begun = Instant::now();
+            let mut task = Value::Null;
+            while begun.elapsed() < longest && !seen.has_ended.load(SeqCst) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                task = self.rpc(&http::call("tasks/get", &json!({"taskId": id}))).await;
+                if !matches!(task["status"]["state"].as_str(), Some("submitted" | "working")) {
+                    break;
                 }
-                seen.broken.fetch_add(1, SeqCst);
-                // Pauses after each crash are the agent's; this only bounds how much waits.
-                tokio::time::sleep(Duration::from_millis(200)).await;
             }
-        };
-        futures_util::future::join_all((0..2).map(lane)).await;
+            if begun.elapsed() >= longest {
+                self.rpc(&http::call("tasks/cancel", &json!({"taskId": id}))).await;
+                seen.cancelled.fetch_add(1, SeqCst);
+            }
+            if let Some(answer) = task["artifacts"][0]["parts"][0]["text"].as_str() {
+                assert_eq!(answer, deed, "an answer of somebody else's");
+            }
+            seen.broken.fetch_add(1, SeqCst);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 }

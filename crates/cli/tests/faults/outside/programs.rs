@@ -1,6 +1,8 @@
 //! The agents' programs: each answers with what it was told, and does what programs should not when it is told to. Each
 //! such deed leaves a line in the file `deeds`.
 
+use std::{path::PathBuf, process::Command};
+
 /// One task at a time. What is surplus is wrong as an answer, whoever gets it.
 pub(super) const ONE_AT_A_TIME: &str = r#"
 import json, os, random, subprocess, sys, time
@@ -63,3 +65,10 @@ while True:
         if deed == "crash": os._exit(9)
         if deed == "hang": tasks.pop(task["task_id"])
 "#;
+
+/// Python itself, not what chooses one of several: it is started often.
+pub(super) fn python() -> PathBuf {
+    let output = Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
+    let output = output.expect("Python is there").stdout;
+    PathBuf::from(String::from_utf8(output).expect("a path").trim())
+}
