@@ -38,19 +38,26 @@ struct Extent {
     /// In each window, of each agent.
     answers_in_window: u64,
     window: Duration,
+    /// With servers that hang: two passes then take as long as two time-outs.
+    hangs: bool,
 }
 
 /// `BINDU_SOAK_OUTSIDE` is the number of seconds for `cargo xtask soak --outside`.
 fn extent() -> Extent {
     match std::env::var("BINDU_SOAK_OUTSIDE").ok().and_then(|seconds| seconds.parse().ok()) {
-        None => {
-            Extent { lasts: Duration::ZERO, answers: 1_000, answers_in_window: 50, window: Duration::ZERO }
-        }
+        None => Extent {
+            lasts: Duration::ZERO,
+            answers: 1_000,
+            answers_in_window: 50,
+            window: Duration::ZERO,
+            hangs: false,
+        },
         Some(seconds) => Extent {
             lasts: Duration::from_secs(seconds),
             answers: 100_000,
             answers_in_window: 500,
             window: Duration::from_secs(8),
+            hangs: true,
         },
     }
 }
@@ -181,7 +188,12 @@ impl World {
             let setup = setup.set("AUTH__ENABLED", "true").set("HYDRA__TIMEOUT", "2s");
             // Who is known stays known for as long as Hydra is away.
             let setup = setup.set("AUTH__STALE_IF_UNAVAILABLE", "1h").set("BINDU_RECONCILE_INTERVAL", "1s");
+            let setup = setup.set("BINDU_DRAIN_DEADLINE", "2s").set("BINDU_DRAIN_GRACE", "0s");
             let setup = setup.set("BINDU_COMMAND_WORKERS", "4").set("LOG_FORMAT", "json");
+            let setup = match std::env::var_os("BINDU_SOAK_SWAP") {
+                Some(_) => setup.set("SWAP", "true"),
+                None => setup,
+            };
             setup.argument("--command").argument(&format!("{} program.py", python.display()))
         };
         let (reader, pipe) = Reader::start(disks[0].path());
@@ -315,7 +327,10 @@ impl World {
 /// Two replicas of one agent, one with a program of the first protocol, one with a program of the second. Rounds of eight
 /// windows: nothing; the reader of one log killed and the disk of the other full; Vault hangs; Vault is gone; Hydra hangs; a
 /// reader that does not read; Hydra is gone; logs, Vault and Hydra at once. All the while programs crash, hang, leave
-/// orphans, write noise and more than they were asked, and a caller cancels. Here one round; ten minutes in `soak`.
+/// orphans, write noise and more than they were asked, and a caller cancels. Here one round in which nothing hangs but programs;
+/// ten minutes in `soak`.
+///
+/// `BINDU_SOAK_SWAP=1` makes the first program give answers to whom they do not belong, and the test fail.
 ///
 /// Promise: in each window both reconcilers make passes (counted by their metric) and callers get answers; each answer is its
 /// asker's (1,000 checked, 100,000 in `soak`); each fault was seen to happen; nothing in the background had to be begun again;
@@ -345,6 +360,9 @@ async fn nothing_outside_silences_or_misleads_it() {
     tokio::join!(futures_util::future::join_all(check), futures_util::future::join_all(vex), async {
         while begun.elapsed() < extent.lasts || world.answers() < extent.answers || !world.all_is_done() {
             for window in WINDOWS {
+                if !extent.hangs && [Window::VaultHangs, Window::HydraHangs].contains(&window) {
+                    continue;
+                }
                 world.live_through(window, &extent).await;
             }
             world.recover().await;

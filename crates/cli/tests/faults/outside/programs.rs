@@ -11,10 +11,13 @@ def say(text):
     sys.stdout.write(text)
     sys.stdout.flush()
 
+# A fault that the test has to find: the answer to the task before.
+swap, before = "SWAP" in os.environ, None
 surplus = json.dumps({"content": "nobody's answer"}) + "\n"
 for line in sys.stdin:
     text = json.loads(line)["messages"][-1]["content"]
-    answer = json.dumps({"content": text}) + "\n"
+    answer = json.dumps({"content": before if swap and before else text}) + "\n"
+    before = text
     deed = text.split()[0]
     if deed != "nonce":
         with open("deeds", "a") as deeds: deeds.write(deed + "\n")
