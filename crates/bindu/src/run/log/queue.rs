@@ -288,7 +288,10 @@ mod tests {
                 queue.push_foreign(line);
             }
         }
-        let (lines, bytes) = (queue.lock().lines.len(), queue.lock().bytes);
+        let (lines, bytes) = {
+            let waiting = queue.lock();
+            (waiting.lines.len(), waiting.bytes)
+        };
         assert!(lines <= MAX_FOREIGN_LINES && bytes <= MAX_BYTES / 2, "{lines} lines, {bytes} bytes");
         let dropped = queue.dropped();
         assert_eq!(dropped + lines as u64, 40_000);
