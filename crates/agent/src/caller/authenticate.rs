@@ -125,12 +125,12 @@ impl Authenticator {
             }
         };
         self.permits.pace(&admitted.holder.owner)?;
-        Ok((Caller::Client(Arc::clone(&admitted.holder)), proof))
+        Ok((Caller::Client(Arc::clone(&admitted.holder.client)), proof))
     }
 
     /// Whether the caller's token allows a method.
     pub(crate) fn allow(&self, caller: &Caller, method: &str, reads: bool) -> Result<(), AuthRefusal> {
-        caller.client().map_or(Ok(()), |holder| self.permits.allow(holder, method, reads))
+        caller.client().map_or(Ok(()), |client| self.permits.allow(client, method, reads))
     }
 
     /// A turn for a signed request that changes something; `None` for one that nobody has signed.

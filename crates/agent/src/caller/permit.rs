@@ -162,7 +162,7 @@ impl Permits {
         let Some(scopes) = &self.settings.scopes else { return Ok(()) };
         let usual = [if reads { "agent:read" } else { "agent:write" }.to_owned()];
         let needed = scopes.get(method).map_or(usual.as_slice(), Vec::as_slice);
-        match needed.iter().all(|scope| holder.scopes.contains(scope)) {
+        match needed.iter().all(|scope| holder.client.scopes.contains(scope)) {
             true => Ok(()),
             false => Err(AuthRefusal::InsufficientScope(needed.join(" "))),
         }
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn places_are_each_callers_own_and_come_back() {
         let permits = permits(|_| {});
-        let (alice, bob) = (Owner::named("alice"), Owner::named("bob"));
+        let (alice, bob) = (crate::caller::owner_named("alice"), crate::caller::owner_named("bob"));
         let places: Vec<_> =
             (0..2).map(|_| permits.place(&alice).unwrap_or_else(|_| panic!("a place"))).collect();
         assert!(matches!(permits.place(&alice), Err(AuthRefusal::TooManyAtOnce)));
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn few_long_answers_are_on_their_way() {
         let permits = permits(|settings| settings.concurrency = 100);
-        let alice = Owner::named("alice");
+        let alice = crate::caller::owner_named("alice");
         let mut places: Vec<_> = (0..=MOST_LONG_ANSWERS)
             .map(|_| permits.place(&alice).unwrap_or_else(|_| panic!("a place")))
             .collect();
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn long_answers_of_all_callers_are_bounded_together() {
         let permits = permits(|settings| settings.concurrency = 100);
-        let owners: Vec<_> = (0..3).map(|number| Owner::named(&format!("caller {number}"))).collect();
+        let owners: Vec<_> = (0..3).map(|number| crate::caller::owner_named(&format!("caller {number}"))).collect();
         let mut places: Vec<_> =
             owners.iter().map(|owner| permits.place(owner).unwrap_or_else(|_| panic!("a place"))).collect();
         let mut last = places.pop().expect("three");
@@ -281,8 +281,7 @@ mod tests {
 
     #[test]
     fn methods_ask_for_their_scopes() {
-        let mut holder = TokenHolder::named("a");
-        holder.scopes = vec!["agent:read".to_owned()];
+        let holder = TokenHolder::with_scopes("a", &["agent:read"]);
         assert!(permits(|_| {}).allow(&holder, "message/send", false).is_ok(), "nobody asks");
         let special = BTreeMap::from([("tasks/list".to_owned(), vec!["list".to_owned()])]);
         let permits = permits(|settings| settings.scopes = Some(special));

@@ -188,7 +188,7 @@ mod tests {
     }
 
     async fn run(replays: &Replays, owner: &str, number: u8) -> Result<Option<String>, AuthRefusal> {
-        let owner = Owner::named(owner);
+        let owner = crate::caller::owner_named(owner);
         match replays.turn(&owner, &proof(number)).await? {
             Turn::First(ticket) => {
                 ticket.done(&owner, &format!("task {number}"));
@@ -216,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn what_has_changed_nothing_may_come_again() {
         let replays = Replays::new(2);
-        let owner = Owner::named("alice");
+        let owner = crate::caller::owner_named("alice");
         let Ok(Turn::First(ticket)) = replays.turn(&owner, &proof(1)).await else {
             panic!("it is the first")
         };
@@ -229,13 +229,13 @@ mod tests {
     async fn what_was_signed_before_the_start_is_not_run() {
         let replays = Replays::new(2);
         let old = Proof { digest: [1; 32], signed_at: bindu_http_client::epoch_seconds() };
-        let refused = replays.turn(&Owner::named("alice"), &old).await;
+        let refused = replays.turn(&crate::caller::owner_named("alice"), &old).await;
         assert!(matches!(refused, Err(AuthRefusal::BeforeStart)));
     }
 
     #[test]
     fn the_ended_are_forgotten() {
-        let (mut state, now, owner) = (State::default(), Instant::now(), Owner::named("alice"));
+        let (mut state, now, owner) = (State::default(), Instant::now(), crate::caller::owner_named("alice"));
         for number in 0..3 {
             state.seen.insert([number; 32], Outcome::Running);
             let at = now + Duration::from_secs(u64::from(number));
@@ -255,10 +255,10 @@ mod tests {
         let now = bindu_http_client::epoch_seconds();
         replays.lock().forgotten.insert(now + 5);
         let old = Proof { digest: [1; 32], signed_at: now + 5 };
-        let refused = replays.turn(&Owner::named("alice"), &old).await;
+        let refused = replays.turn(&crate::caller::owner_named("alice"), &old).await;
         assert!(matches!(refused, Err(AuthRefusal::Replayed)));
         let new = Proof { digest: [2; 32], signed_at: now + 6 };
-        assert!(replays.turn(&Owner::named("alice"), &new).await.is_ok());
+        assert!(replays.turn(&crate::caller::owner_named("alice"), &new).await.is_ok());
     }
 
     #[test]

@@ -357,7 +357,7 @@ mod tests {
     use crate::task::{Part, Role};
 
     fn key(owner: &str, id: &str) -> TaskKey {
-        TaskKey { owner: Owner::named(owner), id: id.to_owned() }
+        TaskKey { owner: crate::caller::owner_named(owner), id: id.to_owned() }
     }
 
     /// A message of an id that nobody has used.
@@ -380,7 +380,7 @@ mod tests {
         tasks.submit(&key("alice", "1"), message("hi")).expect("submitted");
         assert_eq!(tasks.read(&key("bob", "1")), Err(TaskError::NotFound));
         assert_eq!(tasks.cancel(&key("bob", "1")), Err(TaskError::NotFound));
-        assert!(tasks.list(&Owner::named("bob")).is_empty());
+        assert!(tasks.list(&crate::caller::owner_named("bob")).is_empty());
         // The same id is free for another caller, and changes nothing of the first one's.
         tasks.submit(&key("bob", "1"), message("other")).expect("submitted");
         assert_eq!(tasks.read(&key("alice", "1")).expect("there").history[0].as_text(), "hi");
@@ -410,7 +410,7 @@ mod tests {
             tasks.submit(&key, message("hi")).expect("submitted");
             tasks.cancel(&key).expect("cancelled");
         }
-        assert!(tasks.list(&Owner::named("alice")).len() <= MOST_TASKS);
+        assert!(tasks.list(&crate::caller::owner_named("alice")).len() <= MOST_TASKS);
         assert!(tasks.read(&key("alice", "open")).is_ok());
         assert!(tasks.read(&key("alice", "0")).is_err(), "the oldest finished one was forgotten");
     }
@@ -443,7 +443,7 @@ mod tests {
             tasks.submit(&key, message(&large)).expect("submitted");
             tasks.cancel(&key).expect("cancelled");
         }
-        assert!(tasks.read(&key("bob", "1")).is_ok() && tasks.list(&Owner::named("alice")).len() < 4);
+        assert!(tasks.read(&key("bob", "1")).is_ok() && tasks.list(&crate::caller::owner_named("alice")).len() < 4);
         for number in 0..3 {
             tasks.submit(&key("alice", &format!("open {number}")), message(&large)).expect("submitted");
         }
@@ -459,7 +459,7 @@ mod tests {
             tasks.end(&key, TaskState::Completed, message(&large), None);
         }
         let inner = tasks.lock();
-        assert!(inner.shares[&Owner::named("alice")].bytes <= MOST_BYTES_OF_ONE, "results count, too");
+        assert!(inner.shares[&crate::caller::owner_named("alice")].bytes <= MOST_BYTES_OF_ONE, "results count, too");
         let sum: usize = inner.shares.values().map(|share| share.bytes).sum();
         assert_eq!(sum, inner.bytes);
     }

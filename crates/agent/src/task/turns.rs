@@ -131,7 +131,7 @@ mod tests {
     use futures_util::FutureExt as _;
 
     fn party(name: &str) -> Party {
-        Party::Owner(Owner::named(name))
+        Party::Owner(crate::caller::owner_named(name))
     }
 
     fn now(taking: &mut Taking) -> Option<Turn> {
