@@ -1,15 +1,15 @@
 //! Who is calling: a typed value from the authentication layer, never a header that somebody could send.
 //!
-//! A request passes, in this order: `token` (whose token it is), `permit` (whether that client is let in, and has a
-//! place), and, once its body is read, `signature` (that the client is the DID which it claims to be). What changes
-//! something passes `replay` as well, once the call is known.
+//! A request passes, in this order: `token` (whose token it is), `permit` (whether that client is let in), and, once its
+//! body is read, `signature` (that the client is the DID which it claims to be). What changes something passes `replay` as
+//! well, once the call is known. A refusal is a reason with its words; its body is the binding's (`crate::route::refuse`).
 
 mod authenticate;
 mod keys;
 mod permit;
 mod refusal;
 mod remembered;
-pub(crate) mod replay;
+mod replay;
 mod signature;
 mod token;
 
@@ -17,8 +17,8 @@ pub use authenticate::{AuthSettings, Authenticator};
 pub use keys::CallerKeys;
 pub use permit::{PermitSettings, Rate, RateError};
 pub use refusal::AuthRefusal;
-pub(crate) use refusal::Challenge;
-pub use replay::MOST_REMEMBERED;
+pub(crate) use authenticate::Admitted;
+pub(crate) use replay::Beginning;
 pub(crate) use signature::{Cover, Proof, Signed};
 pub use token::{JwtMode, MOST_FRESH, TokenSettings};
 
