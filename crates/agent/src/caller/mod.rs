@@ -17,7 +17,6 @@ pub use authenticate::{AuthSettings, Authenticator};
 pub use keys::CallerKeys;
 pub use permit::{PermitSettings, Rate, RateError};
 pub use refusal::AuthRefusal;
-pub(crate) use authenticate::Admitted;
 pub(crate) use replay::Beginning;
 pub(crate) use signature::{Cover, Proof, Signed};
 pub use token::{JwtMode, MOST_FRESH, TokenSettings};

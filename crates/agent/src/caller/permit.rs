@@ -22,8 +22,6 @@ pub struct PermitSettings {
     pub scopes: Option<BTreeMap<String, Vec<String>>>,
     /// How often one caller may call.
     pub rate: Option<Rate>,
-    /// How many requests of one caller are worked on at a time.
-    pub concurrency: usize,
 }
 
 /// So many calls in so much time. All of them may come at once.
@@ -116,7 +114,7 @@ mod tests {
     use super::*;
 
     fn permits(settings: impl FnOnce(&mut PermitSettings)) -> Permits {
-        let mut plain = PermitSettings { allowed: None, scopes: None, rate: None, concurrency: 2 };
+        let mut plain = PermitSettings { allowed: None, scopes: None, rate: None };
         settings(&mut plain);
         Permits::new(plain)
     }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::caller::Owner;
 
 type Tasks = Schedule<&'static str>;
 
