@@ -51,12 +51,6 @@ impl Json {
         to_raw_value(value).map_or_else(|_| Self::null(), Self)
     }
 
-    /// The text, without a copy.
-    #[must_use]
-    pub fn into_text(self) -> String {
-        Box::<str>::from(self.0).into_string()
-    }
-
     /// The text.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -288,6 +288,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::caller::owner_named;
+    use futures_util::FutureExt as _;
 
     const MIB: usize = 1024 * 1024;
 
@@ -384,13 +385,16 @@ mod tests {
         let (alice, bob) = (owner_named("alice"), owner_named("bob"));
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let first = place(&places, &alice);
+        let turn = Arc::clone(&first.share.work);
         let first = tokio::spawn(async move { first.work(MIB, move || wait.recv().is_ok()).await });
+        while turn.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
         let second = place(&places, &alice);
         let mut second = Box::pin(second.work(MIB, || true));
-        let mut quick = Box::pin(async { place(&places, &bob).work(QUICK, || true).await });
-        let soon = Duration::from_millis(50);
-        assert!(timeout(soon, &mut second).await.is_err(), "she has one thread at a time");
-        assert!(timeout(soon, &mut quick).await.is_ok(), "what is quick waits for nobody");
+        assert!(second.as_mut().now_or_never().is_none(), "she has one thread at a time");
+        let bob = place(&places, &bob);
+        assert_eq!(bob.work(QUICK, || true).now_or_never(), Some(true), "what is quick waits for nobody");
         go.send(()).unwrap();
         assert!(first.await.unwrap() && second.await);
     }

@@ -4,8 +4,9 @@
 use crate::places::Place;
 use axum::body::Bytes;
 use bindu_a2a::{
-    Dialect,
+    Dialect, Json,
     call::{StreamEvent, StreamItem},
+    rpc,
 };
 use lru::LruCache;
 use std::{
@@ -66,8 +67,7 @@ impl EncodedEvents {
             None => {
                 let item = item.clone();
                 let of = item.event.clone();
-                let json =
-                    place.work(weight(&item.event), move || dialect.encode_event(&item).into_text()).await;
+                let json = place.work(weight(&item.event), move || write(dialect, &item)).await;
                 let encoded = Arc::new(Encoded { of, json });
                 self.lock().put(key, &encoded);
                 encoded
@@ -100,6 +100,24 @@ impl Inner {
         while self.kept_bytes > KEPT_BYTES {
             let Some((_, oldest)) = self.kept.pop_lru() else { return };
             self.kept_bytes -= bytes(&oldest);
+        }
+    }
+}
+
+/// What follows the id of a request in an event of Python Bindu's, and what comes before it: there the event is not the
+/// `result` alone.
+const BINDU_HEAD: &str = "{\"jsonrpc\":\"2.0\",\"id\":null";
+
+/// An event without what differs from reader to reader: the id of the request.
+fn write(dialect: Dialect, item: &StreamItem) -> String {
+    match dialect {
+        Dialect::V1 | Dialect::V03 => dialect.encode_event(item).into_text(),
+        Dialect::Bindu => {
+            let mut event = rpc::event(dialect, &Json::null(), item);
+            if event.starts_with(BINDU_HEAD) {
+                event.drain(..BINDU_HEAD.len());
+            }
+            event
         }
     }
 }
@@ -182,6 +200,7 @@ mod tests {
         assert_eq!(first.as_ptr(), second.as_ptr());
         let bindus = events.encode(Dialect::Bindu, &long, &place).await;
         assert_ne!(first.as_ptr(), bindus.as_ptr(), "each dialect has its own");
+        assert!(bindus.starts_with(b",\"result\":"), "{bindus:?}");
         // A task that was forgotten and whose id was used again has other events of the same numbers.
         let other = events.encode(Dialect::V1, &item(1, "y"), &place).await;
         assert!(!other.is_empty() && other.as_ptr() != first.as_ptr());

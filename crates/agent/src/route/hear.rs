@@ -117,7 +117,7 @@ pub(crate) fn permission(call: &Call) -> &'static str {
 /// About how many bytes an answer has before it is written.
 pub(crate) fn weight(answer: &Answer) -> usize {
     match answer {
-        Answer::Task(view) => weight_of_task(view),
+        Answer::Sent(view) | Answer::Found(view) => weight_of_task(view),
         Answer::Message(message) => message.bytes(),
         Answer::Tasks(page) => page.tasks.iter().map(weight_of_task).sum(),
         Answer::Pushes { configs, .. } => configs.len() * 1024,

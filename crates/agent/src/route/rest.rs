@@ -24,7 +24,7 @@ use bindu_a2a::{
     Dialect,
     call::Call,
     rest::{self, MEDIA_TYPE},
-    version::Version,
+    version,
 };
 use std::sync::Arc;
 
@@ -47,9 +47,7 @@ async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<R
     // Method and path say what is to be changed, and Bindu's signature covers neither.
     let cover = if head.method == Method::GET { Cover::Body } else { Cover::Request };
     let Heard { mut place, caller, proof, body } = hear(server, head, body, cover).await?;
-    if let Some(version) = named_version(head) {
-        Version::parse(&version)?;
-    }
+    version::check_v1(named_version(head).as_deref())?;
     let read = {
         let (method, uri) = (head.method.clone(), head.uri.clone());
         place.work(body.len(), move || rest::decode(method.as_str(), uri.path(), uri.query(), &body)).await

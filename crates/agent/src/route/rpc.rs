@@ -25,7 +25,7 @@ pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Reques
     let (head, body) = request.into_parts();
     let version = named_version(&head);
     // What is known before the body is read.
-    let mut form = Form::Rpc(by_version(version.as_deref()), Json::null());
+    let mut form = Form::Rpc(Dialect::of_version(version.as_deref()), Json::null());
     match answer(&server, &head, body, version.as_deref(), &mut form).await {
         Ok(response) => response,
         Err(failure) => {
@@ -37,19 +37,10 @@ pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Reques
     }
 }
 
-/// The dialect in which a caller is refused whose call is not known.
-fn by_version(version: Option<&str>) -> Dialect {
-    let usual = |method| Dialect::of(method, version).ok();
-    match version {
-        Some(version) if version.trim_start().starts_with('1') => Dialect::V1,
-        _ => usual("message/send").unwrap_or(Dialect::Bindu),
-    }
-}
-
 /// How a call came whose caller was not let in. Only its envelope is looked at.
 fn form_of(body: &[u8], version: Option<&str>) -> Option<Form> {
     let request = rpc::Request::parse(None, body).ok()?;
-    let dialect = Dialect::of(&request.method, version).unwrap_or(Dialect::of_method(&request.method));
+    let dialect = Dialect::of(&request.method, version).unwrap_or(Dialect::refusing(&request.method));
     Some(Form::Rpc(dialect, request.id))
 }
 
@@ -63,7 +54,7 @@ async fn answer(
     let Heard { mut place, caller, proof, body } = hear(server, head, body, Cover::Body).await?;
     let read = {
         let (version, kind) = (version.map(str::to_owned), joined(&head.headers, header::CONTENT_TYPE));
-        let usual = by_version(version.as_deref());
+        let usual = Dialect::of_version(version.as_deref());
         place.work(body.len(), move || read(&body, kind.as_deref(), version.as_deref(), usual)).await
     };
     place.body_is_gone();
@@ -110,6 +101,6 @@ fn read(body: &[u8], kind: Option<&str>, version: Option<&str>, usual: Dialect) 
         Ok(dialect) => {
             Read { dialect, call: dialect.decode(&request.method, request.params), id: request.id }
         }
-        Err(error) => Read { dialect: Dialect::of_method(&request.method), id: request.id, call: Err(error) },
+        Err(error) => Read { dialect: Dialect::refusing(&request.method), id: request.id, call: Err(error) },
     }
 }

@@ -44,6 +44,10 @@ impl Frame {
     /// An event as server-sent event, in pieces.
     fn pieces(&self, number: u64, event: &Bytes) -> VecDeque<Bytes> {
         let (before, after) = match self {
+            Self::Rpc(Dialect::Bindu, id) => {
+                let id = id.text();
+                (format!("id: {number}\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id}"), "\n\n")
+            }
             Self::Rpc(_, id) => {
                 let id = id.text();
                 (format!("id: {number}\ndata: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":"), "}\n\n")
