@@ -4,11 +4,18 @@
 //! them; its implementations pass one conformance suite. Nothing here knows a dialect, HTTP or who authenticated a caller.
 
 mod caller;
+pub mod fair;
 mod limits;
 mod memory;
+mod push;
+mod runner;
+mod send;
 mod service;
 mod store;
 mod stream;
+mod subscribers;
+mod turns;
+mod unread;
 mod work;
 
 pub use caller::{Caller, Client, Owner};
