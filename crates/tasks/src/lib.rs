@@ -4,10 +4,27 @@
 //! them; its implementations pass one conformance suite. Nothing here knows a dialect, HTTP or who authenticated a caller.
 
 mod caller;
+pub mod fair;
+mod limits;
+mod memory;
+mod push;
+mod runner;
+mod send;
+mod service;
 mod store;
+mod stream;
+mod subscribers;
+mod turns;
+mod unread;
+mod work;
 
 pub use caller::{Caller, Client, Owner};
+pub use limits::Limits;
+pub use memory::{Bounds, MemoryStore};
+pub use service::TaskService;
 pub use store::{
-    Abandoned, Canceled, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError, Submission,
-    Submitted, TaskKey, TaskPage, TaskStore, Watch,
+    Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError,
+    Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
 };
+pub use stream::TaskStream;
+pub use work::{Job, Outlet, OutletClosed, Worker};
