@@ -5,11 +5,11 @@ use crate::{
     audit::{REQUEST_ID, RequestId},
     body::BodyLimits,
     caller::Authenticator,
-    card::CardProfile,
+    card::Cards,
     connections::{self, ConnectionLimits, Stage},
     dialect::rpc::RpcError,
     handler::Handler,
-    route::{health, identity, rpc},
+    route::{card, health, identity, page, rpc},
     task::{TaskRunner, Tasks},
 };
 use axum::{
@@ -21,7 +21,7 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use bindu_a2a::Json;
+use bindu_a2a::{A2aError, Json, card::CardProfile};
 use bindu_client::AgentClient;
 use bindu_http_client::epoch_seconds;
 use bindu_keeper::{HeldIdentity, Identity, Status};
@@ -87,14 +87,12 @@ pub struct ServerSettings {
 pub struct AgentServer {
     pub(crate) held: Arc<HeldIdentity>,
     pub(crate) status: Arc<Status>,
-    pub(crate) card: CardProfile,
+    pub(crate) cards: Cards,
     pub(crate) authenticator: Option<Authenticator>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: Arc<Tasks>,
     pub(crate) runner: TaskRunner,
     pub(crate) started: Instant,
-    /// Seconds since the epoch.
-    pub(crate) started_at: u64,
     pub(crate) body_limits: BodyLimits,
     handler: Arc<dyn Handler>,
     drain_deadline: Duration,
@@ -127,17 +125,17 @@ impl AgentServer {
     pub fn new(settings: ServerSettings) -> Arc<Self> {
         let tasks = Arc::new(Tasks::default());
         let (held, handler) = (Arc::clone(&settings.held), Arc::clone(&settings.handler));
+        let started_at = epoch_seconds();
         let runner = TaskRunner::new(Arc::clone(&tasks), held, handler, settings.client);
         Arc::new(Self {
             held: settings.held,
             status: settings.status,
-            card: settings.card,
+            cards: Cards::new(settings.card, started_at),
             authenticator: settings.authenticator,
             metrics: settings.metrics,
             tasks,
             runner,
             started: Instant::now(),
-            started_at: epoch_seconds(),
             body_limits: BodyLimits { bytes: settings.limits.body, timeout: settings.limits.body_timeout },
             handler: settings.handler,
             drain_deadline: settings.drain_deadline,
@@ -149,6 +147,14 @@ impl AgentServer {
 
     pub(crate) fn identity(&self) -> Arc<Identity> {
         self.held.current()
+    }
+
+    /// The card for a caller that is known, of which this is the client's id; `None` while authentication is off.
+    ///
+    /// # Errors
+    /// [`A2aError::UnsupportedOperation`] if this agent has none.
+    pub fn extended_card(&self, client_id: Option<&str>) -> Result<Json, A2aError> {
+        self.cards.extended(&self.identity(), client_id)
     }
 
     /// Where the server stands.
@@ -209,18 +215,20 @@ impl AgentServer {
 
     fn router(self: &Arc<Self>) -> Router {
         let router = Router::new()
-            .route("/", get(identity::root).post(rpc::call))
-            .route("/.well-known/agent.json", get(identity::card).options(identity::card))
+            .route("/", get(page::root).post(rpc::call))
+            .route("/.well-known/agent-card.json", get(card::agent_card))
+            .route("/.well-known/agent.json", get(card::bindu_card).options(card::bindu_card))
             .route("/.well-known/did.json", get(identity::did_web))
             .route("/.well-known/jwks.json", get(identity::key_set))
             .route("/.well-known/did-rotation.json", get(identity::rotations))
             .route("/.well-known/oauth-protected-resource", get(identity::protected_resource))
             .route("/.well-known/oauth-protected-resource/{*path}", get(identity::protected_resource))
             .route("/did/resolve", get(identity::resolve_get).post(identity::resolve_post))
-            .route("/agent/skills", get(identity::skills))
-            .route("/agent/skills/{id}", get(identity::skill))
-            .route("/agent/skills/{id}/documentation", get(identity::skill))
-            .route("/agent/negotiation", post(identity::negotiation))
+            .route("/agent/skills", get(card::skills))
+            .route("/agent/skills/{id}", get(card::skill))
+            .route("/agent/skills/{id}/documentation", get(card::documentation))
+            .route("/agent/negotiation", post(card::negotiation))
+            .route("/agent/private.json", get(card::private_card))
             .route("/health", get(health::health))
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
@@ -241,6 +249,7 @@ impl AgentServer {
             .allow_headers(headers.chain([header::AUTHORIZATION, header::CONTENT_TYPE]).collect::<Vec<_>>())
             .expose_headers([
                 HeaderName::from_static(REQUEST_ID),
+                header::ETAG,
                 header::WWW_AUTHENTICATE,
                 header::RETRY_AFTER,
             ])
@@ -285,8 +294,9 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 fn endpoint_label(route: &str) -> &'static str {
-    const ROUTES: [&str; 16] = [
+    const ROUTES: [&str; 18] = [
         "/",
+        "/.well-known/agent-card.json",
         "/.well-known/agent.json",
         "/.well-known/did.json",
         "/.well-known/jwks.json",
@@ -298,6 +308,7 @@ fn endpoint_label(route: &str) -> &'static str {
         "/agent/skills/{id}",
         "/agent/skills/{id}/documentation",
         "/agent/negotiation",
+        "/agent/private.json",
         "/health",
         "/livez",
         "/readyz",

@@ -46,6 +46,13 @@ impl CardProfile {
         self.hybrid(self.card_of(who, self.skills.iter().chain(&self.private_skills)), keys)
     }
 
+    /// The same without a signature, whatever it holds.
+    #[must_use]
+    pub fn unsigned_card(&self, who: &CardIdentity<'_>, with_private: bool) -> Value {
+        let private = self.private_skills.iter().filter(|_| with_private);
+        self.with_legacy(self.card_of(who, self.skills.iter().chain(private)))
+    }
+
     /// A2A 1.0's card.
     fn card_of<'a>(&self, who: &CardIdentity<'_>, skills: impl Iterator<Item = &'a Skill>) -> Value {
         let mut skills: Vec<Value> = skills.map(Skill::a2a).collect();
@@ -127,7 +134,7 @@ impl CardProfile {
     }
 
     /// Signs a card, and puts the fields of A2A 0.3 beside it.
-    fn hybrid(&self, mut card: Value, keys: &[DerivedKey]) -> Result<SignedCard, NotSignable> {
+    fn hybrid(&self, card: Value, keys: &[DerivedKey]) -> Result<SignedCard, NotSignable> {
         if signed_part(&card) != card {
             return Err(NotSignable);
         }
@@ -136,6 +143,15 @@ impl CardProfile {
         let signatures: Vec<jws::Jws> =
             keys.iter().map(|key| jws::sign(key, "JOSE", Some(&jku), &payload)).collect();
         let key_ids = keys.iter().map(|key| DerivedKey::thumbprint(&key.public_key())).collect();
+        let mut card = self.with_legacy(card);
+        if !signatures.is_empty() {
+            card["signatures"] = json!(signatures);
+        }
+        Ok(SignedCard { json: card, key_ids })
+    }
+
+    /// A card with the fields of A2A 0.3.
+    fn with_legacy(&self, mut card: Value) -> Value {
         card["url"] = json!(self.url);
         card["preferredTransport"] = json!("JSONRPC");
         card["protocolVersion"] = json!("0.3");
@@ -150,10 +166,7 @@ impl CardProfile {
                 scheme["flows"] = scheme["oauth2SecurityScheme"]["flows"].clone();
             }
         }
-        if !signatures.is_empty() {
-            card["signatures"] = json!(signatures);
-        }
-        Ok(SignedCard { json: card, key_ids })
+        card
     }
 }
 
