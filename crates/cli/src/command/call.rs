@@ -116,7 +116,7 @@ fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(),
     Ok(())
 }
 
-fn no_identity(outage: Option<Outage>) -> Refusal {
+pub(super) fn no_identity(outage: Option<Outage>) -> Refusal {
     if let Some(outage) = outage {
         return Refusal::new(
             ExitClass::Unavailable,
@@ -132,7 +132,7 @@ fn no_identity(outage: Option<Outage>) -> Refusal {
     )
 }
 
-fn refusal(error: &CallError) -> Refusal {
+pub(super) fn refusal(error: &CallError) -> Refusal {
     let (class, hint) = match error {
         CallError::Address { .. } => (
             ExitClass::Usage,
