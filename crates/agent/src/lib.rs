@@ -20,8 +20,8 @@ mod probe;
 mod route;
 mod server;
 
-pub use bindu_a2a::Json;
-pub use card::CardProfile;
+pub use bindu_a2a::{Json, card::CardProfile};
+pub use card::signed as signed_card;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
 pub use probe::Probes;

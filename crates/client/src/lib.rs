@@ -9,6 +9,7 @@
 mod call;
 mod card;
 mod error;
+mod inspect;
 mod known;
 mod reply;
 mod signer;
@@ -16,6 +17,7 @@ mod trust;
 
 pub use call::{AgentClient, CallOptions, ClientSettings};
 pub use error::CallError;
+pub use inspect::{InspectedCard, InspectedSignature, SignatureError, inspect_card};
 pub use known::KnownAgents;
 pub use reply::{Reply, ReplyState};
 pub use signer::{CallSigner, KeyChoice, SignedCall};

@@ -9,6 +9,7 @@ mod agent_id;
 mod derived_key;
 mod did;
 mod document;
+pub mod jws;
 mod key;
 pub mod message_signature;
 pub mod pem;

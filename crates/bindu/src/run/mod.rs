@@ -3,6 +3,7 @@
 
 mod address;
 mod build;
+mod card;
 pub mod log;
 mod outgoing;
 mod signals;
@@ -11,6 +12,7 @@ mod systemd;
 
 pub use address::agent_url;
 pub use build::{Parts, administered_vault};
+pub use card::card_profile;
 pub use outgoing::{Outgoing, outgoing};
 
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
 };
 pub use bindu_agent::handler::guard_or_continue;
 use bindu_agent::{
-    AgentServer, CardProfile, PortError, Probes, ReservedPort, ServerSettings,
+    AgentServer, PortError, Probes, ReservedPort, ServerSettings,
     caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler, HandlerWorker},
 };
@@ -105,13 +107,7 @@ impl Run {
         let server = AgentServer::new(ServerSettings {
             held: Arc::clone(&held),
             status: Arc::clone(&keeper.status),
-            card: CardProfile {
-                name: keeper.agent.name.name.clone(),
-                author: keeper.agent.name.author.clone(),
-                description: settings.description.clone(),
-                url: url.clone(),
-                version: settings.version.clone(),
-            },
+            card: card_profile(&settings, &keeper.agent.name, &url),
             authenticator: hydra.zip(settings.hydra.as_ref()).map(|(hydra, choice)| {
                 let own_id = identity.did.to_string();
                 Authenticator::new(hydra, auth_settings(&settings, choice, &url, own_id))

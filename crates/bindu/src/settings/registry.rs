@@ -3,6 +3,7 @@
 use super::{
     form,
     setting::{Content, Entry, Setting, setting},
+    skills::{self, SkillSource},
     typed::LogFormat,
     vault::LoginMethod,
 };
@@ -58,6 +59,12 @@ settings!(
         "its UUID; else derived from author and name");
     DESCRIPTION: String = setting("description", &["BINDU_DESCRIPTION"], form::text,
         "what it does, for its card").content(Content::Prose);
+    SKILLS: Vec<SkillSource> = setting("skills", &["BINDU_SKILLS"], skills::sources,
+        "what it can do, for everybody: a list of folders with a `skill.yaml` or a `SKILL.md`, and of objects with `name`, `description` and more (docs/CONFIGURATION.md#skills)").default("[]").content(Content::List);
+    PRIVATE_SKILLS: Vec<SkillSource> = setting("private_skills", &["BINDU_PRIVATE_SKILLS"], skills::sources,
+        "what it can do besides, shown to the callers of `private_skills_for` alone; likewise").default("[]").content(Content::List);
+    PRIVATE_SKILLS_FOR: Vec<String> = setting("private_skills_for", &["BINDU_PRIVATE_SKILLS_FOR"], form::list,
+        "the client ids that see the private skills, a list. Exact, without patterns").default("[]").content(Content::List);
     VERSION: String = setting("version", &["BINDU_VERSION"], form::text,
         "its version, for its card and `/health`").otherwise("this program's");
     DATA_DIR: PathBuf = setting("data_dir", &["BINDU_DATA_DIR", "DID__PKI_DIR"], form::file,

@@ -1,6 +1,7 @@
 //! The commands, a file for each.
 
 pub(crate) mod call;
+pub(crate) mod card;
 pub(crate) mod config;
 pub(crate) mod hydra;
 pub(crate) mod identity;
