@@ -484,7 +484,12 @@ mod tests {
     proptest::proptest! {
         /// The items of a list are those that serde_json finds.
         #[test]
-        fn items_are_those_of_the_parser(items in proptest::collection::vec("( ?(null|-1\\.5e3|\"[\\[\\]{},:a ]{0,9}\"|\"\\\\\\\\\"|\"\\\\\"\"|\\[\\[\\],\\{\"a\":\\[1,2\\]\\}\\])\n?)", 0..6), space in " ?") {
+        fn items_are_those_of_the_parser(
+            items in proptest::collection::vec(proptest::sample::select(&[
+                "null", " -1.5e3", "\"[]{},:a \"\n", r#""\\""#, r#""\"," "#, "[[],{\"a\":[1,2]}]", "{}", r#"{"]":"["}"#,
+            ][..]), 0..6),
+            space in " ?",
+        ) {
             let text = format!("{space}[{space}{}]{space}", items.join(","));
             let raw: Box<RawValue> = serde_json::from_str(&text).expect("JSON");
             let want: Vec<&RawValue> = serde_json::from_str(&text).expect("a list");

@@ -186,7 +186,8 @@ mod tests {
                 let refusal = Dialect::V1.refuse(&A2aError::TaskNotFound);
                 (request.id.text().to_owned(), super::refusal(&request.id, &refusal))
             }).expect("a request");
-            prop_assert!(String::from_utf8_lossy(&answered).ends_with(&format!("\"id\":{id}}}")));
+            let end = format!("\"id\":{id}}}");
+            prop_assert!(String::from_utf8_lossy(&answered).ends_with(&end));
             prop_assert_eq!(id_read, id);
         }
     }
