@@ -56,7 +56,6 @@ fn check(name: &str, dialect: Dialect, message: &str) {
             other => panic!("{name}: {other:?}"),
         }
     });
-    println!("{name} {dialect:?}: {} bytes, peak {peak}, kept {kept}", body.len());
     // The body itself is the fourth.
     assert!(peak <= 3 * body.len() + CONSTANT, "{name}: {peak} for {}", body.len());
     // Python Bindu's captions are a little longer in the core's form.
@@ -72,7 +71,6 @@ fn check(name: &str, dialect: Dialect, message: &str) {
     };
     let answer = Answer::Sent(TaskView::whole(task));
     let (peak, _, answered) = cost(|| rpc::answer(dialect, &Json::of(&1), &answer));
-    println!("    answered with {} bytes, peak {peak}", answered.len());
     assert!(peak <= 3 * body.len().max(answered.len()) + CONSTANT, "{name}: {peak} for {}", answered.len());
 }
 
