@@ -139,7 +139,7 @@ impl TaskService {
             context_id,
             ends_with_turn,
             draining: self.draining.clone(),
-            place,
+            _place: place,
         };
         Ok(TaskStream::new(source, start))
     }
