@@ -2,6 +2,7 @@
 
 mod a2a;
 mod agent;
+mod callee;
 mod hydra;
 mod nginx;
 mod openbao;
@@ -12,6 +13,7 @@ mod python_bindu;
 
 pub use a2a::{OfficialAgent, OfficialClient, official_client};
 pub use agent::{AgentProcess, AgentSetup};
+pub use callee::OfficialCallee;
 pub use hydra::Hydra;
 pub use nginx::Nginx;
 pub use openbao::OpenBao;
