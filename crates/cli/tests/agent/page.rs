@@ -81,7 +81,7 @@ const FAILURE: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_shows_the_page_and_talks_to_the_agent() {
     let disk = tempfile::tempdir().unwrap();
-    let named = names("Weather <script>alert(1)</script>");
+    let named = names("Weather <script>alert(1)<b>");
     let skills = json!([
         {"id": "forecast", "name": "Forecast", "description": "Says what the weather will be for the next ten days.", "tags": ["weather", "forecast"]},
         {"name": "\"'><img src=x onerror=alert(2)>", "description": "</pre></script><script>alert(3)</script>", "tags": ["<i>"]},

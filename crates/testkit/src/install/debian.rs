@@ -61,7 +61,7 @@ pub fn nginx() -> PathBuf {
 #[must_use]
 pub fn chromium() -> (PathBuf, String) {
     // What it links to beyond what a server has anyway; what is here already does no harm.
-    const PACKAGES: [&str; 45] = [
+    const PACKAGES: [&str; 46] = [
         "chromium-headless-shell",
         "chromium-common",
         "fonts-dejavu-core",
@@ -106,6 +106,7 @@ pub fn chromium() -> (PathBuf, String) {
         "libxext6",
         "libxfixes3",
         "libxkbcommon0",
+        "libxnvctrl0",
         "libxrandr2",
     ];
     let place = installed("chromium", "downloading Chromium from Debian (330 MB)", |to| {
@@ -116,14 +117,15 @@ pub fn chromium() -> (PathBuf, String) {
             }
         }
     });
-    let libraries = fs::read_dir(place.join("usr/lib")).into_iter().flatten().flatten();
-    let libraries = libraries
-        .map(|entry| entry.path())
-        .filter(|path| path.ends_with("x86_64-linux-gnu") || path.ends_with("aarch64-linux-gnu"));
-    let libraries: Vec<String> = libraries
-        .flat_map(|path| [path.join("pulseaudio"), path.join("nss"), path])
-        .map(|path| path.display().to_string())
-        .collect();
+    let mut libraries = Vec::new();
+    for folder in ["usr/lib", "lib"] {
+        let found =
+            fs::read_dir(place.join(folder)).into_iter().flatten().flatten().map(|entry| entry.path());
+        let found = found.filter(|path| path.to_string_lossy().ends_with("-linux-gnu"));
+        for path in found.flat_map(|path| [path.join("pulseaudio"), path.join("nss"), path]) {
+            libraries.push(path.display().to_string());
+        }
+    }
     (place.join("usr/lib/chromium/chromium-headless-shell"), libraries.join(":"))
 }
 
