@@ -84,6 +84,7 @@
     artifacts = new Map();
     show();
     status.textContent = "sent";
+    document.getElementById("said").textContent = text.value;
     const message = { messageId: id(), role: "ROLE_USER", parts: [{ text: text.value }] };
     if (contextId) message.contextId = contextId;
     if (question) message.taskId = question;
