@@ -6,9 +6,9 @@ use bindu::{
     run::{log, outgoing},
     settings::Settings,
 };
-use bindu_hydra::HydraError;
+use bindu_hydra::{HydraError, TokenError};
 use bindu_identity::{Did, PublicKey};
-use bindu_keeper::{HeldIdentity, TokenError};
+use bindu_keeper::HeldIdentity;
 use bindu_store::Outage;
 use serde_json::json;
 use std::{sync::Arc, time::Duration};
