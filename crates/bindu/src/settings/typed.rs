@@ -197,6 +197,11 @@ impl Reader {
             let lacks = if auth_is_on { "private_skills_for names nobody" } else { "authentication is off" };
             self.warnings.push(format!("`private_skills`: nobody sees them, since {lacks}"));
         }
+        // An agent that comes from its longest pause must find both keys.
+        if self.value(&ROTATION_OVERLAP) < self.value(&RECONCILE_INTERVAL).saturating_mul(2) {
+            let problem = "it is shorter than twice `reconcile_interval`: a replica that looks seldom would sign with a key that has ended";
+            self.mistake(&ROTATION_OVERLAP, problem);
+        }
         Settings {
             name,
             author,
