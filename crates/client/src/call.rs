@@ -1,12 +1,14 @@
 //! One call: the card, a token, a signature, the message, the task to its end.
 
 use crate::{
-    CallError, CallSigner, KeyChoice, KnownAgents, Reply, ReplyState, SignedCall, Trust,
+    CallError, CallSigner, Conversation, EventSink, KeyChoice, KnownAgents, Reply, ReplyState, SignedCall,
+    Trust,
     card::{self, Card, Protocol},
+    conversation::Turn,
     standard::Standard,
     trust::{Sources, Trusted},
 };
-use bindu_a2a::{Dialect, call::StreamEvent};
+use bindu_a2a::Dialect;
 use bindu_http_client::{HttpClient, HttpSettings, Method, ProxySettings, epoch_seconds};
 use bindu_hydra::{ClientRegistry, TokenSource};
 use bindu_identity::{Did, PublicKey};
@@ -89,53 +91,6 @@ pub struct CallOptions {
     pub on_event: Option<EventSink>,
 }
 
-/// Takes what an agent streams. Called on the call's own task: must not block.
-#[derive(Clone)]
-pub struct EventSink(pub Arc<dyn Fn(&StreamEvent) + Send + Sync>);
-
-impl fmt::Debug for EventSink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("EventSink")
-    }
-}
-
-/// Several turns with one agent: each message belongs to the same conversation, and answers the agent's question if it has
-/// asked one.
-#[derive(Debug)]
-pub struct Conversation {
-    client: AgentClient,
-    url: String,
-    options: CallOptions,
-    turn: Turn,
-}
-
-/// Where a message belongs.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Turn {
-    /// The conversation, once it has begun.
-    pub(crate) context_id: Option<String>,
-    /// The task that waits for this message.
-    pub(crate) task_id: Option<String>,
-}
-
-impl Conversation {
-    /// Sends a text, and waits for the reply.
-    ///
-    /// # Errors
-    /// As [`AgentClient::call`]. The conversation goes on where it was.
-    pub async fn say(&mut self, text: &str) -> Result<Reply, CallError> {
-        let reply = self.client.call_in_time(&self.url, (text, &self.turn), &self.options).await?;
-        let id = |names: [&str; 2]| {
-            names.iter().find_map(|name| reply.task.get(*name)?.as_str()).map(str::to_owned)
-        };
-        self.turn = Turn {
-            context_id: id(["contextId", "context_id"]).or(self.turn.context_id.take()),
-            task_id: id(["id", "id"]).filter(|_| reply.state.waits()),
-        };
-        Ok(reply)
-    }
-}
-
 /// Calls other agents. Cheap to clone.
 #[derive(Clone)]
 pub struct AgentClient(Arc<ClientSettings>);
@@ -175,7 +130,7 @@ impl AgentClient {
         Conversation { client: self.clone(), url: url.to_owned(), options, turn: Turn::default() }
     }
 
-    async fn call_in_time(
+    pub(crate) async fn call_in_time(
         &self,
         url: &str,
         said: (&str, &Turn),

@@ -90,7 +90,7 @@ pub(crate) fn read(
     let no_card = |problem: &str| CallError::NoCard { url: base.to_string(), problem: problem.to_owned() };
     let did = did_of(card);
     let (protocol, interface) = interface(card, did.is_some())
-        .ok_or_else(|| no_card("it names no interface of JSON-RPC or HTTP+JSON that is spoken here"))?;
+        .ok_or_else(|| no_card("it has no `url`, and names no interface that is spoken here"))?;
     let interface = address(interface, allow_http)?;
     let origin = interface.origin().ascii_serialization();
     if interface.origin() != base.origin() && !allowed.contains(&origin) {

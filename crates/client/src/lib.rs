@@ -9,6 +9,7 @@
 
 mod call;
 mod card;
+mod conversation;
 mod error;
 mod inspect;
 mod known;
@@ -17,7 +18,8 @@ mod signer;
 mod standard;
 mod trust;
 
-pub use call::{AgentClient, CallOptions, ClientSettings, Conversation, EventSink};
+pub use call::{AgentClient, CallOptions, ClientSettings};
+pub use conversation::{Conversation, EventSink};
 pub use error::CallError;
 pub use inspect::{InspectedCard, InspectedSignature, SignatureError, inspect_card};
 pub use known::KnownAgents;

@@ -5,8 +5,9 @@
 
 use crate::{
     CallError, CallOptions, ReplyState,
-    call::{Call, Turn, plain},
+    call::{Call, plain},
     card::{Card, Protocol},
+    conversation::Turn,
 };
 use bindu_a2a::{
     Dialect, Json, Parts,

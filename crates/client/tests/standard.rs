@@ -12,7 +12,7 @@ use bindu_a2a::{call::StreamEvent, model::TaskState};
 use bindu_client::{
     AgentClient, CallError, CallOptions, ClientSettings, EventSink, KnownAgents, Reply, ReplyState,
 };
-use bindu_testkit::server::OfficialCallee;
+use bindu_testkit::OfficialCallee;
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,

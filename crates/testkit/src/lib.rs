@@ -23,6 +23,6 @@ pub mod proxy;
 pub mod server;
 
 pub use server::{
-    AgentProcess, AgentSetup, Hydra, Nginx, OfficialAgent, OfficialClient, OpenBao, Postgres, PythonBindu,
-    RaftOpenBao, official_client,
+    AgentProcess, AgentSetup, Hydra, Nginx, OfficialAgent, OfficialCallee, OfficialClient, OpenBao, Postgres,
+    PythonBindu, RaftOpenBao, official_client,
 };
