@@ -8,7 +8,7 @@
 //! shows one item after the other. A body of a million empty objects costs its bytes.
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserializer, Serialize,
     de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::{RawValue, to_raw_value};

@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
         did: arguments.did,
         keys: arguments.keys,
         timeout: Some(Duration::from_secs(arguments.timeout)),
-        on_event: is_watched(arguments.output).then(|| EventSink(Arc::new(|event| progress(event)))),
+        on_event: is_watched(arguments.output).then(|| EventSink(Arc::new(progress))),
     };
     let reply = with_keeper(&settings, async |keeper| {
         let identity = match settings.hydra {
