@@ -5,7 +5,7 @@
 //! verify it: no empty text, list or object, no `false` but where A2A has an optional boolean.
 
 use super::{
-    CardIdentity, CardProfile, DID_EXTENSION, MODES, SCHEME, Skill,
+    CardIdentity, CardProfile, DID_EXTENSION, MODES, SCHEME, Skill, put,
     shape::{canonical, signed_part},
 };
 use bindu_identity::{DerivedKey, jws};
@@ -78,8 +78,8 @@ impl CardProfile {
         if let Some(oauth) = &self.oauth {
             let scopes: Vec<&String> = oauth.scopes.keys().collect();
             let flows = json!({"clientCredentials": {"tokenUrl": oauth.token_url, "scopes": oauth.scopes}});
-            card["securitySchemes"] = json!({SCHEME: {"oauth2SecurityScheme": {"flows": flows}}});
-            card["securityRequirements"] = json!([{"schemes": {SCHEME: {"list": scopes}}}]);
+            put(&mut card, "securitySchemes", json!({SCHEME: {"oauth2SecurityScheme": {"flows": flows}}}));
+            put(&mut card, "securityRequirements", json!([{"schemes": {SCHEME: {"list": scopes}}}]));
         }
         card
     }
@@ -116,7 +116,7 @@ impl CardProfile {
             ("extendedAgentCard", self.has_extended_card()),
         ];
         for (name, _) in flags.into_iter().filter(|(_, is_on)| *is_on) {
-            capabilities[name] = json!(true);
+            put(&mut capabilities, name, json!(true));
         }
         capabilities
     }
@@ -145,25 +145,26 @@ impl CardProfile {
         let key_ids = keys.iter().map(|key| DerivedKey::thumbprint(&key.public_key())).collect();
         let mut card = self.with_legacy(card);
         if !signatures.is_empty() {
-            card["signatures"] = json!(signatures);
+            put(&mut card, "signatures", json!(signatures));
         }
         Ok(SignedCard { json: card, key_ids })
     }
 
     /// A card with the fields of A2A 0.3.
     fn with_legacy(&self, mut card: Value) -> Value {
-        card["url"] = json!(self.url);
-        card["preferredTransport"] = json!("JSONRPC");
-        card["protocolVersion"] = json!("0.3");
+        put(&mut card, "url", json!(self.url));
+        put(&mut card, "preferredTransport", json!("JSONRPC"));
+        put(&mut card, "protocolVersion", json!("0.3"));
         if self.has_extended_card() {
-            card["supportsAuthenticatedExtendedCard"] = json!(true);
+            put(&mut card, "supportsAuthenticatedExtendedCard", json!(true));
         }
         if let Some(oauth) = &self.oauth {
             let scopes: Vec<&String> = oauth.scopes.keys().collect();
-            card["security"] = json!([{SCHEME: scopes}]);
-            if let Some(scheme) = card["securitySchemes"].get_mut(SCHEME) {
-                scheme["type"] = json!("oauth2");
-                scheme["flows"] = scheme["oauth2SecurityScheme"]["flows"].clone();
+            put(&mut card, "security", json!([{SCHEME: scopes}]));
+            if let Some(scheme) = card.pointer_mut("/securitySchemes").and_then(|all| all.get_mut(SCHEME)) {
+                let flows = scheme.pointer("/oauth2SecurityScheme/flows").cloned().unwrap_or_default();
+                put(scheme, "type", json!("oauth2"));
+                put(scheme, "flows", flows);
             }
         }
         card

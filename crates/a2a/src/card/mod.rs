@@ -133,3 +133,10 @@ impl CardProfile {
         }
     }
 }
+
+/// Puts a member into an object.
+fn put(object: &mut Value, name: &str, value: Value) {
+    if let Value::Object(members) = object {
+        members.insert(name.to_owned(), value);
+    }
+}

@@ -1,7 +1,7 @@
 //! How well an agent's skills fit a task: Python Bindu's `/agent/negotiation`, as recorded from it without its embeddings (which
 //! need a vendor's service). The same numbers come out.
 
-use super::{CardProfile, Skill};
+use super::{CardProfile, Skill, put};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 
@@ -71,8 +71,8 @@ pub fn assess(profile: &CardProfile, request: &Value, busy: usize) -> Result<Val
         && let Some(latency) = latency.filter(|latency| *latency > request.max_latency_ms * 2.0)
     {
         let mut answer = rejected("latency_exceeds_constraint");
-        answer["confidence"] = json!(0.9);
-        answer["latency_estimate_ms"] = number(latency);
+        put(&mut answer, "confidence", json!(0.9));
+        put(&mut answer, "latency_estimate_ms", number(latency));
         return Ok(answer);
     }
     Ok(request.judge(&matches, latency, busy))
@@ -201,18 +201,18 @@ impl Request {
             },
         });
         if !is_accepted {
-            answer["rejection_reason"] = json!("score_below_threshold");
+            put(&mut answer, "rejection_reason", json!("score_below_threshold"));
         }
         if let Some(latency) = latency {
-            answer["skill_matches"] = matches.iter().map(Match::json).collect();
-            answer["latency_estimate_ms"] = number(latency);
+            put(&mut answer, "skill_matches", matches.iter().map(Match::json).collect());
+            put(&mut answer, "latency_estimate_ms", number(latency));
         }
         for (name, list) in [
             ("matched_tags", distinct(matches.iter().flat_map(|one| &one.tags))),
             ("matched_capabilities", distinct(matches.iter().flat_map(|one| &one.capabilities))),
         ] {
             if !list.is_empty() {
-                answer[name] = json!(list);
+                put(&mut answer, name, json!(list));
             }
         }
         answer

@@ -1,5 +1,6 @@
 //! A skill: what an agent says that it can do, in Python Bindu's fields and in A2A's.
 
+use super::put;
 use serde_json::{Map, Value, json};
 
 /// Python Bindu's optional fields, which are shown as they were written.
@@ -116,7 +117,7 @@ impl Skill {
             ("outputModes", self.output_modes.clone()),
         ];
         for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-            skill[name] = json!(list);
+            put(&mut skill, name, json!(list));
         }
         skill
     }
@@ -134,10 +135,10 @@ impl Skill {
             "output_modes": self.output_modes,
         });
         if let Some(examples) = self.field("examples") {
-            summary["examples"] = examples.clone();
+            put(&mut summary, "examples", examples.clone());
         }
         if let Some(documentation) = &self.documentation {
-            summary["documentation_path"] = json!(documentation.path);
+            put(&mut summary, "documentation_path", json!(documentation.path));
         }
         summary
     }
@@ -155,13 +156,13 @@ impl Skill {
             "has_documentation": self.documentation.is_some(),
         });
         for (name, value) in &self.more {
-            detail[name] = value.clone();
+            put(&mut detail, name, value.clone());
         }
         if let Some(documentation) = &self.documentation {
-            detail["documentation_path"] = json!(documentation.path);
+            put(&mut detail, "documentation_path", json!(documentation.path));
         }
         if let Some(markdown) = &self.markdown {
-            detail["markdown_content"] = json!(markdown);
+            put(&mut detail, "markdown_content", json!(markdown));
         }
         detail
     }

@@ -7,15 +7,16 @@ use super::{
     registry::{PRIVATE_SKILLS, SKILLS},
 };
 use bindu_a2a::card::{Documentation, Skill, SkillError};
+use bindu_http_client::named_file;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
 /// No description of a skill is longer. The file is kept in memory and served to whoever asks.
-const MAX_FILE: u64 = 1024 * 1024;
+const MAX_FILE: usize = 1024 * 1024;
 
 const YAML: &str = "skill.yaml";
 const MARKDOWN: &str = "SKILL.md";
@@ -132,16 +133,14 @@ fn said(body: &str) -> Option<String> {
 fn read(folder: &Path, file: &'static str) -> Result<Option<String>, Problem> {
     let problem = |what: String| Problem { file, line: None, what };
     let path = folder.join(file);
-    match fs::metadata(&path) {
+    let bytes = match named_file::read(&path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(problem(format!("it can't be read: {error}"))),
-        Ok(metadata) if !metadata.is_file() => return Err(problem("it is not a file".to_owned())),
-        Ok(metadata) if metadata.len() > MAX_FILE => {
-            return Err(problem("it is longer than 1 MiB".to_owned()));
-        }
-        Ok(_) => {}
+    };
+    if bytes.len() > MAX_FILE {
+        return Err(problem("it is longer than 1 MiB".to_owned()));
     }
-    let bytes = fs::read(&path).map_err(|error| problem(format!("it can't be read: {error}")))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let good = error.utf8_error().valid_up_to();
         let before = error.as_bytes().get(..good).unwrap_or_default();

@@ -1,6 +1,6 @@
 use super::*;
 use crate::settings::{Layers, Settings};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs};
 
 const GOOD: &str =
     "name: pdf\ndescription: Reads PDFs\nversion: 1.0\ntags: [pdf, \"1\"]\nassessment:\n  keywords: [pdf]\n";
@@ -74,7 +74,7 @@ fn a_mistake_names_its_file_and_line() {
     }
     let told = of_folder(&[("skill.yaml", b"name: a\ndescription: \xff\n")]).expect_err("not UTF-8");
     assert!(told.contains("skill.yaml:2: it is not UTF-8"), "{told}");
-    let long = vec![b'#'; usize::try_from(MAX_FILE).expect("small") + 1];
+    let long = vec![b'#'; MAX_FILE + 1];
     assert!(of_folder(&[("skill.yaml", &long)]).expect_err("long").contains("longer than 1 MiB"));
     // Ten levels of ten would be ten thousand million texts.
     let mut bomb = "name: a\ndescription: d\na0: &a0 [x,x,x,x,x,x,x,x,x,x]\n".to_owned();
