@@ -41,6 +41,11 @@ pub mod fuzz {
     pub fn agent(said: &Value, url: &str) {
         let base = "https://agent.example".parse().expect("a URL");
         let _ = (card::read(&base, said, &[], false), card::address(url, false));
+        let keys = bindu_a2a::card::KeySet::read(said).unwrap_or_default();
+        for signature in bindu_a2a::card::CardSignature::all(said) {
+            assert!(signature.verify(said, &keys).is_err(), "nobody has signed this");
+        }
+        let _ = bindu_a2a::card::CardProfile::did_of(said);
         let _ = trust::published(said, &"did:bindu:fuzz".parse().expect("a DID"));
         if let Some(state) = ReplyState::of(said) {
             let key = SigningKey::from_seed(&[0; 32]).public_key();
