@@ -64,6 +64,8 @@ pub struct ClientSettings {
     pub tokens: Option<Arc<TokenSource>>,
     /// Hydra, where there is one: the registry of keys.
     pub hydra: Option<Arc<dyn ClientRegistry>>,
+    /// That Hydra's public address: only agents that take its tokens are shown one.
+    pub issuer: Option<Url>,
     /// Keys that count whatever anybody says.
     pub pinned: HashMap<Did, Vec<PublicKey>>,
     /// The agents that were called before.
@@ -387,8 +389,8 @@ impl<'a> Call<'a> {
 
     /// Our token, for an agent that takes those of our own Hydra: any other would learn a secret that it could use elsewhere.
     pub(crate) async fn token_for(&self, card: &Card) -> Result<Option<SecretString>, CallError> {
-        let hydra = self.settings.hydra.as_ref().map(|hydra| hydra.public_url().origin());
-        match card.token_urls.iter().any(|url| Some(url.origin()) == hydra) {
+        let issuer = self.settings.issuer.as_ref().map(Url::origin);
+        match card.token_urls.iter().any(|url| Some(url.origin()) == issuer) {
             true => self.token().await,
             false => Ok(None),
         }

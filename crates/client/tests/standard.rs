@@ -25,6 +25,7 @@ fn client() -> AgentClient {
         signer: None,
         tokens: None,
         hydra: None,
+        issuer: None,
         pinned: HashMap::new(),
         known: KnownAgents::default(),
         audiences: Vec::new(),

@@ -33,6 +33,7 @@ pub fn outgoing(settings: &Settings, keeper: &Arc<Keeper>, identity: Option<Arc<
         tokens: tokens.clone().filter(|_| identity.is_some()),
         signer: identity.map(|identity| Arc::new(RingSigner(identity)) as Arc<dyn CallSigner>),
         hydra: keeper.hydra.as_ref().map(|(registry, _)| Arc::clone(registry)),
+        issuer: settings.hydra.as_ref().map(|hydra| hydra.public_url.clone()),
         pinned: pinned.map(|(did, keys)| (did.clone(), keys.request.clone())).collect(),
         known,
         audiences: settings.hydra.as_ref().map(|hydra| hydra.audiences.clone()).unwrap_or_default(),
