@@ -8,6 +8,7 @@ use super::{
 use crate::{
     audit::Occasion,
     caller::{Cover, Owner},
+    dialect::rpc::RpcError,
     server::AgentServer,
 };
 use axum::{
@@ -104,8 +105,9 @@ pub(crate) async fn documentation(
 
 fn not_found(what: &str, id: &str) -> Response {
     let shown: String = id.chars().take(MAX_SHOWN).collect();
-    let error = json!({"code": SKILL_NOT_FOUND, "message": format!("{what}: {shown}")});
-    (StatusCode::NOT_FOUND, axum::Json(json!({"jsonrpc": "2.0", "error": error, "id": null}))).into_response()
+    let mut response = RpcError::task(SKILL_NOT_FOUND, format!("{what}: {shown}")).respond(&Json::null());
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
 }
 
 /// `/agent/negotiation`: how well the skills fit a task.
