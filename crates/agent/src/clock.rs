@@ -2,5 +2,5 @@
 
 /// Now, as Python's `datetime.now(timezone.utc).isoformat()` writes it.
 pub(crate) fn timestamp() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+    bindu_time::python_timestamp(bindu_time::Clock::system().now())
 }

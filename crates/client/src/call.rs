@@ -6,9 +6,9 @@ use crate::{
     trust::{Sources, Trusted},
 };
 use bindu_http_client::{HttpClient, HttpSettings, Method, ProxySettings, epoch_seconds};
-use bindu_hydra::Hydra;
+use bindu_hydra::{ClientRegistry, TokenSource};
 use bindu_identity::{Did, PublicKey};
-use bindu_keeper::TokenSource;
+use bindu_time::Backoff;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use std::{
@@ -37,8 +37,11 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 const RELOOKS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// The first and the longest pause between two looks at the task.
-const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// The longest pause between two polls of the task.
+const MAX_POLL: Duration = Duration::from_secs(1);
+
+/// The pauses between two polls of the task. The agent asks for no jitter: each caller began at its own time.
+const POLL: Backoff = Backoff::new(Duration::from_millis(20), MAX_POLL, 100);
 
 /// How often one request is sent again because it was refused for a reason that passes.
 const MOST_TRIES: usize = 5;
@@ -56,7 +59,7 @@ pub struct ClientSettings {
     /// Our tokens, where there is a Hydra.
     pub tokens: Option<Arc<TokenSource>>,
     /// Hydra, where there is one: the registry of keys.
-    pub hydra: Option<Hydra>,
+    pub hydra: Option<Arc<dyn ClientRegistry>>,
     /// Keys that count whatever anybody says.
     pub pinned: HashMap<Did, Vec<PublicKey>>,
     /// The agents that were called before.
@@ -137,7 +140,7 @@ impl AgentClient {
         let card =
             card::fetch(&base, &http, &settings.allowed_origins, settings.dangerous_allow_http).await?;
         let sources = Sources {
-            hydra: settings.hydra.as_ref(),
+            hydra: settings.hydra.as_deref(),
             pinned: &settings.pinned,
             known: &settings.known,
             http: &http,
@@ -239,16 +242,16 @@ impl<'a> Call<'a> {
         let mut task = self.submit(&sent).await?;
         let task_id = task.get("id").and_then(Value::as_str).map(str::to_owned);
         let task_id = task_id.ok_or_else(|| self.unavailable("a result that is no task"))?;
-        let (mut pause, mut failures) = (POLL.0, 0);
+        let (mut backoff, mut failures) = (POLL, 0);
         loop {
             if let Some(state) = ReplyState::of(&task) {
                 return Ok((task, state));
             }
+            let pause = backoff.pause(None).most;
             if Instant::now() + pause > self.deadline {
                 return Err(self.unavailable("the task is not done in time"));
             }
             sleep(pause).await;
-            pause = (pause * 2).min(POLL.1);
             // One look that fails is no reason to give the task up.
             match self.rpc("tasks/get", &json!({"taskId": task_id})).await {
                 Ok(seen) => task = seen,
@@ -270,7 +273,7 @@ impl<'a> Call<'a> {
         let mut may_have_arrived = false;
         for last in (0..MOST_TRIES).map(|number| number + 1 == MOST_TRIES) {
             if may_have_arrived {
-                sleep(POLL.1).await;
+                sleep(MAX_POLL).await;
                 match self.rpc("tasks/get", &json!({"taskId": task_id})).await {
                     // Not there: it has not arrived.
                     Err(CallError::Rpc { code: TASK_NOT_FOUND, .. }) => {}
@@ -279,7 +282,7 @@ impl<'a> Call<'a> {
                 }
             }
             match self.rpc("message/send", sent).await {
-                Err(CallError::Unavailable { .. }) if !last && Instant::now() + POLL.1 < self.deadline => {
+                Err(CallError::Unavailable { .. }) if !last && Instant::now() + MAX_POLL < self.deadline => {
                     may_have_arrived = true;
                 }
                 answered => return answered,
@@ -382,7 +385,7 @@ impl<'a> Call<'a> {
             Err(error) => return Err(self.unavailable(&error.to_string())),
         };
         let answer = reply.json().unwrap_or_default();
-        let wait = reply.retry_after().unwrap_or(POLL.1).min(LONGEST_WAIT);
+        let wait = reply.retry_after().unwrap_or(MAX_POLL).min(LONGEST_WAIT);
         let reason = answer.pointer("/details/reason").and_then(Value::as_str).map(str::to_owned);
         let reason = reason.or_else(|| answer.pointer("/error/message")?.as_str().map(str::to_owned));
         let reason = reason.or_else(|| answer.get("error")?.as_str().map(str::to_owned)).unwrap_or_default();

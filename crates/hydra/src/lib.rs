@@ -6,17 +6,23 @@
 //! good answers of `/health/ready` (FACTS §1.7). What to do about an answer is the keeper's to decide.
 
 mod admin;
+mod client_registry;
 mod error;
 mod introspection;
 mod jwt;
 mod readiness;
 mod token;
+mod token_source;
 
 pub use admin::{AUTHENTICATION_METHOD, ClientRegistration, GRANT_TYPES, OAuthClient, PatchOperation};
+pub use client_registry::ClientRegistry;
 pub use error::HydraError;
 pub use introspection::Introspection;
 pub use jwt::{JwtProblem, KeySet, key_id};
 pub use token::{AccessToken, SecretProof};
+pub use token_source::{
+    ClientCredentials, CredentialsSource, ProvenToken, TokenError, TokenSource, TokenSourceParts,
+};
 
 use bindu_http_client::{ClientError, HttpClient, HttpSettings, Method, Reply};
 use readiness::Readiness;

@@ -1,5 +1,5 @@
 //! For tests, the demo and the benchmarks: real servers, installed and started by the project's own code on free ports
-//! in temporary directories and stopped whatever happens; a scripted proxy for faults; the conformance suite that each
+//! in temporary directories and stopped whatever happens; a scripted proxy for faults; fakes for faults and time; the conformance suite that each
 //! [`SecretStore`](bindu_store::SecretStore) must pass.
 //!
 //! What goes wrong in here is a panic with its reason: a test has no better use for it.
@@ -12,6 +12,7 @@
 pub mod caller;
 pub mod certificates;
 pub mod conformance;
+pub mod fake;
 pub mod faults;
 pub mod http;
 pub mod install;

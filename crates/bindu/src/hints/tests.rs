@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{ExitClass, Refusal, report};
 use bindu_client::CallError;
-use bindu_hydra::HydraError;
+use bindu_hydra::{HydraError, TokenError};
 use bindu_identity::{AgentId, AgentName, Did, Fingerprint, SigningKey};
 use bindu_keeper::{
-    Advice, MissingRight, NamedKey, OtherDid, Problem, StartError, StepError, StoreKind, TokenError,
+    Advice, MissingRight, NamedKey, OtherDid, Problem, StartError, StepError, StoreKind,
 };
 use bindu_store::{AdministrationError, Outage, OutageReason};
 use std::fmt::Write as _;
@@ -233,7 +233,7 @@ fn each_variant_has_a_sample() {
         ("keeper/src/start_error.rs", "StartError", names(&errors())),
         ("keeper/src/advice.rs", "Advice", names(&advices())),
         ("keeper/src/driver/ring.rs", "StepError", names(&STEPS)),
-        ("keeper/src/token_source.rs", "TokenError", names(&token_errors())),
+        ("hydra/src/token_source.rs", "TokenError", names(&token_errors())),
         ("client/src/error.rs", "CallError", names(&call_errors())),
         ("store/src/vault/administration.rs", "AdministrationError", names(&administration_errors())),
         ("bindu/src/hints/vault.rs", "VaultRefusal", names(&vault_refusals())),

@@ -24,11 +24,11 @@ fn stored(ring: Ring) -> Stored {
 }
 
 fn next(is_due: bool) -> Ring {
-    Ring { next: Some(Next { key: key(2), is_due, is_compromised: false }), previous: None }
+    Ring { next: Some(Next { key: key(2), is_due, is_compromised: false }), ..Ring::default() }
 }
 
 fn previous(is_over: bool) -> Ring {
-    Ring { next: None, previous: Some(Previous { key: key(9), is_over }) }
+    Ring { previous: Some(Previous { key: key(9), is_over }), ..Ring::default() }
 }
 
 fn steps(stored: Stored, past: &[(u64, Past)], wish: RingWish) -> Result<Vec<RingStep>, RingError> {

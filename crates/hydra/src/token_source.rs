@@ -1,32 +1,33 @@
 //! Our own access tokens: fetched before they are needed, once for all that wait, and again before they end.
 //!
-//! The secret is the store's. Where Hydra refuses it, another replica may have put in a new one: it is read again, and
-//! tried once more.
+//! The secret is somebody else's to keep ([`CredentialsSource`]). If Hydra refuses it, another replica may have put in a new
+//! one: it is read again, and tried once more.
 
-use crate::Keeper;
-use bindu_hydra::{AccessToken, Hydra, HydraError, SecretProof};
+use crate::{AccessToken, ClientRegistry, HydraError, SecretProof};
 use bindu_identity::Did;
-use bindu_store::{Answer, CredentialRecord};
-use rand::RngExt as _;
-use secrecy::SecretString;
+use bindu_time::{Backoff, Jitter};
+use secrecy::{ExposeSecret as _, SecretString};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-/// At which share of its life a token is replaced; drawn, so that a fleet doesn't come in step.
-const RENEW_AT: std::ops::Range<f64> = 0.65..0.8;
+/// At which share of its life a token is replaced: drawn from these bounds, so that a fleet doesn't come in step.
+const RENEW_AT: (f64, f64) = (0.65, 0.8);
 
 /// A token with less than this share of its life left is not handed out while a new one can be had.
 const LEAST_LEFT: f64 = 0.1;
 
-/// How long an agent waits for its next token after it got none: at first, and at most.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// The least pause between two looks at the token that is held.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long an agent waits for its next token after it got none.
+const RETRY: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30), 50);
 
 /// Audiences that tokens are kept for; more than an agent has.
-const MOST_KEPT: usize = 64;
+const MAX_KEPT: usize = 64;
 
 /// Why there is no token.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,11 +53,46 @@ pub enum TokenError {
     Hydra(#[source] HydraError),
 }
 
+/// What a client gets its tokens by.
+#[derive(Clone)]
+pub struct ClientCredentials {
+    /// Its secret.
+    pub secret: SecretString,
+    /// The secret that a rotation has prepared.
+    pub next_secret: Option<SecretString>,
+    /// The scopes to ask for.
+    pub scopes: Vec<String>,
+}
+
+/// Knows the credentials of our client. Reads them anew at each call, and changes nothing.
+#[async_trait::async_trait]
+pub trait CredentialsSource: Send + Sync {
+    /// The credentials as of now.
+    ///
+    /// # Errors
+    /// [`TokenError::NoCredentials`] if there are none; else why they can't be read.
+    async fn credentials(&self) -> Result<ClientCredentials, TokenError>;
+}
+
+/// What a [`TokenSource`] is made of.
+pub struct TokenSourceParts {
+    /// The client.
+    pub did: Did,
+    /// Who gives tokens.
+    pub registry: Arc<dyn ClientRegistry>,
+    /// Who knows the secret.
+    pub credentials: Arc<dyn CredentialsSource>,
+    /// The token that has proved the secret last.
+    pub proven: Arc<ProvenToken>,
+    /// Draws when a token is replaced.
+    pub jitter: Jitter,
+}
+
 /// Gets tokens for one agent.
 pub struct TokenSource {
-    keeper: Arc<Keeper>,
+    parts: TokenSourceParts,
     held: Mutex<HashMap<Option<String>, Held>>,
-    credentials: Mutex<Option<CredentialRecord>>,
+    credentials: Mutex<Option<ClientCredentials>>,
     /// The last fetch that failed: when, for which audience, and why.
     failed: Mutex<Option<(Instant, Option<String>, TokenError)>>,
     /// Held by whoever fetches, so that one fetches for all that wait.
@@ -83,9 +119,9 @@ impl Held {
 impl TokenSource {
     /// A source that has no token yet.
     #[must_use]
-    pub fn new(keeper: Arc<Keeper>) -> Self {
+    pub fn new(parts: TokenSourceParts) -> Self {
         Self {
-            keeper,
+            parts,
             held: Mutex::default(),
             credentials: Mutex::default(),
             failed: Mutex::default(),
@@ -124,9 +160,8 @@ impl TokenSource {
 
     /// Forgets a token that somebody has refused, so that the next one is new.
     pub fn forget(&self, refused: &SecretString) {
-        use secrecy::ExposeSecret as _;
         lock(&self.held).retain(|_, held| held.token.expose_secret() != refused.expose_secret());
-        let mut proven = lock(&self.keeper.proven.0);
+        let mut proven = lock(&self.parts.proven.0);
         if proven.as_ref().is_some_and(|(token, _)| token.token.expose_secret() == refused.expose_secret()) {
             *proven = None;
         }
@@ -134,30 +169,29 @@ impl TokenSource {
 
     /// Keeps a token ready for as long as the agent lives. The first one is that which proved the secret.
     pub async fn keep(&self) {
-        let mut retry = RETRY.0;
+        let mut retry = RETRY;
         loop {
             let pause = match self.held(&None) {
                 Some(held) => {
-                    let due = held.lasts.mul_f64(rand::rng().random_range(RENEW_AT));
-                    due.saturating_sub(held.fetched.elapsed())
+                    let share = RENEW_AT.0 + (RENEW_AT.1 - RENEW_AT.0) * (self.parts.jitter)();
+                    held.lasts.mul_f64(share).saturating_sub(held.fetched.elapsed())
                 }
                 None => Duration::ZERO,
             };
-            sleep(pause.max(RETRY.0)).await;
-            let is_due = self.held(&None).is_none_or(|held| !held.has_left(1.0 - RENEW_AT.start));
+            sleep(pause.max(LOOK)).await;
+            let is_due = self.held(&None).is_none_or(|held| !held.has_left(1.0 - RENEW_AT.0));
             if !is_due {
-                retry = RETRY.0;
+                retry = RETRY;
                 continue;
             }
             let turn = self.turn.lock().await;
             let fetched = self.fetch(&None).await;
             drop(turn);
             match fetched {
-                Ok(_) => retry = RETRY.0,
+                Ok(_) => retry = RETRY,
                 Err(error) => {
                     tracing::debug!(%error, "no new token of our own");
-                    sleep(retry.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
-                    retry = (retry * 2).min(RETRY.1);
+                    sleep(retry.pause(None).draw(self.parts.jitter)).await;
                 }
             }
         }
@@ -166,14 +200,12 @@ impl TokenSource {
     /// The token that lasts longest: one that was fetched here, or that the keeper has proved the secret by.
     fn held(&self, key: &Option<String>) -> Option<Held> {
         let own = lock(&self.held).get(key).cloned();
-        let proven = lock(&self.keeper.proven.0).clone().filter(|_| key.is_none());
+        let proven = lock(&self.parts.proven.0).clone().filter(|_| key.is_none());
         let proven = proven.map(|(token, fetched)| Held::of(token, fetched));
         [own, proven].into_iter().flatten().max_by_key(|held| held.fetched + held.lasts)
     }
 
     async fn fetch(&self, key: &Option<String>) -> Result<Held, TokenError> {
-        let (hydra, _) = self.keeper.hydra.as_ref().ok_or(TokenError::NoHydra)?;
-        let did = &self.keeper.agent.did;
         let known = lock(&self.credentials).clone();
         let is_fresh = known.is_none();
         let mut credentials = match known {
@@ -183,11 +215,10 @@ impl TokenSource {
         for last in [is_fresh, true] {
             let fetched = Instant::now();
             // The prepared secret of a rotation, too, before anything is concluded.
-            let secrets = std::iter::once(&credentials.client_secret).chain(&credentials.next_secret);
-            let scopes = self.keeper.token_scopes(&credentials.scopes);
+            let secrets = std::iter::once(&credentials.secret).chain(&credentials.next_secret);
             let mut got = Err(HydraError::InvalidClient);
             for secret in secrets {
-                got = one_token(hydra, did, (secret, scopes), key.as_deref()).await;
+                got = self.one_token(secret, &credentials.scopes, key.as_deref()).await;
                 if !matches!(got, Err(HydraError::InvalidClient)) {
                     break;
                 }
@@ -196,7 +227,7 @@ impl TokenSource {
                 Ok(token) => {
                     let held = Held::of(token, fetched);
                     let mut all = lock(&self.held);
-                    if all.len() >= MOST_KEPT {
+                    if all.len() >= MAX_KEPT {
                         all.clear();
                     }
                     all.insert(key.clone(), held.clone());
@@ -211,52 +242,42 @@ impl TokenSource {
         Err(TokenError::WrongSecret)
     }
 
-    /// The credentials: the store's; where it can't be asked, the copy on the disk.
-    async fn read_credentials(&self) -> Result<CredentialRecord, TokenError> {
-        let keeper = &self.keeper;
-        let did = &keeper.agent.did;
-        let fields = match keeper.store.read(&keeper.credentials_record()).await {
-            Answer::Present(record) => Some(record.fields),
-            answer @ (Answer::Unavailable(_) | Answer::Denied) => {
-                let directory = keeper.directory.as_ref();
-                let copy = directory.and_then(|directory| directory.credentials(did).ok().flatten());
-                Some(copy.ok_or_else(|| match answer {
-                    Answer::Denied => TokenError::StoreDenied(did.clone()),
-                    _ => TokenError::StoreUnavailable(did.clone()),
-                })?)
-            }
-            _ => None,
-        };
-        let record = fields.and_then(|fields| CredentialRecord::from_fields(&fields).ok());
-        let record = record.filter(|record| record.client_id == did.as_str());
-        let record = record.ok_or_else(|| TokenError::NoCredentials(did.clone()))?;
-        *lock(&self.credentials) = Some(record.clone());
-        Ok(record)
+    async fn read_credentials(&self) -> Result<ClientCredentials, TokenError> {
+        let credentials = self.parts.credentials.credentials().await?;
+        *lock(&self.credentials) = Some(credentials.clone());
+        Ok(credentials)
     }
-}
 
-/// A token by one secret. Hydra says `invalid_client` of the right one as well, while its database is down.
-async fn one_token(
-    hydra: &Hydra,
-    did: &Did,
-    (secret, scopes): (&SecretString, &[String]),
-    audience: Option<&str>,
-) -> Result<AccessToken, HydraError> {
-    match hydra.token_for(did, secret, scopes, audience).await {
-        Err(HydraError::InvalidClient) => match hydra.prove_secret(did, secret, scopes).await? {
-            SecretProof::Works(_) => hydra.token_for(did, secret, scopes, audience).await,
-            SecretProof::Wrong => Err(HydraError::InvalidClient),
-        },
-        other => other,
+    /// A token by one secret. Hydra says `invalid_client` of the right one as well, while its database is down.
+    async fn one_token(
+        &self,
+        secret: &SecretString,
+        scopes: &[String],
+        audience: Option<&str>,
+    ) -> Result<AccessToken, HydraError> {
+        let TokenSourceParts { registry, did, .. } = &self.parts;
+        match registry.token(did, secret, scopes, audience).await {
+            Err(HydraError::InvalidClient) => match registry.prove_secret(did, secret, scopes).await? {
+                SecretProof::Works(_) => registry.token(did, secret, scopes, audience).await,
+                SecretProof::Wrong => Err(HydraError::InvalidClient),
+            },
+            other => other,
+        }
     }
 }
 
 /// The token that has proved our secret, and when.
 #[derive(Default)]
-pub struct ProvenToken(pub(crate) Mutex<Option<(AccessToken, Instant)>>);
+pub struct ProvenToken(Mutex<Option<(AccessToken, Instant)>>);
 
 impl ProvenToken {
-    pub(crate) fn note(&self, token: AccessToken, asked: Instant) {
+    /// Forgets it: it was revoked.
+    pub fn forget(&self) {
+        *lock(&self.0) = None;
+    }
+
+    /// Notes a token that was asked for at this time.
+    pub fn note(&self, token: AccessToken, asked: Instant) {
         *lock(&self.0) = Some((token, asked));
     }
 }
