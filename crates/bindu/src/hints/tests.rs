@@ -26,8 +26,8 @@ fn fingerprint() -> Fingerprint {
     SigningKey::from_seed(&[1; 32]).public_key().fingerprint()
 }
 
-fn named(consented_before: bool) -> NamedKey {
-    NamedKey { text: "KEY".to_owned(), fingerprint: Some(fingerprint()), consented_before }
+fn named(must_be_named: bool) -> NamedKey {
+    NamedKey { text: "KEY".to_owned(), fingerprint: Some(fingerprint()), must_be_named }
 }
 
 fn outage() -> Outage {

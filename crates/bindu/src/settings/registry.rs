@@ -90,8 +90,8 @@ settings!(
         "how long a start without a key waits for an unavailable store, `100ms` to `24h`").default("60s");
     RECONCILE_INTERVAL: Duration = setting("reconcile_interval", &["BINDU_RECONCILE_INTERVAL"], |text| form::lasting(text, Duration::from_secs(1), DAY),
         "how often all is compared again, give or take 10 %; `1s` to `24h`").default("60s");
-    ROTATION_OVERLAP: Duration = setting("rotation.overlap", &["BINDU_ROTATION_OVERLAP"], |text| form::lasting(text, Duration::from_secs(1), YEAR),
-        "how long a replaced key stays valid beside its successor, `1s` to `365d` (docs/ROTATION.md)").default("7d");
+    ROTATION_OVERLAP: Duration = setting("rotation.overlap", &["BINDU_ROTATION_OVERLAP"], |text| form::lasting(text, Duration::from_secs(2), YEAR),
+        "how long a replaced key stays valid beside its successor, `2s` to `365d`, and at least twice `reconcile_interval` (docs/ROTATION.md)").default("7d");
     DRAIN_DEADLINE: Duration = setting("drain_deadline", &["BINDU_DRAIN_DEADLINE"], |text| form::lasting(text, SHORTEST, DAY),
         "how long an end waits for requests and tasks, `100ms` to `24h`").default("25s");
     DRAIN_GRACE: Duration = setting("drain_grace", &["BINDU_DRAIN_GRACE"], |text| form::lasting(text, Duration::ZERO, DAY),

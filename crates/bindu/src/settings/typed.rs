@@ -184,6 +184,11 @@ impl Reader {
             let problem = "this version keeps tasks in memory only; unset it, or set it to `memory`";
             self.mistake(&STORAGE_TYPE, problem);
         }
+        // An agent that comes from its longest pause must find both keys.
+        if self.value(&ROTATION_OVERLAP) < self.value(&RECONCILE_INTERVAL).saturating_mul(2) {
+            let problem = "it is shorter than twice `reconcile_interval`: a replica that looks seldom would sign with a key that has ended";
+            self.mistake(&ROTATION_OVERLAP, problem);
+        }
         Settings {
             name,
             author,

@@ -176,6 +176,14 @@ fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
                     look.registration
                 ));
             }
+            if let Some(patch) = &look.patch {
+                text.push_str(&format!(
+                    "\nthe JSON Patch that brings Hydra's client in step (PATCH /admin/clients/ID):\n{patch:#}\n"
+                ));
+            }
+            if look.secret_differs {
+                text.push_str("\nits client_secret must be the store's\n");
+            }
             print(&text);
         }
         Output::Json => print(&format!(
@@ -186,6 +194,8 @@ fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
                 "sure": seen.sure,
                 "would": would,
                 "reason": reason,
+                "patch": look.patch,
+                "secret_differs": look.secret_differs,
                 "registration": if to_register { look.registration.clone() } else { Value::Null },
             })
         )),

@@ -146,6 +146,9 @@ impl Driver {
         if let Err(error) = directory.open_again() {
             return tracing::debug!(%error, cause = %error.source, "the data directory still can't be used");
         }
+        if let Err(error) = directory.probe() {
+            return tracing::debug!(%error, cause = %error.source, "the data directory still can't be written");
+        }
         // Whoever used it in the meantime may have been another agent.
         match directory.owner(&keeper.agent.did) {
             Ok(DirectoryOwner::This | DirectoryOwner::Unknown) => {}

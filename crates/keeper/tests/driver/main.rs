@@ -3,6 +3,7 @@
 
 mod apply;
 mod bench;
+mod disk;
 mod history;
 mod reconcile;
 mod rotation;
