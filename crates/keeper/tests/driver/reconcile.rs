@@ -13,7 +13,7 @@ fn looks(servers: &Servers) -> Vec<Instant> {
 }
 
 fn pauses(times: &[Instant]) -> Vec<Duration> {
-    times.windows(2).map(|pair| pair[1] - pair[0]).collect()
+    times.iter().zip(times.iter().skip(1)).map(|(one, next)| *next - *one).collect()
 }
 
 #[tokio::test(start_paused = true)]
