@@ -8,9 +8,7 @@ use crate::{ExitClass, Refusal, report};
 use bindu_client::CallError;
 use bindu_hydra::{HydraError, TokenError};
 use bindu_identity::{AgentId, AgentName, Did, Fingerprint, SigningKey};
-use bindu_keeper::{
-    Advice, MissingRight, NamedKey, OtherDid, Problem, StartError, StepError, StoreKind,
-};
+use bindu_keeper::{Advice, MissingRight, NamedKey, OtherDid, Problem, StartError, StepError, StoreKind};
 use bindu_store::{AdministrationError, Outage, OutageReason};
 use std::fmt::Write as _;
 
