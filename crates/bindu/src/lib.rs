@@ -33,7 +33,10 @@ pub mod settings;
 pub use agent::{Agent, block_on};
 pub use bindu_agent::{
     caller::{Caller, Client},
-    handler::{ChatMessage, EchoHandler, Handler, HandlerError, HandlerTask as Task, Reply, ReplyState},
+    handler::{
+        Canceled, ChatMessage, Content, EchoHandler, Handler, HandlerError, HandlerTask as Task, Reply,
+        ReplyState,
+    },
 };
 pub use bindu_client::{
     AgentClient, CallError, CallOptions, KeyChange, Reply as AgentReply, ReplyState as AgentReplyState, Trust,

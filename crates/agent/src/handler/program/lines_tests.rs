@@ -12,7 +12,7 @@ fn is(definition: &str, line: &str) -> bool {
 }
 
 fn a_task(text: &str) -> String {
-    let said = ChatMessage { role: "user".to_owned(), content: text.to_owned() };
+    let said = ChatMessage { role: "user".to_owned(), content: text.to_owned(), parts: None };
     task("t", "c", &[said], &Caller::Anonymous)
 }
 
