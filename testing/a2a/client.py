@@ -180,8 +180,9 @@ async def streams(client):
     events = [event async for event in client.send_message(request("tck-stream-artifact-chunked", "hello"))]
     chunks = [event.artifact_update for event in events if event.WhichOneof("payload") == "artifact_update"]
     text = "".join(part.text for chunk in chunks for part in chunk.artifact.parts)
-    check("stream: chunks", len(chunks) == 3 and text == "one two three", str(chunks))
-    check("stream: append", [chunk.append for chunk in chunks] == [False, True, True], str(chunks))
+    # A last one may bring nothing but a signature.
+    check("stream: chunks", len(chunks) in (3, 4) and text == "one two three", str(chunks))
+    check("stream: append", [chunk.append for chunk in chunks] == [False, True, True, True][: len(chunks)], str(chunks))
     check("stream: last chunk", chunks[-1].last_chunk, str(chunks))
     events = [event async for event in client.send_message(request("tck-message-response", "hello"))]
     check("stream: one message", [event.WhichOneof("payload") for event in events] == ["message"], str(events))

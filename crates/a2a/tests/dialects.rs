@@ -664,3 +664,19 @@ fn a_stream_for_bindus_callers_is_read_by_those_of_both_kinds() {
     assert_eq!((&line["status"]["state"], &line["final"]), (&"submitted".into(), &false.into()));
     assert_eq!(line["status"]["timestamp"], "1970-01-01T00:00:00.000000+00:00");
 }
+
+#[test]
+fn a_filter_that_is_not_set_filters_nothing() {
+    // ProtoJSON's zero value by name and by number, and what the official JavaScript SDK sends.
+    for unset in [r#""TASK_STATE_UNSPECIFIED""#, "0", r#""UNRECOGNIZED""#, "null"] {
+        let params: Box<serde_json::value::RawValue> =
+            serde_json::from_str(&format!(r#"{{"status":{unset}}}"#)).expect("JSON");
+        let call = Dialect::V1.decode("ListTasks", Some(&params)).expect("a call");
+        assert_eq!(call, Call::List(Default::default()), "{unset}");
+    }
+    for unknown in [r#""TASK_STATE_SOMETHING""#, "99", "true"] {
+        let params: Box<serde_json::value::RawValue> =
+            serde_json::from_str(&format!(r#"{{"status":{unknown}}}"#)).expect("JSON");
+        assert!(Dialect::V1.decode("ListTasks", Some(&params)).is_err(), "{unknown}");
+    }
+}
