@@ -4,10 +4,18 @@
 //! them; its implementations pass one conformance suite. Nothing here knows a dialect, HTTP or who authenticated a caller.
 
 mod caller;
+mod limits;
+mod service;
 mod store;
+mod stream;
+mod work;
 
 pub use caller::{Caller, Client, Owner};
+pub use limits::Limits;
+pub use service::TaskService;
 pub use store::{
-    Abandoned, Canceled, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError, Submission,
-    Submitted, TaskKey, TaskPage, TaskStore, Watch,
+    Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError,
+    Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
 };
+pub use stream::TaskStream;
+pub use work::{Job, Outlet, OutletClosed, Worker};

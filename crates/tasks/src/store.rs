@@ -3,6 +3,7 @@
 use crate::Owner;
 use async_trait::async_trait;
 use bindu_a2a::{
+    Json,
     call::PushConfig,
     event::TaskEvent,
     model::{Message, Task, TaskState},
@@ -123,6 +124,17 @@ pub struct TaskPage {
     pub total_size: usize,
 }
 
+/// A conversation of an owner's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: String,
+    /// The ids of its tasks, oldest first.
+    pub tasks: Vec<String>,
+    /// When the status of one of them changed last.
+    pub changed: Timestamp,
+}
+
 /// A run that nobody works on any more: its lease has ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Abandoned {
@@ -170,6 +182,9 @@ pub enum StoreError {
     /// The owner has too many unfinished tasks.
     #[error("too many unfinished tasks of this owner")]
     TooMany,
+    /// The owner has too many signed requests that are remembered.
+    #[error("too many signed requests of this owner")]
+    TooManyRemembered,
     /// There are too many unfinished tasks in all, or no room.
     #[error("no room for more unfinished tasks")]
     Full,
@@ -197,14 +212,16 @@ pub trait TaskStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Ended`], [`StoreError::Replayed`], [`StoreError::TooLarge`],
-    /// [`StoreError::TooMany`], [`StoreError::Full`], [`StoreError::Unavailable`].
+    /// [`StoreError::TooMany`], [`StoreError::TooManyRemembered`], [`StoreError::Full`], [`StoreError::Unavailable`].
     async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError>;
 
-    /// Adds events of a run, and gives the number of the last one. Events that come after a terminal status are refused.
-    /// The store's own clock renews the run's lease.
+    /// Adds events of a run, all or none, and gives the number of the last one. A run whose task has ended is superseded: a
+    /// terminal status can only be the last of the events. After a status that waits for the caller the run still counts, without a
+    /// lease. The store's own clock renews the run's lease.
     ///
     /// # Errors
-    /// [`StoreError::Superseded`], [`StoreError::TooLarge`], [`StoreError::Unavailable`] (then [`TaskStore::read`] tells).
+    /// [`StoreError::Superseded`], also for a terminal status that is not the last event; [`StoreError::TooLarge`] if there is
+    /// no room for a result (a failure without content always fits); [`StoreError::Unavailable`] (then [`TaskStore::read`] tells).
     async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError>;
 
     /// Cancels a task that has not ended: its status becomes canceled, its run counts no more. Safe to repeat: then it is
@@ -214,7 +231,7 @@ pub trait TaskStore: Send + Sync + 'static {
     /// [`StoreError::NotFound`], [`StoreError::Ended`], [`StoreError::Unavailable`].
     async fn cancel(&self, task: &TaskKey) -> Result<Canceled, StoreError>;
 
-    /// A task as it is now.
+    /// A task as it is now. A store that forgets ended tasks for want of room forgets those first that were read.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
@@ -246,6 +263,20 @@ pub trait TaskStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Unavailable`].
     async fn take_abandoned(&self, limit: usize) -> Result<Vec<Abandoned>, StoreError>;
+
+    /// Notes a signed request that changes something else than a message would, before it is done; the task may be unknown.
+    /// Not safe to repeat: that is what it is for.
+    ///
+    /// # Errors
+    /// [`StoreError::Replayed`] with the task that was noted first, [`StoreError::TooManyRemembered`],
+    /// [`StoreError::Unavailable`].
+    async fn remember(&self, task: &TaskKey, replay: &ReplayKey) -> Result<(), StoreError>;
+
+    /// Keeps a caller's judgement on a task: a JSON object. A later one takes its place.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], [`StoreError::TooLarge`], [`StoreError::Unavailable`].
+    async fn put_feedback(&self, task: &TaskKey, feedback: Json) -> Result<(), StoreError>;
 
     /// Keeps a push configuration under its id, in place of an earlier one. Safe to repeat.
     ///
@@ -283,11 +314,20 @@ pub trait TaskStore: Send + Sync + 'static {
         outcome: Result<u64, Timestamp>,
     ) -> Result<(), StoreError>;
 
+    /// An owner's conversations, the one that changed last first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn contexts(&self, owner: &Owner, limit: usize) -> Result<Vec<Conversation>, StoreError>;
+
     /// Forgets an owner's conversation with all of its tasks; how many. Runs of them count no more.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
     async fn forget_context(&self, owner: &Owner, context_id: &str) -> Result<usize, StoreError>;
+
+    /// Whether what it keeps outlives the process.
+    fn lasts(&self) -> bool;
 
     /// Whether the store can be reached, for `/health` and `/readyz`.
     ///
