@@ -5,6 +5,7 @@
 
 mod caller;
 mod limits;
+mod memory;
 mod service;
 mod store;
 mod stream;
@@ -12,6 +13,7 @@ mod work;
 
 pub use caller::{Caller, Client, Owner};
 pub use limits::Limits;
+pub use memory::{Bounds, MemoryStore};
 pub use service::TaskService;
 pub use store::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError,
