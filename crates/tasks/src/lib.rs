@@ -7,6 +7,7 @@ mod caller;
 mod limits;
 mod memory;
 mod service;
+mod sql;
 mod store;
 mod stream;
 mod work;
@@ -15,6 +16,10 @@ pub use caller::{Caller, Client, Owner};
 pub use limits::Limits;
 pub use memory::{Bounds, MemoryStore};
 pub use service::TaskService;
+pub use sql::{
+    BadUrl, Figures, LEASE, Migrated, PostgresBackend, PostgresOptions, PostgresStore, Pruned, SqlBounds,
+    SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, schema_of,
+};
 pub use store::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError,
     Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
