@@ -4,6 +4,7 @@
 //! them; its implementations pass one conformance suite. Nothing here knows a dialect, HTTP or who authenticated a caller.
 
 mod caller;
+pub mod history;
 mod limits;
 mod memory;
 mod service;

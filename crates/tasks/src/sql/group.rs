@@ -61,46 +61,60 @@ pub(super) async fn lane<B: Backend>(core: Arc<Core<B>>, mut waiting: mpsc::Rece
 impl<B: Backend> Core<B> {
     /// Does a batch, and answers each; the problem if the database is away.
     async fn commit(&self, batch: Vec<Waiting>) -> Option<String> {
-        let (changes, answers): (Vec<_>, Vec<_>) =
+        let (mut changes, mut answers): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|waiting| (waiting.change, waiting.answer)).unzip();
-        match self.attempt(&changes).await {
-            Ok(done) => {
-                for (done, answer) in done.into_iter().zip(answers) {
-                    let _ = answer.send(done.answer);
-                }
-                None
-            }
-            Err(Fault::Away(problem)) => {
-                for answer in answers {
-                    let _ = answer.send(Err(StoreError::Unavailable(problem.clone())));
-                }
-                Some(problem)
-            }
-            Err(fault) => {
-                let mut known = (changes.len() == 1).then_some(fault);
-                let mut away = None;
-                for (change, answer) in changes.iter().zip(answers) {
-                    let answered = match (&away, known.take()) {
-                        (Some(problem), _) => Err(Fault::Away(String::clone(problem))),
-                        // A change alone is not done again for what will not change.
-                        (None, Some(fault @ (Fault::Refused(_) | Fault::Full(_)))) => Err(fault),
-                        (None, _) => self.alone(change).await,
-                    };
-                    if let Err(Fault::Away(problem)) = &answered {
-                        away = Some(problem.clone());
+        let mut again = 0;
+        while !changes.is_empty() {
+            match self.attempt(&changes).await {
+                Ok(done) => {
+                    for (done, answer) in done.into_iter().zip(answers) {
+                        let _ = answer.send(done.answer);
                     }
-                    let _ = answer.send(answered.map_or_else(|fault| Err(error(fault)), |done| done.answer));
+                    return None;
                 }
-                away
+                Err((_, Fault::Away(problem))) => {
+                    for answer in answers {
+                        let _ = answer.send(Err(StoreError::Unavailable(problem.clone())));
+                    }
+                    return Some(problem);
+                }
+                // Nobody knows which of them it was: the commit itself.
+                Err((None, _)) => return self.one_by_one(changes, answers).await,
+                Err((Some(_), Fault::Again(_))) if again < AGAIN => again += 1,
+                Err((Some(at), fault)) => {
+                    changes.remove(at);
+                    let _ = answers.remove(at).send(Err(error(fault)));
+                }
             }
         }
+        None
+    }
+
+    async fn one_by_one(
+        &self,
+        changes: Vec<Change>,
+        answers: Vec<oneshot::Sender<Result<Reply, StoreError>>>,
+    ) -> Option<String> {
+        let mut away = None;
+        for (change, answer) in changes.iter().zip(answers) {
+            let outcome = match &away {
+                Some(problem) => Err(Fault::Away(String::clone(problem))),
+                None => self.alone(change).await,
+            };
+            if let Err(Fault::Away(problem)) = &outcome {
+                away = Some(problem.clone());
+            }
+            let _ = answer.send(outcome.map_or_else(|fault| Err(error(fault)), |done| done.answer));
+        }
+        away
     }
 
     /// Does one change in a transaction of its own, again if it meets another one.
     pub(super) async fn alone(&self, change: &Change) -> Result<Done, Fault> {
         let mut outcome = Err(Fault::Away("not tried".to_owned()));
         for _ in 0..AGAIN {
-            outcome = self.attempt(std::slice::from_ref(change)).await.map(|mut done| done.remove(0));
+            let done = self.attempt(std::slice::from_ref(change)).await;
+            outcome = done.map(|mut done| done.remove(0)).map_err(|(_, fault)| fault);
             if !matches!(outcome, Err(Fault::Again(_))) {
                 break;
             }
@@ -108,14 +122,14 @@ impl<B: Backend> Core<B> {
         outcome
     }
 
-    /// Does all of them or none.
-    async fn attempt(&self, changes: &[Change]) -> Result<Vec<Done>, Fault> {
+    /// Does all of them or none. A fault comes with the place of the change that met it.
+    async fn attempt(&self, changes: &[Change]) -> Result<Vec<Done>, (Option<usize>, Fault)> {
         let begun = Instant::now();
         let outcome = match timeout(LONGEST, self.transact(changes)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Fault::Away("the database does not answer in time".to_owned())),
+            Err(_) => Err((None, Fault::Away("the database does not answer in time".to_owned()))),
         };
-        self.note(outcome.as_ref().err());
+        self.note(outcome.as_ref().err().map(|(_, fault)| fault));
         if let Ok(done) = &outcome {
             self.counters.committed(changes.len(), begun.elapsed());
             let news: Vec<_> = done.iter().flat_map(|done| done.news.iter().copied()).collect();
@@ -132,21 +146,21 @@ impl<B: Backend> Core<B> {
         outcome
     }
 
-    async fn transact(&self, changes: &[Change]) -> Result<Vec<Done>, Fault> {
-        let mut session = self.backend.write().await?;
+    async fn transact(&self, changes: &[Change]) -> Result<Vec<Done>, (Option<usize>, Fault)> {
+        let mut session = self.backend.write().await.map_err(|fault| (None, fault))?;
         let mut all = Vec::with_capacity(changes.len());
-        for change in changes {
+        for (at, change) in changes.iter().enumerate() {
             match write::apply(&mut session, change, &self.rules).await {
                 Ok(done) => all.push(done),
                 Err(fault) => {
                     if !matches!(fault, Fault::Away(_)) {
                         session.roll_back().await;
                     }
-                    return Err(fault);
+                    return Err((Some(at), fault));
                 }
             }
         }
-        session.commit().await?;
+        session.commit().await.map_err(|fault| (None, fault))?;
         Ok(all)
     }
 
@@ -164,6 +178,8 @@ impl<B: Backend> Core<B> {
 pub(super) fn error(fault: Fault) -> StoreError {
     match fault {
         Fault::Full(_) => StoreError::Full,
-        Fault::Away(text) | Fault::Again(text) | Fault::Refused(text) => StoreError::Unavailable(text),
+        Fault::Away(text) | Fault::Late(text) | Fault::Again(text) | Fault::Refused(text) => {
+            StoreError::Unavailable(text)
+        }
     }
 }

@@ -32,6 +32,9 @@ use tokio::{sync::mpsc, task::AbortHandle, time::Instant};
 /// How long a connection is waited for.
 const ACQUIRE: Duration = Duration::from_secs(3);
 
+/// How long somebody else's lock is waited for: whoever waits in the same lane waits with it.
+const LOCK: Duration = Duration::from_secs(2);
+
 /// Transactions of the group commit at a time.
 const LANES: usize = 4;
 
@@ -216,8 +219,9 @@ impl PostgresBackend {
         let schema = schema_of(&options.did);
         let statement = options.statement_timeout.as_millis();
         let timeouts = format!(
-            "SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {statement}; \
+            "SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {}; \
             SET LOCAL idle_in_transaction_session_timeout = {}",
+            statement.min(LOCK.as_millis()),
             2 * statement
         );
         let (news, told) = mpsc::channel(MOST_NEWS);
@@ -457,7 +461,9 @@ impl Sql for Postgres {
             _ if code.starts_with("28") => Fault::Away(format!("the login is refused: {text}")),
             // No such schema or table: somebody has restored or removed it.
             "3F000" | "42P01" => Fault::Away("the tables are gone".to_owned()),
-            "3D000" | "42501" | "55P03" | "55000" => Fault::Away(text),
+            // Cancelled by its timeout, or no lock in time.
+            "57014" | "55P03" => Fault::Late(text),
+            "3D000" | "42501" | "55000" | "25P03" => Fault::Away(text),
             // Connection, resources, operator intervention, system error.
             _ if ["08", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class)) => {
                 Fault::Away(text)
@@ -517,12 +523,13 @@ mod tests {
     #[test]
     fn outages_are_told_from_refusals() {
         let meaning = |code: &str| Postgres::meaning(code, String::new());
-        for code in ["08006", "57P01", "57P03", "53300", "57014", "25006", "28P01", "55P03"] {
+        for code in ["08006", "57P01", "57P03", "53300", "25006", "28P01", "42P01"] {
             assert!(matches!(meaning(code), Fault::Away(_)), "{code}");
         }
         for code in ["23505", "40001", "40P01"] {
             assert!(matches!(meaning(code), Fault::Again(_)), "{code}");
         }
+        assert!(matches!(meaning("57014"), Fault::Late(_)) && matches!(meaning("55P03"), Fault::Late(_)));
         assert!(matches!(meaning("22021"), Fault::Refused(_)) && matches!(meaning("53100"), Fault::Full(_)));
     }
 }

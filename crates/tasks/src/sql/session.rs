@@ -114,6 +114,8 @@ fn unexpected(column: usize) -> Fault {
 pub enum Fault {
     /// The database does not answer, or not now. What was sent to it may have been done.
     Away(String),
+    /// This statement has waited too long, for somebody else's lock for example; others need not wait.
+    Late(String),
     /// Somebody else was there first: the same transaction again will see it.
     Again(String),
     /// There is no room for it.
@@ -124,7 +126,11 @@ pub enum Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Away(text) | Self::Again(text) | Self::Full(text) | Self::Refused(text)) = self;
+        let (Self::Away(text)
+        | Self::Late(text)
+        | Self::Again(text)
+        | Self::Full(text)
+        | Self::Refused(text)) = self;
         f.write_str(text)
     }
 }

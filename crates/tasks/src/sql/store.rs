@@ -216,9 +216,12 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     }
 
     async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError> {
-        match self.change(&run.task, Change::Append { run: run.clone(), events }).await? {
-            Reply::Number(number) => Ok(number),
-            _ => mismatch(),
+        match self.change(&run.task, Change::Append { run: run.clone(), events }).await {
+            Ok(Reply::Number(number)) => Ok(number),
+            // No room for this result; the end of its task may fit.
+            Err(StoreError::Full) => Err(StoreError::TooLarge),
+            Err(error) => Err(error),
+            Ok(_) => mismatch(),
         }
     }
 

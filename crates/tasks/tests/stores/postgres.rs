@@ -1,0 +1,1 @@
+//! What only a server can show: outages, replicas, other people's locks.
