@@ -34,7 +34,7 @@ fn replica(dsn: &str, did: &str) -> Arc<PostgresStore> {
 }
 
 /// Runs the workload on some replicas while something is done to their database; what was seen fits what is there.
-async fn endures(stores: Vec<Arc<PostgresStore>>, trouble: impl Future<Output = ()>) -> history::History {
+async fn endures<T>(stores: Vec<Arc<PostgresStore>>, trouble: impl Future<Output = T>) -> history::History {
     let history = Arc::new(Mutex::new(history::History::default()));
     let stop = Arc::new(AtomicBool::new(false));
     let watching = Arc::new(AtomicBool::new(false));
@@ -50,7 +50,8 @@ async fn endures(stores: Vec<Arc<PostgresStore>>, trouble: impl Future<Output = 
     let last = Arc::clone(stores.last().expect("a replica")) as Arc<dyn TaskStore>;
     let follower =
         tokio::spawn(workload::follow(Arc::clone(&last), Arc::clone(&watching), Arc::clone(&history)));
-    trouble.await;
+    // What it gives lives as long as the stores need it: the server.
+    let _held = trouble.await;
     stop.store(true, Ordering::Relaxed);
     while let Some(ended) = workers.join_next().await {
         ended.expect("no panic");
@@ -106,6 +107,7 @@ async fn a_server_that_is_killed_and_comes_back_loses_nothing() {
             .expect("started");
             eventually("it answers again", || async { stores[0].check().await.ok() }).await;
         }
+        server
     })
     .await;
     assert!(all.accepted.len() > 30);
