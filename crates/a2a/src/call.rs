@@ -198,8 +198,10 @@ impl std::fmt::Debug for PushAuthentication {
 /// An answer that is not a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// A task, with so many messages of its history.
-    Task(TaskView),
+    /// The task of a message that was sent. (A2A 1.0 shows it otherwise than a task that was asked for.)
+    Sent(TaskView),
+    /// A task that was asked for, or cancelled.
+    Found(TaskView),
     /// A message in place of a task.
     Message(Arc<Message>),
     /// Some of the caller's tasks.

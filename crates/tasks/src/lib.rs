@@ -4,13 +4,24 @@
 //! them; its implementations pass one conformance suite. Nothing here knows a dialect, HTTP or who authenticated a caller.
 
 mod caller;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+pub mod fair;
 pub mod history;
 mod limits;
 mod memory;
+mod push;
+mod runner;
+mod send;
 mod service;
 mod sql;
 mod store;
 mod stream;
+mod subscribers;
+#[cfg(test)]
+mod tests;
+mod turns;
+mod unread;
 mod work;
 
 pub use caller::{Caller, Client, Owner};

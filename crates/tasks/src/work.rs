@@ -77,12 +77,12 @@ impl fmt::Debug for Job {
 /// Takes what a worker says about its task. Clones say things about the same task.
 #[derive(Debug, Clone)]
 pub struct Outlet {
-    pub(crate) events: mpsc::Sender<TaskEvent>,
+    events: mpsc::Sender<TaskEvent>,
     /// The ids of the task and its conversation.
-    pub(crate) task_id: Arc<str>,
-    pub(crate) context_id: Arc<str>,
+    task_id: Arc<str>,
+    context_id: Arc<str>,
     /// The last status that waits for the caller or is terminal.
-    pub(crate) settled: Arc<Mutex<Option<TaskState>>>,
+    settled: Arc<Mutex<Option<TaskState>>>,
 }
 
 /// What is said about the task does not count any more: it has ended, was cancelled, or is another run's.
@@ -91,6 +91,11 @@ pub struct Outlet {
 pub struct OutletClosed;
 
 impl Outlet {
+    pub(crate) fn new(events: mpsc::Sender<TaskEvent>, task: &Task) -> Self {
+        let (task_id, context_id) = (task.id.as_str().into(), task.context_id.as_str().into());
+        Self { events, task_id, context_id, settled: Arc::default() }
+    }
+
     /// Tells an event. Waits while earlier ones are being stored.
     ///
     /// # Errors
@@ -136,7 +141,7 @@ impl Outlet {
         Message::of_agent(&self.task_id, &self.context_id, parts)
     }
 
-    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, Option<TaskState>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<TaskState>> {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

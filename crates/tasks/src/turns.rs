@@ -9,14 +9,8 @@ use std::{
 };
 use tokio::sync::oneshot;
 
-/// How many tasks are worked on at the same time; the others wait as submitted.
-const MAX_AT_ONCE: usize = 64;
-
-/// How many of them may be one caller's, where callers can be told apart: the others' are not kept waiting.
-const MAX_OF_ONE: usize = MAX_AT_ONCE / 2;
-
 /// The places for work.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turns(Arc<Mutex<Inner>>);
 
 #[derive(Debug)]
@@ -25,6 +19,10 @@ struct Inner {
     taken: HashMap<Party, usize>,
     all_taken: usize,
     next: u64,
+    /// How many places there are.
+    places: usize,
+    /// How many of them may be one party's, if it is known.
+    places_of_one: usize,
 }
 
 #[derive(Debug)]
@@ -49,13 +47,12 @@ pub(super) struct Taking {
     granted: oneshot::Receiver<Turn>,
 }
 
-impl Default for Inner {
-    fn default() -> Self {
-        Self { waiting: FairQueue::new(), taken: HashMap::new(), all_taken: 0, next: 0 }
-    }
-}
-
 impl Turns {
+    pub(super) fn new(places: usize, places_of_one: usize) -> Self {
+        let (waiting, taken) = (FairQueue::new(), HashMap::new());
+        Self(Arc::new(Mutex::new(Inner { waiting, taken, all_taken: 0, next: 0, places, places_of_one })))
+    }
+
     /// Waits for a turn, from now on: the order is that of the calls.
     pub(super) fn take(&self, party: Party) -> Taking {
         let (sender, granted) = oneshot::channel();
@@ -105,12 +102,12 @@ impl Drop for Turn {
 fn grant(turns: &Arc<Mutex<Inner>>) {
     loop {
         let mut inner = lock(turns);
-        if inner.all_taken >= MAX_AT_ONCE {
+        if inner.all_taken >= inner.places {
             return;
         }
-        let Inner { waiting, taken, .. } = &mut *inner;
+        let Inner { waiting, taken, places_of_one, .. } = &mut *inner;
         let may =
-            |party: &Party| !party.is_known() || taken.get(party).is_none_or(|taken| *taken < MAX_OF_ONE);
+            |party: &Party| !party.is_known() || taken.get(party).is_none_or(|taken| *taken < *places_of_one);
         let Some((party, next, ())) = waiting.pop(|party, _| may(party).then_some(())) else { return };
         inner.all_taken += 1;
         *inner.taken.entry(party.clone()).or_default() += 1;
@@ -127,11 +124,18 @@ fn lock(turns: &Mutex<Inner>) -> MutexGuard<'_, Inner> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::Owner;
+    use crate::Owner;
     use futures_util::FutureExt as _;
 
+    const MAX_AT_ONCE: usize = 64;
+    const MAX_OF_ONE: usize = 32;
+
+    fn turns() -> Turns {
+        Turns::new(MAX_AT_ONCE, MAX_OF_ONE)
+    }
+
     fn party(name: &str) -> Party {
-        Party::Owner(Owner::named(name))
+        Party::Owner(Owner::Client { id: name.into(), subject: None })
     }
 
     fn now(taking: &mut Taking) -> Option<Turn> {
@@ -140,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_caller_has_its_share_and_the_others_take_turns() {
-        let turns = Turns::default();
+        let turns = turns();
         let mut alices: Vec<_> = (0..100).map(|_| turns.take(party("alice"))).collect();
         let mut held: Vec<Turn> = alices.iter_mut().filter_map(now).collect();
         assert_eq!(held.len(), MAX_OF_ONE);
@@ -164,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_dropped_wait_leaves_nothing_behind() {
-        let turns = Turns::default();
+        let turns = turns();
         let mut first: Vec<_> = (0..MAX_OF_ONE).map(|_| turns.take(party("alice"))).collect();
         let held: Vec<Turn> = first.iter_mut().filter_map(now).collect();
         drop((0..1_000).map(|_| turns.take(party("alice"))).collect::<Vec<_>>());
@@ -177,7 +181,7 @@ mod tests {
 
     #[test]
     fn conversations_have_no_share() {
-        let turns = Turns::default();
+        let turns = turns();
         let mut all: Vec<_> = (0..100).map(|_| turns.take(Party::Conversation("c".to_owned()))).collect();
         assert_eq!(
             all.iter_mut().filter_map(now).count(),

@@ -1,0 +1,375 @@
+//! Runs the worker on what was submitted, and stores what it tells.
+//!
+//! A run waits for its turn, then its worker tells events through an [`Outlet`]; they are stored as they come, as many at a
+//! time as have come meanwhile. What a superseded, cancelled or lost run tells is refused by the store.
+
+use crate::{
+    Caller, Job, Limits, Outlet, RunKey, Snapshot, StoreError, Submitted, TaskKey, TaskStore, Worker,
+    fair::Party, turns::Turns, unread::Unread,
+};
+use bindu_a2a::{
+    Json, Parts,
+    event::TaskEvent,
+    model::{Message, Task, TaskState, TaskStatus},
+};
+use jiff::Timestamp;
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// How many events wait to be stored before the worker waits, and how many are stored at a time.
+const BUFFERED: usize = 64;
+
+/// For how long a run that has told nothing counts as not begun: one that ends within it is stored at once, with its
+/// beginning.
+const BEGINS: Duration = Duration::from_millis(20);
+
+/// How long a store that is away is given between two attempts.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// How many abandoned runs are taken at a time.
+const ABANDONED: usize = 64;
+
+/// What is behind all runs.
+pub(crate) struct Runner {
+    store: Arc<dyn TaskStore>,
+    worker: Arc<dyn Worker>,
+    limits: Arc<Limits>,
+    turns: Turns,
+    running: Mutex<HashMap<TaskKey, Running>>,
+    pub(crate) unread: Unread,
+}
+
+struct Running {
+    run: u64,
+    canceled: CancellationToken,
+}
+
+/// Why nothing more of a run is stored.
+struct Gone;
+
+impl Runner {
+    pub(crate) fn new(store: Arc<dyn TaskStore>, worker: Arc<dyn Worker>, limits: Arc<Limits>) -> Self {
+        let turns = Turns::new(limits.runs, limits.runs_of_one);
+        Self { store, worker, limits, turns, running: Mutex::default(), unread: Unread::default() }
+    }
+
+    /// Begins a run. Returns at once.
+    pub(crate) fn start(self: &Arc<Self>, submitted: &Submitted, message: Arc<Message>, caller: &Caller) {
+        let Some(run) = submitted.run.clone() else { return };
+        let canceled = CancellationToken::new();
+        let entry = Running { run: run.run, canceled: canceled.clone() };
+        // Held until the run is known: one that ends at once finds its own entry.
+        let mut running = self.running();
+        match running.get(&run.task) {
+            // Two messages came at once, and this is the earlier one: what it would say is out of date.
+            Some(later) if later.run > run.run => return,
+            Some(earlier) => earlier.canceled.cancel(),
+            None => {}
+        }
+        running.insert(run.task.clone(), entry);
+        drop(running);
+        let turn = self.turns.take(Party::of(caller, &submitted.task.task.context_id));
+        let job = Job {
+            task: submitted.task.task.clone(),
+            message,
+            caller: caller.clone(),
+            canceled: canceled.clone(),
+            store: Arc::clone(&self.store),
+            run: run.clone(),
+        };
+        let (runner, number) = (Arc::clone(self), submitted.task.number);
+        tokio::spawn(async move {
+            let _entry = Entry { runner: &runner, run: &run };
+            let turn = tokio::select! {
+                turn = turn => turn,
+                () = canceled.cancelled() => return,
+            };
+            let log = Log { runner: &runner, run: &run, canceled: &canceled, number };
+            log.work(job).await;
+            drop(turn);
+        });
+    }
+
+    /// Stops a run: what it says does not count any more.
+    pub(crate) fn stop(&self, run: &RunKey) {
+        if let Some(entry) = self.running().get(&run.task).filter(|entry| entry.run == run.run) {
+            entry.canceled.cancel();
+        }
+    }
+
+    /// How many runs there are here, those that wait for their turn too.
+    pub(crate) fn active(&self) -> usize {
+        self.running().len()
+    }
+
+    /// Stops the runs here that count no more, of tasks that were forgotten for example.
+    pub(crate) async fn stop_forgotten(&self) {
+        match self.store.renew(&self.runs()).await {
+            Ok(lost) => lost.iter().for_each(|run| self.stop(run)),
+            Err(error) => tracing::warn!(%error, "the leases of running tasks could not be renewed"),
+        }
+    }
+
+    /// Renews the leases of the runs here, and fails the tasks of processes that are gone. Never ends.
+    pub(crate) async fn maintain(&self) {
+        let mut ticks = tokio::time::interval(self.limits.lease_renewal);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.stop_forgotten().await;
+            if let Err(error) = self.fail_abandoned().await {
+                tracing::warn!(%error, "abandoned tasks could not be looked for");
+            }
+        }
+    }
+
+    async fn fail_abandoned(&self) -> Result<(), StoreError> {
+        loop {
+            let abandoned = self.store.take_abandoned(ABANDONED).await?;
+            for one in &abandoned {
+                let failed = interrupted(&one.task.task);
+                match self.store.append(&one.run, vec![failed]).await {
+                    // Somebody has gone on with it meanwhile.
+                    Ok(_) | Err(StoreError::Superseded) => {}
+                    Err(error) => return Err(error),
+                }
+                tracing::warn!(
+                    task = one.run.task.id,
+                    "the process that worked on a task is gone: the task has failed"
+                );
+            }
+            if abandoned.len() < ABANDONED {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends what the worker has running. Tasks that are worked on here fail with the same reason as if the process had
+    /// crashed, so that no caller waits for a lease to end.
+    pub(crate) async fn close(&self) {
+        self.worker.close().await;
+        for run in self.runs() {
+            if let Ok(Snapshot { task, .. }) = self.store.read(&run.task).await
+                && task.status.state.is_active()
+            {
+                let _ = self.store.append(&run, vec![interrupted(&task)]).await;
+            }
+            self.stop(&run);
+        }
+    }
+
+    fn runs(&self) -> Vec<RunKey> {
+        let running = self.running();
+        running.iter().map(|(task, entry)| RunKey { task: task.clone(), run: entry.run }).collect()
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<TaskKey, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A run's entry, taken out when the run has ended.
+struct Entry<'a> {
+    runner: &'a Runner,
+    run: &'a RunKey,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        let mut running = self.runner.running();
+        // A later message may have put its own run there.
+        if running.get(&self.run.task).is_some_and(|entry| entry.run == self.run.run) {
+            running.remove(&self.run.task);
+        }
+    }
+}
+
+/// One run, and where its log is.
+struct Log<'a> {
+    runner: &'a Runner,
+    run: &'a RunKey,
+    canceled: &'a CancellationToken,
+    /// The number of the last event that is stored.
+    number: u64,
+}
+
+impl Log<'_> {
+    /// Has the worker work, and stores what it tells.
+    async fn work(mut self, job: Job) {
+        let (sender, mut events) = mpsc::channel(BUFFERED);
+        let outlet = Outlet::new(sender, &job.task);
+        let (task_id, context_id) = (job.task.id.clone(), job.task.context_id.clone());
+        // In a task of its own: a worker that panics, or computes for long, holds nobody else up.
+        let worker = Arc::clone(&self.runner.worker);
+        let mut work = AbortOnDrop(tokio::spawn(async move { worker.work(job, outlet).await }));
+        let (mut batch, mut has_begun, mut settled) = (Vec::new(), false, None);
+        let mut problem = "the agent ended its work without an answer";
+        let mut is_working = true;
+        let begins = sleep(BEGINS);
+        tokio::pin!(begins);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.canceled.cancelled() => break,
+                received = events.recv_many(&mut batch, BUFFERED) => if received == 0 { break },
+                () = &mut begins, if !has_begun => batch.push(working()),
+                ended = &mut work.0, if is_working => {
+                    is_working = false;
+                    // Clones of its outlet may be held by what it has left running.
+                    events.close();
+                    if ended.is_err() {
+                        problem = "the agent stopped working on it";
+                    }
+                    continue;
+                }
+            }
+            if !has_begun && batch.first().is_some_and(is_begun_by) {
+                batch.insert(0, working());
+            }
+            has_begun = true;
+            if let Some(end) = batch.iter().position(is_end) {
+                batch.truncate(end + 1);
+            }
+            if let Some(state) = batch.iter().rev().find_map(state_of) {
+                settled = (!state.is_active()).then_some(state);
+            }
+            if self.store(std::mem::take(&mut batch)).await.is_err() {
+                break;
+            }
+            if settled.is_some_and(TaskState::is_terminal) {
+                break;
+            }
+        }
+        drop(events);
+        if settled.is_none() && !self.canceled.is_cancelled() {
+            let message = message(&task_id, &context_id, &format!("Task execution failed: {problem}"));
+            let _ = self.store(vec![failed(message)]).await;
+        }
+        if is_working {
+            // It sees the token, or that its outlet is closed; then its future is dropped.
+            let _ = timeout(self.runner.limits.cancel_grace, &mut work.0).await;
+        }
+    }
+
+    /// Stores events. A store that is away is waited for: meanwhile the worker's events are held in its outlet.
+    async fn store(&mut self, events: Vec<TaskEvent>) -> Result<(), Gone> {
+        let added = events.len() as u64;
+        let settles = events.iter().any(|event| settled_by(event).is_some());
+        let mut wait = FIRST_RETRY;
+        loop {
+            match self.runner.store.append(self.run, events.clone()).await {
+                Ok(number) => self.number = number,
+                Err(StoreError::Unavailable(problem)) => {
+                    tracing::warn!(problem, task = self.run.task.id, "events could not be stored yet");
+                    tokio::select! {
+                        () = self.canceled.cancelled() => return Err(Gone),
+                        () = sleep(wait) => {}
+                    }
+                    wait = (wait * 2).min(LAST_RETRY);
+                    // The answer may have been lost, and not the events: nobody else adds any to this run.
+                    match self.runner.store.read(&self.run.task).await {
+                        Ok(snapshot) if snapshot.number == self.number + added => {
+                            self.number = snapshot.number;
+                        }
+                        _ => continue,
+                    }
+                }
+                Err(StoreError::TooLarge) => {
+                    let text = "Task execution failed: there is no room for the result; fetch or cancel other tasks first";
+                    let task = &self.run.task;
+                    tracing::warn!(task = task.id, owner = %task.owner, "there was no room for a result");
+                    let message = message(&task.id, "", text);
+                    let failed = vec![failed(message)];
+                    let _ = self.runner.store.append(self.run, failed).await;
+                    self.runner.unread.settled(task);
+                    self.canceled.cancel();
+                    return Err(Gone);
+                }
+                Err(_) => {
+                    self.canceled.cancel();
+                    return Err(Gone);
+                }
+            }
+            if settles {
+                self.runner.unread.settled(&self.run.task);
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// Stops the worker when its run is dropped.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Whether this first event means that work has begun: not one that says so itself, nor an answer that stands for all.
+fn is_begun_by(event: &TaskEvent) -> bool {
+    match event {
+        TaskEvent::Status(status) => match status.state {
+            TaskState::Working | TaskState::Rejected => false,
+            _ => answers_in_place(status).is_none(),
+        },
+        _ => true,
+    }
+}
+
+/// The message that is the answer in place of a task, if it is one: an agent's, of no task.
+pub(crate) fn answers_in_place(status: &TaskStatus) -> Option<&Arc<Message>> {
+    let message = status.message.as_ref()?;
+    (status.state == TaskState::Completed && message.task_id.is_empty()).then_some(message)
+}
+
+fn is_end(event: &TaskEvent) -> bool {
+    settled_by(event).is_some_and(TaskState::is_terminal)
+}
+
+fn state_of(event: &TaskEvent) -> Option<TaskState> {
+    match event {
+        TaskEvent::Status(status) => Some(status.state),
+        _ => None,
+    }
+}
+
+/// The state that an event leaves the task in, unless it is worked on.
+fn settled_by(event: &TaskEvent) -> Option<TaskState> {
+    state_of(event).filter(|state| !state.is_active())
+}
+
+fn working() -> TaskEvent {
+    TaskEvent::Status(TaskStatus { state: TaskState::Working, message: None, timestamp: Timestamp::now() })
+}
+
+fn failed(message: Message) -> TaskEvent {
+    TaskEvent::Status(TaskStatus {
+        state: TaskState::Failed,
+        message: Some(Arc::new(message)),
+        timestamp: Timestamp::now(),
+    })
+}
+
+fn message(task_id: &str, context_id: &str, text: &str) -> Message {
+    Message::of_agent(task_id, context_id, Parts::of_text(text))
+}
+
+/// What a task is told whose process has ended: its caller can act on the reason.
+fn interrupted(task: &Task) -> TaskEvent {
+    let text = "The agent ended while it worked on this. Send it again as a new message.";
+    let message = message(&task.id, &task.context_id, text);
+    failed(Message { metadata: Some(Json::of(&json!({ "reason": "interrupted" }))), ..message })
+}
