@@ -30,7 +30,7 @@ pub use memory::{Bounds, MemoryStore};
 pub use service::TaskService;
 pub use sql::{
     BadUrl, Figures, LEASE, Migrated, PostgresBackend, PostgresOptions, PostgresStore, Pruned, SqlBounds,
-    SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, schema_of,
+    SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, is_postgres_url, schema_of,
 };
 pub use store::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError,

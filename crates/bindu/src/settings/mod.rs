@@ -13,6 +13,7 @@ mod page;
 mod reader;
 pub mod registry;
 mod setting;
+mod storage;
 mod typed;
 mod vault;
 
@@ -21,6 +22,7 @@ pub use form::{duration, is_origin};
 pub use layers::{Layers, Origin, Resolved, Value};
 pub use page::page;
 pub use setting::{Content, Entry, Setting};
+pub use storage::{StorageChoice, StoragePlace, StorageType};
 pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings};
 pub use vault::{LoginMethod, VaultChoice, VaultDoubt};
 

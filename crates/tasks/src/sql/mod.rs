@@ -21,7 +21,7 @@ mod write;
 
 pub use bounds::SqlBounds;
 pub use figures::Figures;
-pub use postgres::{BadUrl, PostgresBackend, PostgresOptions, PostgresStore, schema_of};
+pub use postgres::{BadUrl, PostgresBackend, PostgresOptions, PostgresStore, is_postgres_url, schema_of};
 pub use schema::Migrated;
 pub use sqlite::{SqliteBackend, SqliteError, SqliteOptions, SqliteStore};
 pub use store::SqlStore;

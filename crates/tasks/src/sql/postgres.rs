@@ -184,6 +184,12 @@ fn connect_options(url: &str) -> Result<PgConnectOptions, BadUrl> {
     Ok(options.application_name("bindu").statement_cache_capacity(0))
 }
 
+/// Whether a text is the URL of a database of PostgreSQL's, with a scheme.
+#[must_use]
+pub fn is_postgres_url(text: &str) -> bool {
+    text.contains("://") && connect_options(text).is_ok()
+}
+
 fn lazy(options: PgConnectOptions, connections: u32) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections.max(1))
