@@ -200,6 +200,9 @@ fn lazy(options: PgConnectOptions, connections: u32) -> PgPool {
         .connect_lazy_with(options)
 }
 
+/// A task's key, and the number of its last event.
+type Told = ([u8; 32], u64);
+
 /// The connections to a database.
 pub struct PostgresBackend {
     pool: PgPool,
@@ -211,7 +214,7 @@ pub struct PostgresBackend {
     is_ready: AtomicBool,
     /// Held by whoever makes them.
     migration: tokio::sync::Mutex<()>,
-    news: mpsc::Sender<([u8; 32], u64)>,
+    news: mpsc::Sender<Told>,
 }
 
 impl fmt::Debug for PostgresBackend {
@@ -221,7 +224,7 @@ impl fmt::Debug for PostgresBackend {
 }
 
 impl PostgresBackend {
-    fn new(options: &PostgresOptions) -> Result<(Self, mpsc::Receiver<([u8; 32], u64)>), BadUrl> {
+    fn new(options: &PostgresOptions) -> Result<(Self, mpsc::Receiver<Told>), BadUrl> {
         let schema = schema_of(&options.did);
         let statement = options.statement_timeout.as_millis();
         let timeouts = format!(
@@ -342,7 +345,7 @@ impl Backend for PostgresBackend {
 async fn notify(
     core: std::sync::Weak<super::store::Core<PostgresBackend>>,
     channel: String,
-    mut news: mpsc::Receiver<([u8; 32], u64)>,
+    mut news: mpsc::Receiver<Told>,
 ) {
     while let Some((task, number)) = news.recv().await {
         tokio::time::sleep(COALESCE).await;

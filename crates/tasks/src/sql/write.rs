@@ -4,7 +4,7 @@
 
 use super::{
     bounds::SqlBounds,
-    key, read,
+    key, leases, pushes, read, remembered,
     session::{Fault, Row, Session, Value},
     stored,
 };
@@ -21,7 +21,7 @@ use bindu_a2a::{
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex},
     time::{Duration, Instant},
 };
 
@@ -39,15 +39,6 @@ const RESULTS: usize = 3;
 
 /// How many events one statement inserts at most.
 const EVENTS_AT_ONCE: usize = 16;
-
-/// How old a count of remembered requests may be.
-const COUNT_AGE: Duration = Duration::from_secs(30);
-
-/// How many owners' counts are kept.
-const MOST_COUNTS: usize = 10_000;
-
-/// For how long a delivery is its taker's.
-pub(super) const PUSH_LEASE: Duration = Duration::from_secs(60);
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -145,12 +136,12 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    fn lease_millis(&self) -> Value {
+    pub(super) fn lease_millis(&self) -> Value {
         millis(self.lease)
     }
 }
 
-fn millis(duration: Duration) -> Value {
+pub(super) fn millis(duration: Duration) -> Value {
     Value::Int(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -173,14 +164,14 @@ pub(super) async fn apply<S: Session>(
         Change::Submit(submission) => submit(session, submission, rules).await,
         Change::Append { run, events } => append(session, run, events, rules).await,
         Change::Cancel(task) => cancel(session, task, rules).await,
-        Change::Renew(runs) => renew(session, runs, rules).await,
-        Change::TakeAbandoned(limit) => take_abandoned(session, *limit, rules).await,
-        Change::Remember { task, replay } => remember(session, task, replay, rules).await,
+        Change::Renew(runs) => leases::renew(session, runs, rules).await,
+        Change::TakeAbandoned(limit) => leases::take_abandoned(session, *limit, rules).await,
+        Change::Remember { task, replay } => remembered::remember(session, task, replay, rules).await,
         Change::PutFeedback { task, feedback } => put_feedback(session, task, feedback, rules).await,
-        Change::PutPush { task, config } => put_push(session, task, config, rules).await,
-        Change::DeletePush { task, id } => delete_push(session, task, id).await,
-        Change::DuePushes(limit) => due_pushes(session, *limit).await,
-        Change::NotePush { task, id, outcome } => note_push(session, task, id, *outcome).await,
+        Change::PutPush { task, config } => pushes::put_push(session, task, config, rules).await,
+        Change::DeletePush { task, id } => pushes::delete_push(session, task, id).await,
+        Change::DuePushes(limit) => pushes::due_pushes(session, *limit).await,
+        Change::NotePush { task, id, outcome } => pushes::note_push(session, task, id, *outcome).await,
         Change::ForgetContext { owner, context_id } => forget_context(session, owner, context_id).await,
         Change::Forget(tasks) => {
             let (count, news) = forget(session, tasks, true).await?;
@@ -196,12 +187,12 @@ pub(super) async fn apply<S: Session>(
 }
 
 /// A task's row, as far as changes need it.
-struct Held {
-    task: i64,
-    state: TaskState,
-    number: u64,
-    run: u64,
-    bytes: usize,
+pub(super) struct Held {
+    pub(super) task: i64,
+    pub(super) state: TaskState,
+    pub(super) number: u64,
+    pub(super) run: u64,
+    pub(super) bytes: usize,
 }
 
 impl Held {
@@ -223,7 +214,7 @@ impl From<stored::Unreadable> for Fault {
 }
 
 /// Locks a task's row.
-async fn hold<S: Session>(session: &mut S, key: key::Hash) -> Result<Option<Held>, Fault> {
+pub(super) async fn hold<S: Session>(session: &mut S, key: key::Hash) -> Result<Option<Held>, Fault> {
     let row = "SELECT task, state, number, run, bytes FROM {s}bindu_tasks WHERE task_key = $1 {lock}";
     session.rows(row, vec![key.into()]).await?.first().map(Held::of).transpose()
 }
@@ -279,7 +270,7 @@ async fn submit<S: Session>(session: &mut S, submission: &Submission, rules: &Ru
     if let Some(error) = no_room(submission, before, held.as_ref(), bytes, &rules.bounds)? {
         return Ok(error.into());
     }
-    if submission.replay.is_some() && is_full(session, of_owner, rules).await? {
+    if submission.replay.is_some() && remembered::is_full(session, of_owner, rules).await? {
         return Ok(StoreError::TooManyRemembered.into());
     }
     let is_active = state.is_some_and(TaskState::is_active);
@@ -287,7 +278,7 @@ async fn submit<S: Session>(session: &mut S, submission: &Submission, rules: &Ru
     let superseded =
         held.as_ref().filter(|_| is_active).map(|held| RunKey { task: task.clone(), run: held.run });
     let new =
-        (held.is_none()).then(|| NewTask { task: &task, keys: (task_key, of_owner), submission, bytes });
+        held.is_none().then_some(NewTask { task: &task, keys: (task_key, of_owner), submission, bytes });
     let (row, number, run) = match (&held, new) {
         (Some(held), _) => {
             continue_task(session, held, &status, bytes, rules).await?;
@@ -302,10 +293,10 @@ async fn submit<S: Session>(session: &mut S, submission: &Submission, rules: &Ru
         session.execute(keep, vec![message.into(), row.into()]).await?;
     }
     if let Some(replay) = &submission.replay {
-        keep_replay(session, &task, replay, rules).await?;
+        remembered::keep_replay(session, &task, replay, rules).await?;
     }
     if let Some(config) = &submission.push {
-        write_push(session, row, number, config).await?;
+        pushes::write_push(session, row, number, config).await?;
     }
     let snapshot = match held {
         Some(_) => read::snapshot_of(session, row).await?,
@@ -512,103 +503,6 @@ async fn cancel<S: Session>(session: &mut S, task: &TaskKey, rules: &Rules) -> R
     Ok(Done { answer: Ok(Reply::Canceled(Box::new(canceled))), news: done.news })
 }
 
-async fn renew<S: Session>(session: &mut S, runs: &[RunKey], rules: &Rules) -> Result<Done, Fault> {
-    let update =
-        "UPDATE {s}bindu_tasks SET lease_until = CASE WHEN phase = 0 THEN {now} + $3 ELSE lease_until END
-        WHERE task_key = $1 AND run = $2 AND phase <> 2";
-    let mut by_key: Vec<_> = runs.iter().map(|run| (key::task(&run.task), run)).collect();
-    // In one order, as all others lock.
-    by_key.sort_by_key(|(key, _)| *key);
-    let mut lost = Vec::new();
-    for (task_key, run) in by_key {
-        let values = vec![task_key.into(), run.run.into(), rules.lease_millis()];
-        if session.execute(update, values).await? == 0 {
-            lost.push(run.clone());
-        }
-    }
-    Ok(Reply::Runs(lost).into())
-}
-
-async fn take_abandoned<S: Session>(session: &mut S, limit: usize, rules: &Rules) -> Result<Done, Fault> {
-    let find = "SELECT task, owner_client, owner_subject, id, run FROM {s}bindu_tasks
-        WHERE phase = 0 AND lease_until < {now} ORDER BY lease_until LIMIT $1 {skip}";
-    let take =
-        "UPDATE {s}bindu_tasks SET run = run + 1, replica = $2, lease_until = {now} + $3 WHERE task = $1";
-    let mut taken = Vec::new();
-    for row in session.rows(find, vec![limit.into()]).await? {
-        let task = row.int(0)?;
-        let owner = key::owner_of(row.text(1)?, row.text(2)?);
-        let key = TaskKey { owner, id: key::unescaped(row.text(3)?) };
-        let values = vec![task.into(), rules.replica.as_str().into(), rules.lease_millis()];
-        session.execute(take, values).await?;
-        if let Some(snapshot) = read::snapshot_of(session, task).await? {
-            taken.push(Abandoned { run: RunKey { task: key, run: row.count(4)? + 1 }, task: snapshot });
-        }
-    }
-    Ok(Reply::Abandoned(taken).into())
-}
-
-async fn remember<S: Session>(
-    session: &mut S,
-    task: &TaskKey,
-    replay: &ReplayKey,
-    rules: &Rules,
-) -> Result<Done, Fault> {
-    let known = "SELECT id FROM {s}bindu_replays WHERE replay = $1 AND ends > {now}";
-    let rows = session.rows(known, vec![key::replay(&task.owner, &replay.hash).into()]).await?;
-    if let Some(row) = rows.first() {
-        let id = key::unescaped(row.text(0)?);
-        return Ok(StoreError::Replayed(TaskKey { owner: task.owner.clone(), id }).into());
-    }
-    if is_full(session, key::owner(&task.owner), rules).await? {
-        return Ok(StoreError::TooManyRemembered.into());
-    }
-    keep_replay(session, task, replay, rules).await?;
-    Ok(Reply::Done.into())
-}
-
-/// Whether an owner has too many signed requests that are remembered. Counted seldom: there may be a hundred thousand.
-async fn is_full<S: Session>(session: &mut S, owner: key::Hash, rules: &Rules) -> Result<bool, Fault> {
-    let bound = u64::try_from(rules.bounds.remembered_of_one).unwrap_or(u64::MAX);
-    let known = {
-        let counts = rules.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.get(&owner).filter(|(count, at)| at.elapsed() < COUNT_AGE && *count < bound).copied()
-    };
-    if known.is_some() {
-        return Ok(false);
-    }
-    let count = "SELECT count(*) FROM {s}bindu_replays WHERE owner = $1 AND ends > {now}";
-    let rows = session.rows(count, vec![owner.into()]).await?;
-    let count = rows.first().map_or(Ok(0), |row| row.count(0))?;
-    let mut counts = rules.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-    if counts.len() >= MOST_COUNTS {
-        counts.clear();
-    }
-    counts.insert(owner, (count, Instant::now()));
-    Ok(count >= bound)
-}
-
-async fn keep_replay<S: Session>(
-    session: &mut S,
-    task: &TaskKey,
-    replay: &ReplayKey,
-    rules: &Rules,
-) -> Result<(), Fault> {
-    // One that has run out, and was not yet forgotten.
-    let old = "DELETE FROM {s}bindu_replays WHERE replay = $1 AND ends <= {now}";
-    let keep = "INSERT INTO {s}bindu_replays (replay, owner, id, ends) VALUES ($1, $2, $3, $4)";
-    let (hash, owner) = (key::replay(&task.owner, &replay.hash), key::owner(&task.owner));
-    session.execute(old, vec![hash.into()]).await?;
-    let ends = replay.until.as_millisecond().saturating_add(1);
-    let values = vec![hash.into(), owner.into(), key::escaped(&task.id).into(), ends.into()];
-    session.execute(keep, values).await?;
-    let mut counts = rules.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((count, _)) = counts.get_mut(&owner) {
-        *count += 1;
-    }
-    Ok(())
-}
-
 async fn put_feedback<S: Session>(
     session: &mut S,
     task: &TaskKey,
@@ -622,103 +516,6 @@ async fn put_feedback<S: Session>(
     let keep = "INSERT INTO {s}bindu_feedback (task, feedback) VALUES ($1, $2)
         ON CONFLICT (task) DO UPDATE SET feedback = excluded.feedback";
     session.execute(keep, vec![held.task.into(), feedback.text().into()]).await?;
-    Ok(Reply::Done.into())
-}
-
-async fn put_push<S: Session>(
-    session: &mut S,
-    task: &TaskKey,
-    config: &PushConfig,
-    rules: &Rules,
-) -> Result<Done, Fault> {
-    let Some(held) = hold(session, key::task(task)).await? else { return Ok(StoreError::NotFound.into()) };
-    let others = "SELECT count(*) FROM {s}bindu_pushes WHERE task = $1 AND push <> $2";
-    let rows = session.rows(others, vec![held.task.into(), key::push(&config.id).into()]).await?;
-    let others = rows.first().map_or(Ok(0), |row| row.count(0))?;
-    if others >= u64::try_from(rules.bounds.pushes).unwrap_or(u64::MAX) {
-        return Ok(StoreError::TooMany.into());
-    }
-    write_push(session, held.task, held.number, config).await?;
-    Ok(Reply::Done.into())
-}
-
-/// Sets a push configuration; what it is told begins behind number `delivered`.
-async fn write_push<S: Session>(
-    session: &mut S,
-    task: i64,
-    delivered: u64,
-    config: &PushConfig,
-) -> Result<(), Fault> {
-    let keep = "INSERT INTO {s}bindu_pushes (task, push, id, config, delivered, failures, due)
-        VALUES ($1, $2, $3, $4, $5, 0, 0) ON CONFLICT (task, push) DO UPDATE SET
-        config = excluded.config, delivered = excluded.delivered, failures = 0, due = 0";
-    let values = vec![
-        task.into(),
-        key::push(&config.id).into(),
-        key::escaped(&config.id).into(),
-        stored::write_push(config).into(),
-        delivered.into(),
-    ];
-    session.execute(keep, values).await.map(|_| ())
-}
-
-async fn delete_push<S: Session>(session: &mut S, task: &TaskKey, id: &str) -> Result<Done, Fault> {
-    let delete = "DELETE FROM {s}bindu_pushes WHERE push = $2
-        AND task = (SELECT task FROM {s}bindu_tasks WHERE task_key = $1)";
-    let gone = session.execute(delete, vec![key::task(task).into(), key::push(id).into()]).await?;
-    Ok(if gone == 0 { StoreError::NotFound.into() } else { Reply::Done.into() })
-}
-
-async fn due_pushes<S: Session>(session: &mut S, limit: usize) -> Result<Done, Fault> {
-    let find =
-        "SELECT p.task, p.push, p.config, p.delivered, p.failures, t.owner_client, t.owner_subject, t.id
-        FROM {s}bindu_pushes AS p JOIN {s}bindu_tasks AS t ON t.task = p.task
-        WHERE p.due <= {now} AND p.delivered < t.number ORDER BY p.due LIMIT $1";
-    let claim = "UPDATE {s}bindu_pushes SET due = {now} + $3
-        WHERE task = $1 AND push = $2 AND due <= {now} AND delivered = $4";
-    let mut due = Vec::new();
-    for row in session.rows(find, vec![limit.into()]).await? {
-        let values = vec![row.int(0)?.into(), row.hash(1)?.into(), millis(PUSH_LEASE), row.int(3)?.into()];
-        if session.execute(claim, values).await? == 0 {
-            continue;
-        }
-        let owner = key::owner_of(row.text(5)?, row.text(6)?);
-        due.push(Pushed {
-            task: TaskKey { owner, id: key::unescaped(row.text(7)?) },
-            config: stored::read_push(row.text(2)?)?,
-            delivered: row.count(3)?,
-            failures: u32::try_from(row.count(4)?).unwrap_or(u32::MAX),
-        });
-    }
-    Ok(Reply::Pushed(due).into())
-}
-
-async fn note_push<S: Session>(
-    session: &mut S,
-    task: &TaskKey,
-    id: &str,
-    outcome: Result<u64, Timestamp>,
-) -> Result<Done, Fault> {
-    let Some(held) = hold(session, key::task(task)).await? else { return Ok(StoreError::NotFound.into()) };
-    let push: Value = key::push(id).into();
-    let (update, value) = match outcome {
-        Ok(delivered) => (
-            "UPDATE {s}bindu_pushes SET failures = 0, due = 0,
-                delivered = CASE WHEN delivered < $3 THEN $3 ELSE delivered END WHERE task = $1 AND push = $2",
-            delivered.into(),
-        ),
-        Err(until) => (
-            "UPDATE {s}bindu_pushes SET failures = failures + 1, due = $3 WHERE task = $1 AND push = $2",
-            until.as_millisecond().into(),
-        ),
-    };
-    if session.execute(update, vec![held.task.into(), push.clone(), value]).await? == 0 {
-        return Ok(StoreError::NotFound.into());
-    }
-    if held.state.is_terminal() {
-        let done = "DELETE FROM {s}bindu_pushes WHERE task = $1 AND push = $2 AND delivered >= $3";
-        session.execute(done, vec![held.task.into(), push, held.number.into()]).await?;
-    }
     Ok(Reply::Done.into())
 }
 
