@@ -73,7 +73,8 @@ impl PartsBuilder {
         out.push_str("\":");
         out.push_str(&value);
         for (name, value) in [("mediaType", &part.media_type), ("filename", &part.filename)] {
-            if let Some(value) = value {
+            // ProtoJSON does not tell an empty text from none.
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
                 out.push_str(",\"");
                 out.push_str(name);
                 out.push_str("\":");
@@ -164,8 +165,8 @@ impl<'a> Part<'a> {
             json::members(raw, ["text", "raw", "url", "data", "mediaType", "filename", "metadata"])?;
         let string = json::text;
         let metadata = json::some(metadata);
-        let media_type = json::some(media_type).and_then(string);
-        let filename = json::some(filename).and_then(string);
+        let filled = |value| json::some(value).and_then(string).filter(|text| !text.is_empty());
+        let (media_type, filename) = (filled(media_type), filled(filename));
         let content = match (json::some(text), json::some(bytes), json::some(url), data) {
             (Some(text), _, _, _) => Content::Text(string(text)?),
             (_, Some(bytes), _, _) => Content::Raw(string(bytes)?),

@@ -66,7 +66,7 @@ pub fn request(id: &Json, method: &str, params: &Json) -> Vec<u8> {
         method: &'a str,
         params: &'a Json,
     }
-    bytes(&Asked { jsonrpc: VERSION, id, method, params })
+    bytes(&Asked { jsonrpc: VERSION, id, method, params }, params.text().len())
 }
 
 #[derive(Serialize)]
@@ -79,20 +79,20 @@ struct Envelope<'a, T> {
 /// The body of an answer, written once.
 #[must_use]
 pub fn answer(dialect: Dialect, id: &Json, answer: &Answer) -> Vec<u8> {
-    bytes(&Envelope { jsonrpc: VERSION, result: Answered(dialect, answer), id })
+    bytes(&Envelope { jsonrpc: VERSION, result: Answered(dialect, answer), id }, answer.bytes())
 }
 
 /// One thing in a stream: the data of an SSE event, one line.
 #[must_use]
 pub fn event(dialect: Dialect, id: &Json, item: &StreamItem) -> String {
     let event = &item.event;
-    match dialect {
-        Dialect::Bindu => Json::of(&BareEvent { id, event }),
+    let line = match dialect {
+        Dialect::Bindu => bytes(&BareEvent { id, event }, 2 * event.bytes()),
         Dialect::V1 | Dialect::V03 => {
-            Json::of(&Envelope { jsonrpc: VERSION, result: Streamed(dialect, event), id })
+            bytes(&Envelope { jsonrpc: VERSION, result: Streamed(dialect, event), id }, event.bytes())
         }
-    }
-    .into_text()
+    };
+    String::from_utf8(line).unwrap_or_default()
 }
 
 /// The body of an error.
@@ -112,11 +112,16 @@ pub fn refusal(id: &Json, refusal: &Refusal) -> Vec<u8> {
         id: &'a Json,
     }
     let error = Error { code: refusal.code, message: &refusal.message, data: refusal.data.as_ref() };
-    bytes(&Refused { jsonrpc: VERSION, error, id })
+    bytes(&Refused { jsonrpc: VERSION, error, id }, 0)
 }
 
-fn bytes(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
+/// JSON of about so many bytes: a buffer that grows by doubling would cost three times them.
+fn bytes(value: &impl Serialize, about: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(about + 512);
+    match serde_json::to_writer(&mut out, value) {
+        Ok(()) => out,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Reads a response: its result, or its error. `None` for what is not a response. Python Bindu's bare events, which have

@@ -64,7 +64,7 @@ fn number() -> impl Strategy<Value = String> {
 }
 
 /// JSON texts with numbers, escapes and names that come twice.
-fn document() -> impl Strategy<Value = String> {
+fn document() -> BoxedStrategy<String> {
     let leaf = prop_oneof![
         4 => number(),
         1 => Just("null".to_owned()),
@@ -80,10 +80,11 @@ fn document() -> impl Strategy<Value = String> {
             }),
         ]
     })
+    .boxed()
 }
 
-fn object() -> impl Strategy<Value = Json> {
-    document().prop_map(|value| json(format!("{{\"v\":{value}}}")))
+fn object() -> BoxedStrategy<Json> {
+    document().prop_map(|value| json(format!("{{\"v\":{value}}}"))).boxed()
 }
 
 fn texts() -> impl Strategy<Value = Json> {
@@ -109,7 +110,7 @@ enum Piece {
 }
 
 /// Parts that each dialect can show.
-fn parts(dialect: Dialect) -> impl Strategy<Value = Parts> {
+fn parts(dialect: Dialect) -> BoxedStrategy<Parts> {
     let piece = prop_oneof![
         any::<String>().prop_map(Piece::Text),
         "([A-Za-z0-9+/]{4}){0,3}([A-Za-z0-9_-]{2}==)?".prop_map(Piece::Raw),
@@ -118,39 +119,41 @@ fn parts(dialect: Dialect) -> impl Strategy<Value = Parts> {
     ];
     let caption = option::weighted(0.3, "[a-z\"\\\\ ]{1,5}");
     let part = (piece, option::of("[a-z]/[a-z]"), option::of(any::<String>()), option::of(object()), caption);
-    vec(part, 1..4).prop_map(move |pieces| {
-        let mut parts = PartsBuilder::default();
-        for (piece, media_type, filename, metadata, caption) in pieces {
-            let is_file = matches!(piece, Piece::Raw(_) | Piece::Url(_));
-            let has_names = is_file || dialect == Dialect::V1;
-            // What Python Bindu has beside data and files.
-            let metadata = match caption {
-                Some(caption) if !matches!(piece, Piece::Text(_)) => {
-                    let rest = metadata.as_ref().map_or("}", |metadata| &metadata.text()[1..]);
-                    let comma = if rest == "}" { "" } else { "," };
-                    Some(json(format!("{{\"bindu.caption\":{}{comma}{rest}", Json::of(&caption).text())))
-                }
-                _ => metadata,
-            };
-            let data;
-            let content = match &piece {
-                Piece::Text(text) => Content::Text(text.into()),
-                Piece::Raw(bytes) => Content::Raw(bytes.into()),
-                Piece::Url(url) => Content::Url(url.into()),
-                Piece::Data(value) => {
-                    data = raw(value);
-                    Content::Data(&data)
-                }
-            };
-            parts.push(&Part {
-                content,
-                media_type: media_type.filter(|_| has_names).map(Into::into),
-                filename: filename.filter(|_| has_names).map(Into::into),
-                metadata: metadata.as_ref().map(Json::raw),
-            });
-        }
-        parts.build()
-    })
+    vec(part, 1..4)
+        .prop_map(move |pieces| {
+            let mut parts = PartsBuilder::default();
+            for (piece, media_type, filename, metadata, caption) in pieces {
+                let is_file = matches!(piece, Piece::Raw(_) | Piece::Url(_));
+                let has_names = is_file || dialect == Dialect::V1;
+                // What Python Bindu has beside data and files.
+                let metadata = match caption {
+                    Some(caption) if !matches!(piece, Piece::Text(_)) => {
+                        let rest = metadata.as_ref().map_or("}", |metadata| &metadata.text()[1..]);
+                        let comma = if rest == "}" { "" } else { "," };
+                        Some(json(format!("{{\"bindu.caption\":{}{comma}{rest}", Json::of(&caption).text())))
+                    }
+                    _ => metadata,
+                };
+                let data;
+                let content = match &piece {
+                    Piece::Text(text) => Content::Text(text.into()),
+                    Piece::Raw(bytes) => Content::Raw(bytes.into()),
+                    Piece::Url(url) => Content::Url(url.into()),
+                    Piece::Data(value) => {
+                        data = raw(value);
+                        Content::Data(&data)
+                    }
+                };
+                parts.push(&Part {
+                    content,
+                    media_type: media_type.filter(|_| has_names).map(Into::into),
+                    filename: filename.filter(|_| has_names).map(Into::into),
+                    metadata: metadata.as_ref().map(Json::raw),
+                });
+            }
+            parts.build()
+        })
+        .boxed()
 }
 
 fn role(dialect: Dialect) -> impl Strategy<Value = Role> {
@@ -161,11 +164,11 @@ fn role(dialect: Dialect) -> impl Strategy<Value = Role> {
     select(roles)
 }
 
-fn message(dialect: Dialect) -> impl Strategy<Value = Message> {
+fn message(dialect: Dialect) -> BoxedStrategy<Message> {
     let ids = (id(), option::of(id()), option::of(id()));
     let rest = (option::of(object()), option::of(texts()), option::of(texts()));
-    (ids, role(dialect), parts(dialect), rest).prop_map(|((id, context_id, task_id), role, parts, rest)| {
-        Message {
+    (ids, role(dialect), parts(dialect), rest)
+        .prop_map(|((id, context_id, task_id), role, parts, rest)| Message {
             id,
             context_id: context_id.unwrap_or_default(),
             task_id: task_id.unwrap_or_default(),
@@ -174,29 +177,44 @@ fn message(dialect: Dialect) -> impl Strategy<Value = Message> {
             metadata: rest.0,
             extensions: rest.1,
             reference_task_ids: rest.2,
-        }
-    })
+        })
+        .boxed()
 }
 
-fn status(dialect: Dialect) -> impl Strategy<Value = TaskStatus> {
-    (select(&TaskState::ALL), option::of(message(dialect)), time()).prop_map(|(state, message, timestamp)| {
-        TaskStatus { state, message: message.map(Arc::new), timestamp }
-    })
+fn status(dialect: Dialect) -> BoxedStrategy<TaskStatus> {
+    (select(&TaskState::ALL), option::of(message(dialect)), time())
+        .prop_map(|(state, message, timestamp)| TaskStatus {
+            state,
+            message: message.map(Arc::new),
+            timestamp,
+        })
+        .boxed()
 }
 
 fn name() -> impl Strategy<Value = Option<String>> {
     option::of(any::<String>().prop_filter("not empty", |text| !text.is_empty()))
 }
 
-fn chunk(dialect: Dialect) -> impl Strategy<Value = ArtifactChunk> {
+fn chunk(dialect: Dialect) -> BoxedStrategy<ArtifactChunk> {
     let rest = (option::of(object()), option::of(texts()), any::<bool>(), any::<bool>());
-    (id(), name(), name(), parts(dialect), rest).prop_map(|(id, name, description, parts, rest)| {
-        let (metadata, extensions, append, is_last) = rest;
-        ArtifactChunk { id, name, description, parts: Arc::new(parts), metadata, extensions, append, is_last }
-    })
+    (id(), name(), name(), parts(dialect), rest)
+        .prop_map(|(id, name, description, parts, rest)| {
+            let (metadata, extensions, append, is_last) = rest;
+            ArtifactChunk {
+                id,
+                name,
+                description,
+                parts: Arc::new(parts),
+                metadata,
+                extensions,
+                append,
+                is_last,
+            }
+        })
+        .boxed()
 }
 
-fn task(dialect: Dialect) -> impl Strategy<Value = Task> {
+fn task(dialect: Dialect) -> BoxedStrategy<Task> {
     let artifacts = vec(chunk(dialect), 0..3).prop_map(|chunks| {
         let artifacts = chunks.into_iter().map(|chunk| Artifact {
             id: chunk.id,
@@ -210,16 +228,16 @@ fn task(dialect: Dialect) -> impl Strategy<Value = Task> {
     });
     let history = vec(message(dialect).prop_map(Arc::new), 0..3);
     let rest = (history, artifacts, option::of(object()));
-    (id(), id(), status(dialect), rest).prop_map(
-        |(id, context_id, status, (history, artifacts, metadata))| Task {
+    (id(), id(), status(dialect), rest)
+        .prop_map(|(id, context_id, status, (history, artifacts, metadata))| Task {
             id,
             context_id,
             status,
             history,
             artifacts,
             metadata,
-        },
-    )
+        })
+        .boxed()
 }
 
 fn push(task_id: impl Strategy<Value = String>) -> impl Strategy<Value = PushConfig> {
@@ -243,22 +261,24 @@ fn length(dialect: Dialect) -> impl Strategy<Value = Option<usize>> {
     option::of(least..1000)
 }
 
-fn send(dialect: Dialect) -> impl Strategy<Value = SendRequest> {
+fn send(dialect: Dialect) -> BoxedStrategy<SendRequest> {
     let push = option::of(push(Just(String::new())));
     let rest = (vec(any::<String>(), 0..3), length(dialect), any::<bool>(), option::of(object()));
-    (message(dialect), push, rest).prop_map(move |(message, push, rest)| SendRequest {
-        // A configuration that comes with a message is of the message's task.
-        push: push.map(|push| PushConfig { task_id: message.task_id.clone(), ..push }),
-        message,
-        accepted_output_modes: rest.0,
-        history_length: rest.1,
-        is_blocking: rest.2,
-        metadata: rest.3,
-        unknown_task: match dialect {
-            Dialect::V1 | Dialect::V03 => UnknownTask::IsNotFound,
-            Dialect::Bindu => UnknownTask::IsNew,
-        },
-    })
+    (message(dialect), push, rest)
+        .prop_map(move |(message, push, rest)| SendRequest {
+            // A configuration that comes with a message is of the message's task.
+            push: push.map(|push| PushConfig { task_id: message.task_id.clone(), ..push }),
+            message,
+            accepted_output_modes: rest.0,
+            history_length: rest.1,
+            is_blocking: rest.2,
+            metadata: rest.3,
+            unknown_task: match dialect {
+                Dialect::V1 | Dialect::V03 => UnknownTask::IsNotFound,
+                Dialect::Bindu => UnknownTask::IsNew,
+            },
+        })
+        .boxed()
 }
 
 fn list() -> impl Strategy<Value = ListRequest> {
@@ -340,7 +360,7 @@ fn answer(dialect: Dialect) -> BoxedStrategy<(Call, Answer)> {
     prop_oneof![6 => common, 1 => page].boxed()
 }
 
-fn event(dialect: Dialect) -> impl Strategy<Value = StreamEvent> {
+fn event(dialect: Dialect) -> BoxedStrategy<StreamEvent> {
     prop_oneof![
         task(dialect).prop_map(StreamEvent::Task),
         message(dialect).prop_map(|message| StreamEvent::Message(Arc::new(message))),
@@ -356,12 +376,13 @@ fn event(dialect: Dialect) -> impl Strategy<Value = StreamEvent> {
             chunk: Arc::new(chunk),
         }),
     ]
+    .boxed()
 }
 
-fn in_any<T: Strategy>(of: impl Fn(Dialect) -> T) -> impl Strategy<Value = (Dialect, T::Value)> {
+fn in_any<T: Strategy + 'static>(of: impl Fn(Dialect) -> T) -> impl Strategy<Value = (Dialect, T::Value)> {
     let all = DIALECTS.map(|dialect| of(dialect).prop_map(move |value| (dialect, value)));
     let [v1, v03, bindu] = all;
-    prop_oneof![v1, v03, bindu]
+    prop_oneof![v1.boxed(), v03.boxed(), bindu.boxed()]
 }
 
 proptest! {

@@ -39,8 +39,12 @@ fn pruned(mut value: Value) -> Value {
                 let is_default = match name.as_str() {
                     "configuration" | "params" => *value == serde_json::json!({}),
                     "blocking" => *value == true,
-                    "artifacts" | "history" | "configs" => *value == serde_json::json!([]),
-                    _ => false,
+                    "nextPageToken" => false,
+                    // SDK 1.3.0 writes the defaults into lists of tasks.
+                    "artifacts" | "history" | "configs" | "extensions" | "referenceTaskIds" => {
+                        *value == serde_json::json!([])
+                    }
+                    _ => *value == "",
                 };
                 !is_default
             });

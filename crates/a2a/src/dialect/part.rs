@@ -25,7 +25,10 @@ const WRAPPED: &str = "data_part_compat";
 /// Reads a list of parts.
 pub(super) fn read_all(dialect: Dialect, raw: &RawValue) -> Read<Parts> {
     let Some(items) = Items::of(raw) else { return malformed("`parts` must be a list") };
-    let mut parts = PartsBuilder::with_capacity(raw.get().len());
+    let bytes = raw.get().len();
+    // Only Python Bindu's captions are longer here than they were.
+    let mut parts =
+        PartsBuilder::with_capacity(if dialect == Dialect::Bindu { bytes + bytes / 4 } else { bytes });
     for item in items {
         match dialect {
             Dialect::V1 => read_v1(item, &mut parts)?,
@@ -78,7 +81,11 @@ fn read(dialect: Dialect, item: &RawValue, parts: &mut PartsBuilder) -> Read<()>
             let Some(data) = data.filter(|data| kind(data) == Kind::Object) else {
                 return bad("`data` must be an object");
             };
-            let (data, metadata) = unwrapped(data, metadata);
+            let (value, metadata) = match unwrapped(data, metadata.as_ref()) {
+                Some((value, metadata)) => (Some(value), metadata),
+                None => (None, metadata),
+            };
+            let data = value.as_ref().map_or(data, Json::raw);
             let metadata = captioned(dialect, content, metadata);
             let metadata = metadata.as_ref().map(Json::raw);
             parts.push(&Part { content: Content::Data(data), metadata, ..Part::text("") });
@@ -164,14 +171,12 @@ fn captioned(dialect: Dialect, text: Option<Cow<'_, str>>, metadata: Option<Json
     with_first(CAPTION, Json::of(&*text).text(), metadata.as_ref())
 }
 
-/// Data that was wrapped to be an object.
-fn unwrapped(data: &RawValue, metadata: Option<Json>) -> (&RawValue, Option<Json>) {
-    let wrapped = metadata.as_ref().and_then(|metadata| first(WRAPPED, metadata.text()));
-    let Some(("true", rest)) = wrapped else { return (data, metadata) };
-    match json::members(data, ["value"]) {
-        Some([Some(value)]) => (value, rest.and_then(Json::from_text)),
-        _ => (data, metadata),
-    }
+/// What was wrapped to be an object, and the metadata without the word on it.
+fn unwrapped(data: &RawValue, metadata: Option<&Json>) -> Option<(Json, Option<Json>)> {
+    let ("true", rest) = first(WRAPPED, metadata?.text())? else { return None };
+    let data = Json::from(data);
+    let (value, None) = first("value", data.text())? else { return None };
+    Some((Json::from_text(value.to_owned())?, rest.and_then(Json::from_text)))
 }
 
 /// A part in 0.3's or Python Bindu's form.

@@ -190,15 +190,11 @@ impl Words {
         let mut response = match form {
             Form::Rpc(Dialect::Bindu, _) => json_body(self.bindu.to_string(), false),
             Form::Rpc(dialect, id) => {
-                let data = match dialect {
-                    Dialect::V1 => details,
-                    _ => json!({"reason": self.reason}),
-                };
                 let refusal = Refusal {
                     status: self.status.as_u16(),
                     code: NOT_LET_IN,
                     message: self.message,
-                    data: Some(Json::of(&data)),
+                    data: Some(Json::of(&details)),
                     retry_after: self.retry_after,
                 };
                 let mut response = json_body(rpc::refusal(id, &refusal), false);

@@ -12,17 +12,22 @@
 
 mod ends;
 mod speech;
+mod timer;
 
 use super::{
     lines,
-    pool::{Job, Pool},
+    pool::{Answered, Job, Pool},
     process::{Happening, Program},
 };
-use crate::handler::{HandlerError, Reply, event::Fold};
+use crate::handler::{
+    HandlerError, Reply,
+    event::{Fold, Teller},
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use timer::Timer;
 use tokio::sync::{mpsc, oneshot};
 
 /// The end of a task's line that is held back until the program waits for it: not only the line feed, since without it
@@ -33,12 +38,17 @@ const HELD_BACK: usize = 2;
 /// thrown away, and the next task finds it running.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a program of the second protocol may take to give up a task that has timed out, before it counts as stuck.
+/// How long a program of the second protocol may take to give up a task that was cancelled or has timed out, before it counts
+/// as stuck.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether the program has read its task: soon, then less and less often.
-const FIRST_POLL: Duration = Duration::from_millis(1);
+/// How often it is looked whether the program has read its task: soon, since one that waits for it needs some 30 us, then
+/// less and less often.
+const FIRST_POLL: Duration = Duration::from_micros(25);
 const LAST_POLL: Duration = Duration::from_millis(20);
+
+/// How often that is looked at of a program that has begun a line: for as long as it likes, so not too often.
+const POLL_OF_HALF_A_LINE: Duration = Duration::from_millis(1);
 
 /// What a worker is told.
 pub(super) enum Order {
@@ -57,6 +67,7 @@ pub(super) struct Worker {
     pub(super) orders: mpsc::UnboundedReceiver<Order>,
     running: Option<Running>,
     runs: Vec<Run>,
+    timer: Timer,
     is_closing: bool,
 }
 
@@ -85,9 +96,10 @@ pub(super) struct Run {
     task_id: String,
     line: String,
     /// `None` once nobody waits for it.
-    reply: Option<oneshot::Sender<Result<Reply, HandlerError>>>,
+    reply: Option<oneshot::Sender<Answered>>,
     phase: Phase,
     fold: Fold,
+    teller: Teller,
     deadline: Instant,
     /// Until when a task that is not wanted any more may go on.
     grace_until: Option<Instant>,
@@ -109,7 +121,7 @@ enum Step {
 
 impl Worker {
     pub(super) fn new(place: usize, pool: Arc<Pool>, orders: mpsc::UnboundedReceiver<Order>) -> Self {
-        Self { place, pool, orders, running: None, runs: Vec::new(), is_closing: false }
+        Self { place, pool, orders, running: None, runs: Vec::new(), timer: Timer::new(), is_closing: false }
     }
 
     /// Works until it is told that the agent is ending.
@@ -120,7 +132,7 @@ impl Worker {
             let step = tokio::select! {
                 order = self.orders.recv() => Step::Order(order),
                 happening = happening(&mut self.running) => Step::Happening(happening),
-                () = sleep_until(moment) => Step::Moment,
+                () = sleep_until(&self.timer, moment) => Step::Moment,
             };
             match step {
                 Step::Order(Some(Order::Work(job))) => self.take(job).await,
@@ -140,7 +152,7 @@ impl Worker {
     }
 
     async fn take(&mut self, job: Job) {
-        let Job { id, task, reply } = job;
+        let Job { id, task, reply, events } = job;
         if reply.is_closed() {
             self.pool.schedule().done(self.place, id);
             return self.pool.dispatch();
@@ -148,11 +160,12 @@ impl Worker {
         let now = Instant::now();
         self.runs.push(Run {
             job: id,
-            line: lines::task(&task.task_id, &task.context_id, &task.messages, &task.caller),
+            line: lines::task(&task.task_id, &task.context_id, &task.messages(), &task.caller),
             task_id: task.task_id,
             reply: Some(reply),
             phase: Phase::Asked,
             fold: Fold::default(),
+            teller: Teller::new(events),
             deadline: now + self.pool.settings.timeout,
             grace_until: None,
         });
@@ -175,7 +188,7 @@ impl Worker {
         }
         let most = run.line.len().saturating_sub(HELD_BACK);
         running.program.send(run.line.as_bytes().get(..most).unwrap_or_default());
-        run.phase = Phase::Offered { since: now, poll_at: now };
+        run.phase = Phase::Offered { since: now, poll_at: now + FIRST_POLL };
     }
 
     async fn start(&mut self) -> Result<(), String> {
@@ -201,9 +214,10 @@ impl Worker {
         let Some(run) = self.runs.iter_mut().find(|run| run.job == job) else { return };
         run.reply = None;
         match &mut self.running {
-            // It has the task's own deadline to say that it has stopped.
+            // Not the task's own deadline: a caller who leaves tasks hanging would keep the program's places for so long.
             Some(running) if running.speaks == Protocol::Two => {
                 running.program.send(lines::cancel(&run.task_id).as_bytes());
+                run.grace_until = Some(Instant::now() + STOP_GRACE);
             }
             _ => run.grace_until = Some((Instant::now() + CANCEL_GRACE).min(run.deadline)),
         }
@@ -216,7 +230,7 @@ impl Worker {
             if self.runs.is_empty() { running.program.end().await } else { running.program.kill().await }
         }
         for run in self.runs.drain(..) {
-            run.answer(Err(HandlerError("the agent is ending".to_owned())));
+            run.answer(Err(HandlerError::new("the agent is ending")));
         }
     }
 }
@@ -224,13 +238,13 @@ impl Worker {
 impl Run {
     fn answer(self, result: Result<Reply, HandlerError>) {
         if let Some(reply) = self.reply {
-            let _ = reply.send(result);
+            let _ = reply.send(Answered { rest: self.teller.rest(), result });
         }
     }
 }
 
 fn failed() -> Result<Reply, HandlerError> {
-    Err(HandlerError("the agent program failed".to_owned()))
+    Err(HandlerError::new("the agent program failed"))
 }
 
 async fn happening(running: &mut Option<Running>) -> Happening {
@@ -240,9 +254,16 @@ async fn happening(running: &mut Option<Running>) -> Happening {
     }
 }
 
-async fn sleep_until(moment: Option<Instant>) {
+/// When to look again whether a program has read its task that it has had for so long: each time after half of that, up to a
+/// millisecond; later after an eighth.
+fn next_poll(since: Duration) -> Duration {
+    let soon = (since / 2).min(Duration::from_millis(1));
+    soon.max(since / 8).clamp(FIRST_POLL, LAST_POLL)
+}
+
+async fn sleep_until(timer: &Timer, moment: Option<Instant>) {
     match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        Some(moment) => timer.sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }
