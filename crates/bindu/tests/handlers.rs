@@ -43,7 +43,7 @@ async fn files_and_data_come_in_and_go_out_and_whole_artifacts_are_signed() {
         .as_array()
         .expect("keys")
         .iter()
-        .filter_map(|method| bindu_testkit_key(method))
+        .filter_map(bindu_testkit_key)
         .collect();
     for artifact in artifacts {
         let uri = bindu_identity::artifact_signature::EXTENSION;

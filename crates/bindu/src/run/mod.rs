@@ -7,6 +7,7 @@ mod card;
 pub mod log;
 mod outgoing;
 mod signals;
+pub mod storage;
 mod supervisor;
 mod systemd;
 
@@ -26,7 +27,7 @@ use bindu_agent::{
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler, HandlerWorker},
 };
 use bindu_keeper::{Keeper, StartedWork};
-use bindu_tasks::{Bounds, Limits, MemoryStore};
+use bindu_tasks::Limits;
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -125,6 +126,8 @@ impl Run {
         let (held, work) = started.split();
         let identity = held.current();
         let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
+        let directory_is_ours = keeper.directory.is_some() && keeper.status.snapshot().directory.is_none();
+        let task_store = storage::open(&settings, identity.did.as_str(), directory_is_ours).await?;
         let client = outgoing.client.clone();
         let server = AgentServer::new(ServerSettings {
             held: Arc::clone(&held),
@@ -135,10 +138,7 @@ impl Run {
                 Authenticator::new(hydra, auth_settings(&settings, choice, &url, own_id))
             }),
             concurrency: settings.auth.concurrency,
-            store: Arc::new(MemoryStore::new(Bounds {
-                remembered_of_one: settings.auth.replay_quota,
-                ..Bounds::default()
-            })),
+            store: Arc::clone(&task_store),
             worker: HandlerWorker::new(Arc::clone(&held), handler, outgoing.client),
             task_limits: Limits::default(),
             extensions: Vec::new(),
@@ -167,6 +167,8 @@ impl Run {
             let tasks = Arc::clone(&tasks);
             async move { tasks.maintain_tasks().await }
         });
+        let (watched, status) = (task_store, Arc::clone(&keeper.status));
+        supervisor.watch(Part::TaskStore, move || storage::watch(Arc::clone(&watched), Arc::clone(&status)));
         if let Some(tokens) = outgoing.tokens {
             supervisor.watch(Part::OwnTokens, move || {
                 let tokens = Arc::clone(&tokens);

@@ -36,6 +36,8 @@ pub(super) enum Part {
     ProbeServer,
     /// Renews leases of tasks, and ends abandoned ones.
     Tasks,
+    /// Looks whether the store of tasks answers.
+    TaskStore,
     /// Looks how old the state is.
     Status,
 }
@@ -49,6 +51,7 @@ impl Part {
             Self::OwnTokens => "own_tokens",
             Self::ProbeServer => "probe_server",
             Self::Tasks => "tasks",
+            Self::TaskStore => "task_store",
             Self::Status => "status",
         }
     }

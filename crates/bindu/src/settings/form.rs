@@ -142,6 +142,17 @@ fn bytes(text: &str) -> Option<usize> {
     (1024..=1024 * 1024 * 1024).contains(&bytes).then_some(bytes)
 }
 
+/// Where tasks are kept. It may hold a password.
+pub(super) fn database(text: &str) -> Form<SecretString> {
+    let is_known = text == "memory"
+        || text.strip_prefix("sqlite:").is_some_and(|path| !path.trim_matches('/').is_empty())
+        || bindu_tasks::is_postgres_url(text);
+    must(
+        is_known.then(|| SecretString::from(text)),
+        "`postgres://user:password@host/name`, `sqlite:PATH` or `memory`",
+    )
+}
+
 /// The address of a server. It is published and logged, so it holds no password.
 pub(super) fn address(text: &str) -> Form<Url> {
     let url: Option<Url> = text.parse().ok();

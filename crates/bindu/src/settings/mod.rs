@@ -14,6 +14,7 @@ mod reader;
 pub mod registry;
 mod setting;
 mod skills;
+mod storage;
 mod typed;
 mod vault;
 
@@ -23,6 +24,7 @@ pub use layers::{Layers, Origin, Resolved, Value};
 pub use page::page;
 pub use setting::{Content, Entry, Setting};
 pub use skills::SkillSource;
+pub use storage::{StorageChoice, StoragePlace, StorageType};
 pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings};
 pub use vault::{LoginMethod, VaultChoice, VaultDoubt};
 

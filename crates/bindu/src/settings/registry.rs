@@ -4,6 +4,7 @@ use super::{
     form,
     setting::{Content, Entry, Setting, setting},
     skills::{self, SkillSource},
+    storage::StorageType,
     typed::LogFormat,
     vault::LoginMethod,
 };
@@ -225,8 +226,20 @@ settings!(
         "the scopes to register, a list").default("[\"openid\", \"offline\", \"agent:read\", \"agent:write\"]").content(Content::List);
     HYDRA_AUDIENCES: Vec<String> = setting("hydra.audiences", &["HYDRA__AUDIENCES"], form::list,
         "the audiences to register, a list. A call to another agent asks for the one that is the URL it goes to, or the DID that was asked for").default("[]").content(Content::List);
-    STORAGE_TYPE: String = setting("storage.type", &["STORAGE_TYPE"], form::text,
-        "where tasks are kept; this version knows `memory`").default("memory");
+    STORAGE_TYPE: StorageType = setting("storage.type", &["STORAGE_TYPE"], |text| form::choice(text, &StorageType::NAMES),
+        "where tasks are kept: `memory`, `sqlite` or `postgres` (docs/STORAGE.md)").otherwise("what `storage.url` says, else `tasks.db` in the data directory; memory if that can't be used").never_empty();
+    STORAGE_URL: SecretString = setting("storage.url", &["DATABASE_URL"], form::database,
+        "the database: `postgres://user:password@host/name`, `sqlite:PATH` or `memory`").secret().never_empty();
+    STORAGE_LISTEN_URL: SecretString = setting("storage.listen_url", &["BINDU_STORAGE_LISTEN_URL"], form::database,
+        "with a pooler in front of PostgreSQL: the database without it, for notifications").secret();
+    STORAGE_CONNECTIONS: usize = setting("storage.connections", &["BINDU_STORAGE_CONNECTIONS"], |text| form::count(text, 2, 1000),
+        "how many connections to PostgreSQL there may be, 2 to 1000").default("10");
+    STORAGE_MAX_BYTES: usize = setting("storage.max_bytes", &["BINDU_STORAGE_MAX_BYTES"], form::size,
+        "the most bytes of the SQLite file, 1 KiB to 1 GiB").default("1GiB");
+    STORAGE_RETENTION: Duration = setting("storage.retention", &["BINDU_STORAGE_RETENTION"], |text| form::lasting(text, Duration::from_secs(60), YEAR),
+        "how long a task is kept in a database that has ended, or that waits for its caller, `60s` to `365d`").default("7d");
+    STORAGE_MAX_TASKS: usize = setting("storage.max_tasks", &["BINDU_STORAGE_MAX_TASKS"], |text| form::count(text, 1, 100_000_000),
+        "how many tasks of one caller are kept in a database, 1 to 100,000,000: the oldest that have ended go first").default("5000");
     LOG_LEVEL: String = setting("log.level", &["RUST_LOG", "LOG_LEVEL"], form::text,
         "what is logged (docs/OPERATIONS.md#logs)").default("info");
     LOG_FORMAT: LogFormat = setting("log.format", &["LOG_FORMAT"], |text| form::choice(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),

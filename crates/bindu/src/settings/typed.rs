@@ -2,7 +2,7 @@
 //! be right; a secret is never shown.
 
 use super::{
-    AuthChoice, CallChoice, Layers, Resolved, VaultChoice, VaultDoubt,
+    AuthChoice, CallChoice, Layers, Resolved, StorageChoice, VaultChoice, VaultDoubt,
     reader::Reader,
     registry::{
         AUTH_ENABLED, AUTHOR, COMMAND, COMMAND_TIMEOUT, COMMAND_WORKERS, DATA_DIR, DEPLOYMENT_URL,
@@ -10,8 +10,8 @@ use super::{
         HYDRA_AUTO_REGISTER_AGENTS, HYDRA_DEFAULT_AGENT_SCOPES, HYDRA_PUBLIC_URL, HYDRA_TIMEOUT,
         HYDRA_VERIFY_SSL, ID, KEY_PASSWORD_FILE, LOG_FORMAT, LOG_LEVEL, NAME, ON_ABSENT, ON_UNAVAILABLE,
         PORT, PRIVATE_SKILLS_FOR, PROBE_LISTEN, PROXY_EXEMPT, PROXY_HTTP, PROXY_HTTPS, RECONCILE_INTERVAL,
-        RECREATE_KEYS, ROTATION_OVERLAP, START_DEADLINE, STORAGE_TYPE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT,
-        VAULT_PREFIX, VERSION,
+        RECREATE_KEYS, ROTATION_OVERLAP, START_DEADLINE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT, VAULT_PREFIX,
+        VERSION,
     },
 };
 use crate::{ExitClass, Refusal};
@@ -85,6 +85,8 @@ pub struct Settings {
     pub open_on_purpose: bool,
     /// What requests and connections may cost.
     pub http: HttpLimits,
+    /// Where tasks are kept.
+    pub storage: StorageChoice,
     /// How other agents are called.
     pub call: CallChoice,
     /// Which proxy Hydra and other agents are asked through.
@@ -187,10 +189,6 @@ impl Reader {
                     .to_owned(),
             );
         }
-        if self.value(&STORAGE_TYPE) != "memory" {
-            let problem = "this version keeps tasks in memory only; unset it, or set it to `memory`";
-            self.mistake(&STORAGE_TYPE, problem);
-        }
         let [skills, private_skills] = self.skills();
         let private_callers = self.value(&PRIVATE_SKILLS_FOR);
         if !private_skills.is_empty() && (!auth_is_on || private_callers.is_empty()) {
@@ -237,6 +235,7 @@ impl Reader {
             auth,
             open_on_purpose: self.is_said(&AUTH_ENABLED) && !auth_is_on,
             http: self.http(),
+            storage: self.storage(),
             call: self.call(),
             proxies,
             log_level: self.value(&LOG_LEVEL),

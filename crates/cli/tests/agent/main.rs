@@ -24,6 +24,7 @@ mod restart;
 mod rotation_seen;
 mod signatures;
 mod start;
+mod storage;
 mod systemd;
 mod tokens;
 mod vault;

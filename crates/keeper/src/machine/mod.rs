@@ -253,6 +253,7 @@ fn waits_for_a_person(reason: Reason) -> bool {
         | Reason::DirectoryOfAnotherAgent
         | Reason::ClockSkew
         | Reason::BackgroundWorkFailed
-        | Reason::ReconcilerStalled => false,
+        | Reason::ReconcilerStalled
+        | Reason::StorageUnavailable => false,
     }
 }
