@@ -11,6 +11,7 @@ mod demo;
 mod dist;
 mod fuzz;
 mod guide;
+mod image;
 mod manifests;
 mod readme;
 mod soak;
@@ -66,6 +67,11 @@ enum Chore {
         #[arg(long)]
         target: Option<String>,
     },
+    /// Make the container image of the static program, without an engine: an OCI archive
+    Image {
+        /// For which kinds of machines: amd64, arm64; this one's if none is named
+        architectures: Vec<String>,
+    },
     /// Run the command blocks of the guides, from the top of each page to its end
     Guides {
         /// Pages; all where none is named
@@ -103,6 +109,7 @@ fn main() -> ExitCode {
         Chore::Readme => on_runtime(readme::run()),
         Chore::Manifests => manifests::run(),
         Chore::Dist { target } => dist::run(target),
+        Chore::Image { architectures } => image::run(&architectures),
         Chore::Guides { pages } => guide::run(&pages),
         Chore::Bench(bench) => on_runtime(bench::run(bench)),
     };
