@@ -1,6 +1,6 @@
 //! Pods come and go; the agent stays.
 
-use crate::{Agent, everybody, nobody_else};
+use crate::{Agent, everybody, nobody_else, replicas};
 use serde_json::Value;
 use std::fs;
 
@@ -8,7 +8,7 @@ use std::fs;
 async fn five_replicas_with_empty_disks_come_to_one_identity() {
     let Some((_turn, shared)) = everybody().await else { return };
     let agent = Agent::new("five");
-    shared.rolled_out(&agent, "replicas: [{name: agent, count: 5}]\n");
+    shared.rolled_out(&agent, &replicas(5));
     assert_eq!(shared.pods(&agent).len(), 5);
     let identity = shared.identity(&agent);
     assert_eq!(identity["version"], 1, "{identity}");

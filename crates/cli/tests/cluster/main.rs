@@ -10,6 +10,7 @@ mod logins;
 mod policies;
 mod rollouts;
 mod security;
+mod several;
 mod world;
 
-use world::{Agent, Shared, everybody, nobody_else};
+use world::{Agent, Shared, everybody, nobody_else, replicas};

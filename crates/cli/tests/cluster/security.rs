@@ -1,6 +1,6 @@
 //! What a pod may do on its node, and what keeps it there.
 
-use crate::{Agent, Shared, everybody};
+use crate::{Agent, Shared, everybody, replicas};
 use bindu_testkit::http;
 use std::fs;
 
@@ -53,7 +53,7 @@ async fn a_budget_keeps_two_replicas_from_leaving_together() {
     let Some((_turn, shared)) = everybody().await else { return };
     let cluster = shared.cluster();
     let agent = Agent::new("budgeted");
-    shared.rolled_out(&agent, "replicas: [{name: agent, count: 2}]\n");
+    shared.rolled_out(&agent, &replicas(2));
     let pods = shared.pods(&agent);
     cluster
         .until("the budget has seen both", || {

@@ -67,8 +67,10 @@ impl Shared {
         fs::write(&authority, &self.platform.vault.authority).unwrap();
         let file = format!("--from-file=ca.crt={}", authority.display());
         cluster.kubectl(&["--namespace", "agents", "create", "configmap", "vault-ca", &file]);
-        let gate = self.path("kubernetes/cluster/hydra-admin-gate/registering");
-        cluster.kubectl(&["apply", "--kustomize", &gate.display().to_string()]);
+        for once in ["several-replicas", "hydra-admin-gate/registering"] {
+            let place = self.path("kubernetes/cluster").join(once);
+            cluster.kubectl(&["apply", "--kustomize", &place.display().to_string()]);
+        }
         cluster.rolled_out("hydra", "hydra-admin-gate");
     }
 
@@ -204,6 +206,11 @@ impl Shared {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// The part of an overlay that makes it several replicas, and says what that means.
+pub(crate) fn replicas(count: usize) -> String {
+    format!("replicas: [{{name: agent, count: {count}}}]\ncomponents: [../../components/local-tasks]\n")
 }
 
 pub(crate) const AUTHOR: &str = "alice@example.com";
