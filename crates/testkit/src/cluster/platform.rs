@@ -68,6 +68,11 @@ impl Platform {
         nginx_image(&nginx);
         let cluster = Cluster::start_with(policies, &[agent, &nginx]).await;
         let authority = vault_certificate(&cluster, images.path());
+        let kinds = install::source_tree().canonicalize().expect("the tree").join("testing/kubernetes/crds");
+        for kind in ["prometheusrules", "servicemonitors"] {
+            let file = kinds.join(format!("monitoring.coreos.com_{kind}.yaml"));
+            cluster.kubectl(&["create", "--filename", &file.display().to_string()]);
+        }
         let place = |program: &Path| {
             let program = program.canonicalize().expect("an installed program");
             let directory = program.parent().expect("a directory").display().to_string();
