@@ -83,3 +83,61 @@ async fn an_agent_that_is_not_let_in_says_so_where_people_look() {
         shared.platform.hydra.clients(shared.cluster()).await.iter().all(|id| !id.contains("refused_agent"))
     );
 }
+
+/// The commands of "A Vault outside of the cluster" in docs/KUBERNETES.md: it has a token of its own to ask with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vault_outside_of_the_cluster_asks_with_a_token_of_its_own() {
+    let Some((_turn, shared)) = everybody().await else { return };
+    let (cluster, vault) = (shared.cluster(), &shared.platform.vault);
+    cluster.kubectl(&["--namespace", "kube-system", "create", "serviceaccount", "vault-reviewer"]);
+    cluster.kubectl(&[
+        "create",
+        "clusterrolebinding",
+        "vault-reviewer",
+        "--clusterrole=system:auth-delegator",
+        "--serviceaccount=kube-system:vault-reviewer",
+    ]);
+    cluster.apply(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: vault-reviewer\n  namespace: kube-system\n  annotations:\n    \
+         kubernetes.io/service-account.name: vault-reviewer\ntype: kubernetes.io/service-account-token\n",
+    );
+    let read = |arguments: &[&str]| {
+        let encoded = cluster.kubectl(arguments);
+        let decoded = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, encoded).unwrap();
+        String::from_utf8(decoded).unwrap()
+    };
+    let path = "jsonpath={.clusters[0].cluster.certificate-authority-data}";
+    let authority = read(&["config", "view", "--raw", "--minify", "--flatten", "--output", path]);
+    assert!(authority.starts_with("-----BEGIN CERTIFICATE-----"), "{authority}");
+    let secret = [
+        "--namespace",
+        "kube-system",
+        "get",
+        "secret",
+        "vault-reviewer",
+        "--output",
+        "jsonpath={.data.token}",
+    ];
+    let reviewer =
+        cluster.until("the token is made", || Some(read(&secret)).filter(|token| !token.is_empty())).await;
+    let (status, _) =
+        vault.call(cluster, "POST", "sys/auth/kubernetes-b", Some(json!({"type": "kubernetes"}))).await;
+    assert_eq!(status, 204);
+    let config = json!({
+        "kubernetes_host": "https://10.99.0.1:6443", "kubernetes_ca_cert": authority,
+        "disable_local_ca_jwt": true, "token_reviewer_jwt": reviewer,
+    });
+    let (status, why) = vault.call(cluster, "POST", "auth/kubernetes-b/config", Some(config)).await;
+    assert_eq!(status, 204, "{why}");
+    let role = json!({
+        "bound_service_account_names": "outside-agent", "bound_service_account_namespaces": "agents", "audience": "vault",
+    });
+    let (status, why) = vault.call(cluster, "POST", "auth/kubernetes-b/role/outside", Some(role)).await;
+    assert!(status < 300, "{why}");
+    cluster.kubectl(&["--namespace", "agents", "create", "serviceaccount", "outside-agent"]);
+    let token =
+        cluster.kubectl(&["--namespace", "agents", "create", "token", "outside-agent", "--audience=vault"]);
+    let body = json!({"role": "outside", "jwt": token});
+    let (status, why) = vault.call(cluster, "POST", "auth/kubernetes-b/login", Some(body)).await;
+    assert_eq!(status, 200, "{why}");
+}

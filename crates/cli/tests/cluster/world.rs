@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -50,28 +50,8 @@ impl Shared {
         let platform = Platform::start(Path::new(env!("CARGO_BIN_EXE_bindu"))).await;
         let shared = Self { platform, tree: tempfile::tempdir().unwrap() };
         install::run(Command::new("cp").arg("-r").arg(source_tree().join("deploy")).arg(shared.tree.path()));
-        shared.prepare();
+        shared.platform.prepare(&shared.path(""));
         shared
-    }
-
-    /// The steps of docs/KUBERNETES.md before "Deploy".
-    fn prepare(&self) {
-        let cluster = &self.platform.cluster;
-        cluster.apply(&fs::read_to_string(self.path("kubernetes/overlays/example/namespace.yaml")).unwrap());
-        for (namespace, label) in
-            [("ingress", "bindu.dev/ingress=true"), ("monitoring", "bindu.dev/monitoring=true")]
-        {
-            cluster.kubectl(&["label", "namespace", namespace, label]);
-        }
-        let authority = self.tree.path().join("ca.crt");
-        fs::write(&authority, &self.platform.vault.authority).unwrap();
-        let file = format!("--from-file=ca.crt={}", authority.display());
-        cluster.kubectl(&["--namespace", "agents", "create", "configmap", "vault-ca", &file]);
-        for once in ["several-replicas", "hydra-admin-gate/registering"] {
-            let place = self.path("kubernetes/cluster").join(once);
-            cluster.kubectl(&["apply", "--kustomize", &place.display().to_string()]);
-        }
-        cluster.rolled_out("hydra", "hydra-admin-gate");
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {
@@ -88,22 +68,8 @@ impl Shared {
         // One after the other, as a person does it: of two that make the mount at the same time, one is refused.
         static TURN: Mutex<()> = Mutex::new(());
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        let (role, account) = (format!("bindu-{}", agent.name), format!("agents/{}", agent.name));
-        let mut command = self.cluster().command(env!("CARGO_BIN_EXE_bindu"));
-        command.args([
-            "vault",
-            "setup",
-            "--auth",
-            "kubernetes",
-            "--role",
-            &role,
-            "--service-account",
-            &account,
-        ]);
-        command.args(["--audience", "vault", "--apply"]).stdin(Stdio::null());
-        command.env("VAULT_ADDR", "https://10.96.0.20:8200").env("VAULT_TOKEN", &self.platform.vault.token);
-        command.env("VAULT_CACERT", self.tree.path().join("ca.crt"));
-        install::run(command.env("BINDU_NAME", &agent.title).env("BINDU_AUTHOR", AUTHOR));
+        let binary = Path::new(env!("CARGO_BIN_EXE_bindu"));
+        self.platform.introduce(binary, &agent.name, &agent.title, AUTHOR);
     }
 
     /// Writes an overlay like those of the example, and applies it. `more` goes to the end of its kustomization.

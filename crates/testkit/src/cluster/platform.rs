@@ -93,6 +93,54 @@ impl Platform {
     }
 }
 
+impl Platform {
+    /// The steps of docs/KUBERNETES.md before "Deploy", but for the agent's own: the namespace `agents`, Vault's authority in
+    /// it, the gate before Hydra. `deploy` is the directory of that name, or a copy.
+    ///
+    /// # Panics
+    /// If one is refused.
+    pub fn prepare(&self, deploy: &Path) {
+        let cluster = &self.cluster;
+        let deploy = deploy.canonicalize().expect("it is there").join("kubernetes");
+        let apply = |kind: &str, place: &str| {
+            cluster.kubectl(&["apply", kind, &deploy.join(place).display().to_string()]);
+        };
+        apply("--filename", "overlays/example/namespace.yaml");
+        for namespace in ["ingress", "monitoring"] {
+            cluster.kubectl(&["label", "namespace", namespace, &format!("bindu.dev/{namespace}=true")]);
+        }
+        let file = format!("--from-file=ca.crt={}", self.authority().display());
+        cluster.kubectl(&["--namespace", "agents", "create", "configmap", "vault-ca", &file]);
+        apply("--kustomize", "cluster/several-replicas");
+        apply("--kustomize", "cluster/hydra-admin-gate/registering");
+        cluster.rolled_out("hydra", "hydra-admin-gate");
+    }
+
+    /// A file with the authority of Vault's certificate.
+    ///
+    /// # Panics
+    /// If it can't be written.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        let file = self.cluster.path("vault-authority.crt");
+        fs::write(&file, &self.vault.authority).expect("a file in a temporary directory");
+        file
+    }
+
+    /// Lets a service account of the namespace `agents` be an agent of this name and author, by `bindu vault setup`.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn introduce(&self, binary: &Path, account: &str, name: &str, author: &str) {
+        let mut command = self.cluster.command(binary);
+        command.args(["vault", "setup", "--auth", "kubernetes", "--role", &format!("bindu-{account}")]);
+        command.args(["--service-account", &format!("agents/{account}"), "--audience", "vault", "--apply"]);
+        command.env("VAULT_ADDR", &self.vault.url).env("VAULT_TOKEN", &self.vault.token);
+        command.env("VAULT_CACERT", self.authority()).env("BINDU_NAME", name).env("BINDU_AUTHOR", author);
+        install::run(command.stdin(std::process::Stdio::null()));
+    }
+}
+
 impl Vault {
     async fn set_up(cluster: &Cluster, authority: Vec<u8>) -> Self {
         let url = "https://10.96.0.20:8200".to_owned();
