@@ -14,14 +14,13 @@ use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// A cluster with Vault, Hydra, the gate and the namespace `agents`: docs/KUBERNETES.md up to "Deploy".
 pub(crate) struct Shared {
     pub(crate) platform: Platform,
-    /// A copy of deploy/, to which overlays can be added.
-    tree: TempDir,
+    /// A directory with a copy of deploy/, to which overlays can be added. It ends with the cluster, as this value never does.
+    tree: PathBuf,
 }
 
 static SHARED: OnceCell<Shared> = OnceCell::const_new();
@@ -48,8 +47,10 @@ pub(crate) async fn nobody_else() -> Option<(RwLockWriteGuard<'static, ()>, &'st
 impl Shared {
     async fn start() -> Self {
         let platform = Platform::start(Path::new(env!("CARGO_BIN_EXE_bindu"))).await;
-        let shared = Self { platform, tree: tempfile::tempdir().unwrap() };
-        install::run(Command::new("cp").arg("-r").arg(source_tree().join("deploy")).arg(shared.tree.path()));
+        let tree = platform.cluster.path("tree");
+        fs::create_dir(&tree).unwrap();
+        let shared = Self { platform, tree };
+        install::run(Command::new("cp").arg("-r").arg(source_tree().join("deploy")).arg(&shared.tree));
         shared.platform.prepare(&shared.path(""));
         shared
     }
@@ -60,7 +61,7 @@ impl Shared {
 
     /// Something of the copy of deploy/.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.tree.path().join("deploy").join(name)
+        self.tree.join("deploy").join(name)
     }
 
     /// Lets a service account be an agent.
