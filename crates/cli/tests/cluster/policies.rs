@@ -69,14 +69,14 @@ fn reach(cluster: &Cluster, namespace: &str, name: &str, targets: &[String]) -> 
     (letters.len() == targets.len()).then_some(letters)
 }
 
-/// Asks until it is as promised: rules follow a new pod a moment later. If it never is, what it is.
+/// Asks until it is as promised, for a minute since `begun`: rules follow a new pod a moment later. If it never is, what it is.
 async fn settled(
+    begun: std::time::Instant,
     cluster: &Cluster,
     (namespace, name): (&str, &str),
     targets: &[String],
     promised: &str,
 ) -> String {
-    let begun = std::time::Instant::now();
     loop {
         let found = reach(cluster, namespace, name, targets);
         if found.as_deref() == Some(promised) || begun.elapsed().as_secs() > 60 {
@@ -97,10 +97,11 @@ async fn everybody_reaches_what_is_promised_and_nothing_else() {
     shared.deploy(&Agent::new("visitor"), "replicas: [{name: agent, count: 0}]\n");
     let targets = targets(shared);
     cluster.apply(&KINDS.map(|(namespace, name, labels)| probe(namespace, name, labels)).concat());
+    let begun = std::time::Instant::now();
     let (mut found, mut promised) = (BTreeMap::new(), BTreeMap::new());
     for ((namespace, name, _), letters) in KINDS.into_iter().zip(PROMISED) {
         let kind = format!("{namespace}/{name}");
-        found.insert(kind.clone(), settled(cluster, (namespace, name), &targets, letters).await);
+        found.insert(kind.clone(), settled(begun, cluster, (namespace, name), &targets, letters).await);
         promised.insert(kind, letters.to_owned());
     }
     assert_eq!(found, promised, "the ports are {targets:?}");
@@ -177,5 +178,8 @@ async fn without_enforcement_everything_is_open() {
         targets.push(format!("{address}:{port}"));
     }
     cluster.until("the probe runs", || place("default", "other")).await;
-    assert_eq!(settled(&cluster, ("default", "other"), &targets, "oooo").await, "oooo");
+    assert_eq!(
+        settled(std::time::Instant::now(), &cluster, ("default", "other"), &targets, "oooo").await,
+        "oooo"
+    );
 }
