@@ -11,6 +11,7 @@
 
 pub mod caller;
 pub mod certificates;
+pub mod cluster;
 pub mod conformance;
 pub mod fake;
 pub mod faults;
@@ -18,10 +19,12 @@ pub mod http;
 pub mod install;
 pub mod kills;
 pub mod kubernetes;
+pub mod oci;
 mod ports;
 pub mod proxy;
 pub mod server;
 
+pub use cluster::Cluster;
 pub use server::{
     AgentProcess, AgentSetup, Hydra, Nginx, OfficialAgent, OfficialCallee, OfficialClient, OpenBao, Postgres,
     PythonBindu, RaftOpenBao, official_client,

@@ -135,7 +135,8 @@ fn is_on_the_path(program: &str, version: &str) -> bool {
     asked.status().is_ok_and(|status| status.success())
 }
 
-fn unpack(packages: &[&str], to: &Path) {
+/// Unpacks packages into a directory.
+pub(super) fn unpack(packages: &[&str], to: &Path) {
     run(Command::new("apt-get").current_dir(to).arg("download").args(packages));
     for entry in fs::read_dir(to).into_iter().flatten().flatten() {
         if entry.path().extension().is_some_and(|extension| extension == "deb") {

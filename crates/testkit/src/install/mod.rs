@@ -8,6 +8,7 @@ mod cluster;
 mod crates_io;
 mod debian;
 mod hydra;
+mod kubernetes;
 mod node;
 mod openbao;
 mod postgres;
@@ -18,6 +19,7 @@ pub use cluster::cluster_tools;
 pub use crates_io::{a2a_cli, cargo_cyclonedx, cargo_fuzz};
 pub use debian::{chromium, libfaketime, nginx, strace};
 pub use hydra::hydra;
+pub use kubernetes::{kubernetes, node_tools};
 pub use node::node;
 pub use openbao::{cargo_deny, openbao};
 pub use postgres::postgres;
@@ -35,6 +37,9 @@ pub fn all() {
     let _ = (openbao(), cargo_deny(), cargo_fuzz(), hydra(), strace(), libfaketime(), postgres());
     let _ = (cluster_tools(), nginx(), chromium(), a2a_js(), a2a_python(), a2a_python_0_3(), a2a_cli());
     let _ = official_rust_agent();
+    if crate::Cluster::can_run() {
+        let _ = (kubernetes(), node_tools());
+    }
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }
