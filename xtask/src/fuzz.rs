@@ -3,7 +3,19 @@
 use std::{path::Path, process::Command};
 
 /// The targets, in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 7] = ["request", "signature", "token", "answer", "identity", "rotation", "settings"];
+const TARGETS: [&str; 11] = [
+    "request",
+    "dialect_v1",
+    "dialect_v03",
+    "dialect_bindu",
+    "rest",
+    "signature",
+    "token",
+    "answer",
+    "identity",
+    "rotation",
+    "settings",
+];
 
 /// No input is worth more bytes; a record of Vault's is shorter.
 const LONGEST_INPUT: u32 = 4096;

@@ -46,6 +46,9 @@ enum Chore {
         /// How many times as long
         #[arg(long, default_value_t = 20)]
         repeat: usize,
+        /// Instead: ten minutes in which logs, servers, programs and callers do their worst
+        #[arg(long)]
+        outside: bool,
     },
     /// Feed each parser of outside bytes what it does not expect
     Fuzz {
@@ -94,7 +97,8 @@ fn main() -> ExitCode {
             std::fs::write(path, page).expect("the page can be written");
             true
         }
-        Chore::Soak { repeat } => soak::run(repeat),
+        Chore::Soak { outside: true, .. } => soak::outside(),
+        Chore::Soak { repeat, .. } => soak::run(repeat),
         Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Readme => on_runtime(readme::run()),
         Chore::Manifests => manifests::run(),

@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: the races and kills of the fault suite, many times over.
+//! `cargo xtask soak`: the races and kills of the fault suite, many times over; or everything outside at once, for ten
+//! minutes.
 
 use std::{path::Path, time::Instant};
 
@@ -23,6 +24,23 @@ const TESTS: [(&str, &str); 8] = [
     ("outages::a_standby_that_answers_late", "3 races of 10 replicas over both nodes of a raft cluster"),
 ];
 
+/// How long `--outside` lasts, in seconds.
+const OUTSIDE: &str = "600";
+
+/// Logs, servers, programs and callers at their worst, for ten minutes; whether all went well.
+pub(crate) fn outside() -> bool {
+    bindu_testkit::install::all();
+    is_good("outside::nothing_outside_silences_or_misleads_it", "BINDU_SOAK_OUTSIDE", OUTSIDE)
+}
+
+/// Runs one test of the fault suite with this variable.
+fn is_good(test: &str, variable: &str, value: &str) -> bool {
+    let package = ["test", "--quiet", "--locked", "--package", "bindu-cli", "--test", "faults"];
+    let mut command = crate::program(Path::new(env!("CARGO")));
+    command.args(package).args([test, "--", "--exact", "--nocapture"]).env(variable, value);
+    command.status().is_ok_and(|status| status.success())
+}
+
 /// Runs all of them; whether all went well.
 pub(crate) fn run(repeat: usize) -> bool {
     bindu_testkit::install::all();
@@ -31,23 +49,7 @@ pub(crate) fn run(repeat: usize) -> bool {
     for (test, what) in TESTS {
         println!("== {test}, {repeat} times");
         let begun = Instant::now();
-        let repeat = repeat.to_string();
-        let arguments = [
-            "test",
-            "--quiet",
-            "--locked",
-            "--package",
-            "bindu-cli",
-            "--test",
-            "faults",
-            test,
-            "--",
-            "--exact",
-            "--nocapture",
-        ];
-        let mut command = crate::program(Path::new(env!("CARGO")));
-        let status = command.args(arguments).env("BINDU_SOAK_REPEAT", &repeat).status();
-        let is_good = status.is_ok_and(|status| status.success());
+        let is_good = is_good(test, "BINDU_SOAK_REPEAT", &repeat.to_string());
         all_good &= is_good;
         let outcome = if is_good { "good" } else { "FAILED" };
         summary.push(format!("{outcome:6} {test} x {repeat} ({what}): {} s", begun.elapsed().as_secs()));

@@ -198,8 +198,10 @@ impl std::fmt::Debug for PushAuthentication {
 /// An answer that is not a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answer {
-    /// A task, with so many messages of its history.
-    Task(TaskView),
+    /// The task of a message that was sent. (A2A 1.0 shows it otherwise than a task that was asked for.)
+    Sent(TaskView),
+    /// A task that was asked for, or cancelled.
+    Found(TaskView),
     /// A message in place of a task.
     Message(Arc<Message>),
     /// Some of the caller's tasks.
@@ -295,5 +297,53 @@ impl TaskView {
     pub fn history(&self) -> &[Arc<Message>] {
         let hidden = self.history_length.map_or(0, |length| self.task.history.len().saturating_sub(length));
         self.task.history.get(hidden..).unwrap_or_default()
+    }
+}
+
+impl Answer {
+    /// The bytes of its JSON, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Sent(view) | Self::Found(view) => view.bytes(),
+            Self::Message(message) => message.bytes(),
+            Self::Tasks(page) => page.tasks.iter().map(TaskView::bytes).sum(),
+            Self::Card(json) | Self::Bindu(json) => json.text().len(),
+            Self::Push(_) | Self::Pushes { .. } | Self::Deleted => 0,
+        }
+    }
+}
+
+impl TaskView {
+    fn bytes(&self) -> usize {
+        let history: usize = self.history().iter().map(|message| message.bytes()).sum();
+        let artifacts = if self.with_artifacts { self.task.artifacts.as_slice() } else { &[] };
+        history + artifacts.iter().map(|artifact| artifact.bytes()).sum::<usize>() + self.task.outline()
+    }
+}
+
+impl Task {
+    /// The bytes of what is beside history and artifacts, about.
+    fn outline(&self) -> usize {
+        let message = self.status.message.as_ref().map_or(0, |message| message.bytes());
+        size_of::<Self>() + message + self.metadata.as_ref().map_or(0, |metadata| metadata.text().len())
+    }
+}
+
+impl StreamEvent {
+    /// The bytes of its JSON, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Task(task) => {
+                let history: usize = task.history.iter().map(|message| message.bytes()).sum();
+                history
+                    + task.artifacts.iter().map(|artifact| artifact.bytes()).sum::<usize>()
+                    + task.outline()
+            }
+            Self::Message(message) => message.bytes(),
+            Self::Status { status, .. } => 256 + status.message.as_ref().map_or(0, |message| message.bytes()),
+            Self::Artifact { chunk, .. } => 256 + chunk.bytes(),
+        }
     }
 }

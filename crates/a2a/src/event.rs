@@ -42,20 +42,11 @@ impl TaskEvent {
     /// The bytes that keeping it costs, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let json = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.text().len());
         size_of::<Self>()
             + match self {
                 Self::Message(message) => message.bytes(),
                 Self::Status(status) => status.message.as_ref().map_or(0, |message| message.bytes()),
-                Self::Artifact(chunk) => {
-                    let texts = [&chunk.name, &chunk.description].into_iter().flatten().map(String::len);
-                    size_of::<ArtifactChunk>()
-                        + chunk.id.len()
-                        + texts.sum::<usize>()
-                        + chunk.parts.text().len()
-                        + json(&chunk.metadata)
-                        + json(&chunk.extensions)
-                }
+                Self::Artifact(chunk) => chunk.bytes(),
             }
     }
 }
@@ -91,6 +82,19 @@ impl Task {
 }
 
 impl ArtifactChunk {
+    /// The bytes that keeping it costs, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let json = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.text().len());
+        let texts: usize = [&self.name, &self.description].into_iter().flatten().map(String::len).sum();
+        size_of::<Self>()
+            + self.id.len()
+            + texts
+            + self.parts.text().len()
+            + json(&self.metadata)
+            + json(&self.extensions)
+    }
+
     /// The artifact that this chunk begins.
     fn begun(&self) -> Artifact {
         Artifact {

@@ -3,10 +3,16 @@
 //! A number is what its digits say: `serde_json::Value` would make `18446744073709551616` a float and `1.0` a `1.0` of
 //! its own spelling. `serde_json`'s `arbitrary_precision` was rejected: it is a feature of all crates at once, and breaks
 //! `flatten` and untagged enums in those that don't expect it.
+//!
+//! Nothing here builds a tree or a map of what a caller sent: [`members`] keeps the members that it is asked for, [`Items`]
+//! shows one item after the other. A body of a million empty objects costs its bytes.
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::{RawValue, to_raw_value};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 /// How deeply lists and objects may lie in one another, as in `serde_json`: whoever reads our answers must be able to.
 const MAX_DEPTH: usize = 127;
@@ -50,29 +56,58 @@ impl Json {
     pub fn text(&self) -> &str {
         self.0.get()
     }
+
+    /// JSON from its text; `None` for what is not JSON.
+    #[must_use]
+    pub fn from_text(text: String) -> Option<Self> {
+        RawValue::from_string(text)
+            .ok()
+            .map(|raw| if is_compact(raw.get()) { Self(raw) } else { Self::from(&*raw) })
+    }
+
+    /// The text, taken out.
+    #[must_use]
+    pub fn into_text(self) -> String {
+        String::from(Box::<str>::from(self.0))
+    }
+
+    /// The same, for `serde_json`.
+    #[must_use]
+    pub fn raw(&self) -> &RawValue {
+        &self.0
+    }
 }
 
 impl From<&RawValue> for Json {
     fn from(raw: &RawValue) -> Self {
-        Self(
-            compact(raw.get())
-                .and_then(|text| RawValue::from_string(text).ok())
-                .unwrap_or_else(|| raw.to_owned()),
-        )
+        let kept = kept_bytes(raw.get());
+        if kept == raw.get().len() {
+            return Self(raw.to_owned());
+        }
+        let mut text = String::with_capacity(kept);
+        text.extend(kept_characters(raw.get()));
+        Self(RawValue::from_string(text).unwrap_or_else(|_| raw.to_owned()))
     }
 }
 
-/// A JSON text without the white space outside of its strings; `None` where there is none.
-fn compact(text: &str) -> Option<String> {
+/// The characters of a JSON text without the white space outside of its strings.
+fn kept_characters(text: &str) -> impl Iterator<Item = char> {
     let (mut in_string, mut is_escaped) = (false, false);
-    let is_kept = |character: &char| {
+    text.chars().filter(move |character| {
         let is_space = !in_string && matches!(character, ' ' | '\t' | '\n' | '\r');
         in_string ^= *character == '"' && !is_escaped;
         is_escaped = in_string && *character == '\\' && !is_escaped;
         !is_space
-    };
-    let kept: String = text.chars().filter(is_kept).collect();
-    (kept.len() < text.len()).then_some(kept)
+    })
+}
+
+/// Whether there is no white space at all. What has some may have it in its strings only.
+fn is_compact(text: &str) -> bool {
+    !text.bytes().any(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r'))
+}
+
+fn kept_bytes(text: &str) -> usize {
+    if is_compact(text) { text.len() } else { kept_characters(text).map(char::len_utf8).sum() }
 }
 
 /// The same text: what means the same in other words is not equal.
@@ -101,10 +136,172 @@ pub fn string(raw: &RawValue) -> Option<String> {
     (kind(raw) == Kind::String).then(|| serde_json::from_str(raw.get()).ok()).flatten()
 }
 
+/// The same, without a copy if the text has no escapes.
+#[must_use]
+pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
+    if kind(raw) != Kind::String {
+        return None;
+    }
+    match serde_json::from_str::<&str>(raw.get()) {
+        Ok(text) => Some(Cow::Borrowed(text)),
+        Err(_) => serde_json::from_str(raw.get()).ok().map(Cow::Owned),
+    }
+}
+
 /// A list's items; `None` for what is not a list.
 #[must_use]
 pub fn list(raw: &RawValue) -> Option<Vec<&RawValue>> {
     (kind(raw) == Kind::List).then(|| serde_json::from_str(raw.get()).ok()).flatten()
+}
+
+/// What is there and not `null`.
+#[must_use]
+pub fn some(value: Option<&RawValue>) -> Option<&RawValue> {
+    value.filter(|raw| kind(raw) != Kind::Null)
+}
+
+/// The members of an object that have these names, in their order; `None` for what is not an object.
+///
+/// A name in camelCase is found in snake_case as well, as ProtoJSON and Python Bindu have it; of the two, camelCase counts.
+/// Of a name that comes twice the last value counts, as in Python. Other members are skipped.
+#[must_use]
+pub fn members<'a, const N: usize>(raw: &'a RawValue, names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
+    if kind(raw) != Kind::Object {
+        return None;
+    }
+    let mut found = Found { names: &names, camel: [None; N], snake: [None; N] };
+    serde_json::Deserializer::from_str(raw.get()).deserialize_map(&mut found).ok()?;
+    let Found { camel, snake, .. } = found;
+    let mut pairs = camel.into_iter().zip(snake);
+    Some(std::array::from_fn(|_| pairs.next().and_then(|(camel, snake)| camel.or(snake))))
+}
+
+struct Found<'a, 'n, const N: usize> {
+    names: &'n [&'n str; N],
+    camel: [Option<&'a RawValue>; N],
+    snake: [Option<&'a RawValue>; N],
+}
+
+impl<'a, const N: usize> Visitor<'a> for &mut Found<'a, '_, N> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(which) = map.next_key_seed(Name(self.names))? {
+            let place = match which {
+                Some((place, Spelling::Camel)) => self.camel.get_mut(place),
+                Some((place, Spelling::Snake)) => self.snake.get_mut(place),
+                None => None,
+            };
+            match place {
+                Some(place) => *place = Some(map.next_value()?),
+                None => map.next_value::<IgnoredAny>().map(|_| ())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Spelling {
+    Camel,
+    Snake,
+}
+
+/// Reads a member's name, and keeps which of the names it is.
+struct Name<'n>(&'n [&'n str]);
+
+impl<'a> DeserializeSeed<'a> for Name<'_> {
+    type Value = Option<(usize, Spelling)>;
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Name<'_> {
+    type Value = Option<(usize, Spelling)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, found: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().enumerate().find_map(|(place, name)| {
+            let spelling = if *name == found {
+                Some(Spelling::Camel)
+            } else {
+                is_snake_of(found, name).then_some(Spelling::Snake)
+            };
+            spelling.map(|spelling| (place, spelling))
+        }))
+    }
+}
+
+/// Whether this is the name in snake_case of a name in camelCase.
+fn is_snake_of(snake: &str, camel: &str) -> bool {
+    let mut snake = snake.bytes();
+    camel.bytes().all(|byte| {
+        let is_next = |next: u8, snake: &mut std::str::Bytes<'_>| snake.next() == Some(next);
+        if byte.is_ascii_uppercase() {
+            is_next(b'_', &mut snake) && is_next(byte.to_ascii_lowercase(), &mut snake)
+        } else {
+            is_next(byte, &mut snake)
+        }
+    }) && snake.next().is_none()
+}
+
+/// The items of a list, one after the other.
+#[derive(Debug, Clone)]
+pub struct Items<'a>(&'a str);
+
+impl<'a> Items<'a> {
+    /// A list's items; `None` for what is not a list.
+    #[must_use]
+    pub fn of(raw: &'a RawValue) -> Option<Self> {
+        let inner = raw.get().trim().strip_prefix('[')?.strip_suffix(']')?;
+        Some(Self(inner.trim()))
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = &'a RawValue;
+
+    fn next(&mut self) -> Option<&'a RawValue> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let (item, rest) = self.0.split_at_checked(length_of_item(self.0))?;
+        self.0 = rest.strip_prefix(',').unwrap_or_default();
+        serde_json::from_str(item).ok()
+    }
+}
+
+/// How long the first item of a list is, in bytes, with the space around it.
+pub(crate) fn length_of_item(items: &str) -> usize {
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    for (at, byte) in items.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b',' if depth == 0 => return at,
+            _ => {}
+        }
+    }
+    items.len()
+}
+
+/// Whether it is a list of strings.
+#[must_use]
+pub fn is_list_of_strings(raw: &RawValue) -> bool {
+    Items::of(raw).is_some_and(|mut items| items.all(|item| kind(item) == Kind::String))
 }
 
 /// The members of an object, taken out one by one. Of a name that comes twice the last value counts, as in Python.
@@ -259,9 +456,45 @@ mod tests {
             assert_eq!(kind(&raw(text)), want, "{text}");
         }
         assert_eq!(string(&raw(r#""\u00e9""#)).as_deref(), Some("é"));
-        let object = raw(r#"{"a":1,"a":1.0,"b":null}"#);
-        let mut members = Members::of(&object).expect("an object");
-        assert_eq!(members.take("a").map(RawValue::get), Some("1.0"));
-        assert!(members.take_some("b").is_none() && members.take("c").is_none());
+    }
+
+    #[test]
+    fn only_the_members_that_are_asked_for_are_kept() {
+        let raw = |text: &str| serde_json::from_str::<Box<RawValue>>(text).expect("JSON");
+        let object =
+            raw(r#" {"a":1,"\u0061":1.0,"b":null,"task_id":2,"taskId":3,"context_id":4,"":{"a":5}} "#);
+        let texts = |found: [Option<&RawValue>; 5]| {
+            found.map(|value| value.map(RawValue::get).unwrap_or("-").to_owned())
+        };
+        let found = members(&object, ["a", "b", "taskId", "contextId", "c"]).expect("an object");
+        assert_eq!(texts(found), ["1.0", "null", "3", "4", "-"]);
+        assert!(members(&raw("[]"), ["a"]).is_none());
+        for (snake, camel, is) in [
+            ("task_id", "taskId", true),
+            ("a_b_c", "aBC", true),
+            ("task_Id", "taskId", false),
+            ("taskid", "taskId", false),
+            ("task_id_", "taskId", false),
+            ("", "", true),
+        ] {
+            assert_eq!(is_snake_of(snake, camel), is, "{snake} {camel}");
+        }
+    }
+
+    proptest::proptest! {
+        /// The items of a list are those that serde_json finds.
+        #[test]
+        fn items_are_those_of_the_parser(
+            items in proptest::collection::vec(proptest::sample::select(&[
+                "null", " -1.5e3", "\"[]{},:a \"\n", r#""\\""#, r#""\"," "#, "[[],{\"a\":[1,2]}]", "{}", r#"{"]":"["}"#,
+            ][..]), 0..6),
+            space in " ?",
+        ) {
+            let text = format!("{space}[{space}{}]{space}", items.join(","));
+            let raw: Box<RawValue> = serde_json::from_str(&text).expect("JSON");
+            let want: Vec<&RawValue> = serde_json::from_str(&text).expect("a list");
+            let found: Vec<&str> = Items::of(&raw).expect("a list").map(RawValue::get).collect();
+            proptest::prop_assert_eq!(found, want.into_iter().map(RawValue::get).collect::<Vec<_>>());
+        }
     }
 }

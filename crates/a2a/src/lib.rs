@@ -5,12 +5,18 @@
 //! Bindu's) are pure conversions between JSON and these types: they know no HTTP, no clock and no task store.
 
 pub mod call;
+pub mod dialect;
 mod error;
 pub mod event;
 pub mod json;
+pub mod media;
 pub mod model;
 mod parts;
+pub mod rest;
+pub mod rpc;
+pub mod version;
 
+pub use dialect::Dialect;
 pub use error::A2aError;
 pub use json::Json;
 pub use parts::{Content, Part, Parts, PartsBuilder};

@@ -169,6 +169,15 @@ impl Message {
 }
 
 impl Artifact {
+    /// The bytes that keeping it costs, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let json = |json: &Option<Json>| json.as_ref().map_or(0, |json| json.text().len());
+        let texts: usize = [&self.name, &self.description].into_iter().flatten().map(String::len).sum();
+        let chunks: usize = self.chunks.iter().map(|parts| parts.text().len()).sum();
+        size_of::<Self>() + self.id.len() + texts + chunks + json(&self.metadata) + json(&self.extensions)
+    }
+
     /// Its parts, chunk after chunk.
     pub fn parts(&self) -> impl Iterator<Item = crate::Part<'_>> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())

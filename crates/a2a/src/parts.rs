@@ -2,7 +2,7 @@
 
 use crate::{
     Json,
-    json::{self, Members},
+    json::{self, Items},
 };
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -48,6 +48,14 @@ impl Default for PartsBuilder {
 }
 
 impl PartsBuilder {
+    /// One with room for so many bytes of JSON.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let mut text = String::with_capacity(bytes.max(2));
+        text.push('[');
+        Self(text)
+    }
+
     /// Adds a part.
     pub fn push(&mut self, part: &Part<'_>) {
         let (name, value) = match &part.content {
@@ -65,7 +73,8 @@ impl PartsBuilder {
         out.push_str("\":");
         out.push_str(&value);
         for (name, value) in [("mediaType", &part.media_type), ("filename", &part.filename)] {
-            if let Some(value) = value {
+            // ProtoJSON does not tell an empty text from none.
+            if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
                 out.push_str(",\"");
                 out.push_str(name);
                 out.push_str("\":");
@@ -83,8 +92,7 @@ impl PartsBuilder {
     #[must_use]
     pub fn build(mut self) -> Parts {
         self.0.push(']');
-        let raw = RawValue::from_string(self.0).ok();
-        Parts(raw.map_or_else(Json::null, |raw| Json::from(&*raw)))
+        Parts(Json::from_text(self.0).unwrap_or_else(Json::null))
     }
 }
 
@@ -128,8 +136,12 @@ impl Parts {
 
     /// The parts, one after the other.
     pub fn iter(&self) -> impl Iterator<Item = Part<'_>> {
-        let items: Vec<&RawValue> = serde_json::from_str(self.0.text()).unwrap_or_default();
-        items.into_iter().filter_map(Part::of)
+        self.items().filter_map(Part::of)
+    }
+
+    /// The JSON of each part.
+    pub(crate) fn items(&self) -> impl Iterator<Item = &RawValue> {
+        Items::of(self.0.raw()).into_iter().flatten()
     }
 
     /// What a reader of text sees: one part a line.
@@ -149,19 +161,18 @@ impl<'a> Part<'a> {
     /// Reads one part of A2A 1.0; `None` for what is none.
     #[must_use]
     pub fn of(raw: &'a RawValue) -> Option<Self> {
-        let mut members = Members::of(raw)?;
-        let text = |raw: &'a RawValue| serde_json::from_str::<Cow<'a, str>>(raw.get()).ok();
-        let metadata = members.take_some("metadata");
-        let media_type = members.take_some("mediaType").and_then(text);
-        let filename = members.take_some("filename").and_then(text);
-        let content = if let Some(value) = members.take("text") {
-            Content::Text(text(value)?)
-        } else if let Some(value) = members.take("raw") {
-            Content::Raw(text(value)?)
-        } else if let Some(value) = members.take("url") {
-            Content::Url(text(value)?)
-        } else {
-            Content::Data(members.take("data")?)
+        let [text, bytes, url, data, media_type, filename, metadata] =
+            json::members(raw, ["text", "raw", "url", "data", "mediaType", "filename", "metadata"])?;
+        let string = json::text;
+        let metadata = json::some(metadata);
+        let filled = |value| json::some(value).and_then(string).filter(|text| !text.is_empty());
+        let (media_type, filename) = (filled(media_type), filled(filename));
+        let content = match (json::some(text), json::some(bytes), json::some(url), data) {
+            (Some(text), _, _, _) => Content::Text(string(text)?),
+            (_, Some(bytes), _, _) => Content::Raw(string(bytes)?),
+            (_, _, Some(url), _) => Content::Url(string(url)?),
+            (_, _, _, Some(data)) => Content::Data(data),
+            _ => return None,
         };
         Some(Self { content, media_type, filename, metadata })
     }

@@ -2,9 +2,11 @@
 
 use crate::{
     CallError, CallSigner, KeyChoice, KnownAgents, Reply, ReplyState, SignedCall, Trust,
-    card::{self, Card},
+    card::{self, Card, Protocol},
+    standard::Standard,
     trust::{Sources, Trusted},
 };
+use bindu_a2a::{Dialect, call::StreamEvent};
 use bindu_http_client::{HttpClient, HttpSettings, Method, ProxySettings, epoch_seconds};
 use bindu_hydra::Hydra;
 use bindu_identity::{Did, PublicKey};
@@ -80,6 +82,55 @@ pub struct CallOptions {
     pub keys: Vec<PublicKey>,
     /// How long the whole call may take.
     pub timeout: Option<Duration>,
+    /// Is told of what an agent streams, as it comes. Nothing of it is verified yet.
+    pub on_event: Option<EventSink>,
+}
+
+/// Takes what an agent streams. Called on the call's own task: must not block.
+#[derive(Clone)]
+pub struct EventSink(pub Arc<dyn Fn(&StreamEvent) + Send + Sync>);
+
+impl fmt::Debug for EventSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EventSink")
+    }
+}
+
+/// Several turns with one agent: each message belongs to the same conversation, and answers the agent's question if it has
+/// asked one.
+#[derive(Debug)]
+pub struct Conversation {
+    client: AgentClient,
+    url: String,
+    options: CallOptions,
+    turn: Turn,
+}
+
+/// Where a message belongs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Turn {
+    /// The conversation, once it has begun.
+    pub(crate) context_id: Option<String>,
+    /// The task that waits for this message.
+    pub(crate) task_id: Option<String>,
+}
+
+impl Conversation {
+    /// Sends a text, and waits for the reply.
+    ///
+    /// # Errors
+    /// As [`AgentClient::call`]. The conversation goes on where it was.
+    pub async fn say(&mut self, text: &str) -> Result<Reply, CallError> {
+        let reply = self.client.call_in_time(&self.url, (text, &self.turn), &self.options).await?;
+        let id = |names: [&str; 2]| {
+            names.iter().find_map(|name| reply.task.get(*name)?.as_str()).map(str::to_owned)
+        };
+        self.turn = Turn {
+            context_id: id(["contextId", "context_id"]).or(self.turn.context_id.take()),
+            task_id: id(["id", "id"]).filter(|_| reply.state.waits()),
+        };
+        Ok(reply)
+    }
 }
 
 /// Calls other agents. Cheap to clone.
@@ -112,8 +163,23 @@ impl AgentClient {
     /// # Errors
     /// As [`AgentClient::call`].
     pub async fn call_with(&self, url: &str, text: &str, options: &CallOptions) -> Result<Reply, CallError> {
+        self.call_in_time(url, (text, &Turn::default()), options).await
+    }
+
+    /// Begins a conversation with the agent at `url`. Nothing is sent yet.
+    #[must_use]
+    pub fn conversation(&self, url: &str, options: CallOptions) -> Conversation {
+        Conversation { client: self.clone(), url: url.to_owned(), options, turn: Turn::default() }
+    }
+
+    async fn call_in_time(
+        &self,
+        url: &str,
+        said: (&str, &Turn),
+        options: &CallOptions,
+    ) -> Result<Reply, CallError> {
         let timeout = options.timeout.unwrap_or(CALL_TIMEOUT).min(LONGEST_TIMEOUT);
-        let called = tokio::time::timeout(timeout, self.call_within(url, text, options, timeout)).await;
+        let called = tokio::time::timeout(timeout, self.call_within(url, said, options, timeout)).await;
         called.unwrap_or_else(|_| {
             Err(CallError::Unavailable {
                 url: url.to_owned(),
@@ -125,7 +191,7 @@ impl AgentClient {
     async fn call_within(
         &self,
         url: &str,
-        text: &str,
+        said: (&str, &Turn),
         options: &CallOptions,
         timeout: Duration,
     ) -> Result<Reply, CallError> {
@@ -142,9 +208,21 @@ impl AgentClient {
             known: &settings.known,
             http: &http,
         };
-        let trusted = sources.keys(&card, options).await?;
+        // An agent without a DID proves nothing of what it says; whoever needs a proof names a DID or a key.
+        let needs_proof = options.did.is_some() || !options.keys.is_empty();
         let call = Call::new(settings, (&card, options.did.as_ref()), &http, deadline)?;
-        let (task, state) = call.ask(text).await?;
+        if card.protocol != Protocol::Rpc(Dialect::Bindu) && !needs_proof {
+            let (shown, task, state) = Standard::new(&call, &card, options).ask(said).await?;
+            return Reply::unsigned(&task, shown, state, &card.interface);
+        }
+        let trusted = sources.keys(&card, options).await?;
+        let (task, state) = match card.protocol {
+            Protocol::Rpc(Dialect::Bindu) => call.ask(said).await?,
+            _ => {
+                let (_, task, state) = Standard::new(&call, &card, options).ask(said).await?;
+                (task, state)
+            }
+        };
         let whose = (&sources, &card, options);
         believe((&task, state), trusted, whose, deadline).await
     }
@@ -184,13 +262,22 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().take(500).flat_map(char::escape_debug).collect()
 }
 
+/// Whether a message is in a task's history.
+fn has_message(task: &Value, message_id: &Value) -> bool {
+    let history = task.get("history").and_then(Value::as_array);
+    let is_it = |message: &Value| {
+        ["messageId", "message_id"].iter().any(|name| message.get(*name) == Some(message_id))
+    };
+    history.is_none_or(|history| history.iter().any(is_it))
+}
+
 /// A call under way.
-struct Call<'a> {
+pub(crate) struct Call<'a> {
     settings: &'a ClientSettings,
-    url: &'a Url,
-    client: HttpClient,
+    pub(crate) url: &'a Url,
+    pub(crate) client: HttpClient,
     audience: Option<&'a str>,
-    deadline: Instant,
+    pub(crate) deadline: Instant,
     /// That the agent expects the other one of our keys.
     expects_other_key: AtomicBool,
 }
@@ -227,11 +314,13 @@ impl<'a> Call<'a> {
     }
 
     /// Sends the message, and follows its task to the end.
-    async fn ask(&self, text: &str) -> Result<(Value, ReplyState), CallError> {
+    async fn ask(&self, (text, turn): (&str, &Turn)) -> Result<(Value, ReplyState), CallError> {
         let id = || Uuid::new_v4().to_string();
+        let (context_id, task_id) = (turn.context_id.clone(), turn.task_id.clone());
         // The same ids however often it is sent: another agent of this kind runs it once.
         let message = json!({
-            "kind": "message", "role": "user", "messageId": id(), "contextId": id(), "taskId": id(),
+            "kind": "message", "role": "user", "messageId": id(),
+            "contextId": context_id.unwrap_or_else(id), "taskId": task_id.unwrap_or_else(id),
             "parts": [{"kind": "text", "text": text}],
         });
         let configuration = json!({"acceptedOutputModes": ["text/plain", "application/json"]});
@@ -266,7 +355,8 @@ impl<'a> Call<'a> {
     /// Sends the message. Where the answer is lost, the task is looked for before it is sent again: an agent without
     /// authentication can't tell the second message from another one's.
     async fn submit(&self, sent: &Value) -> Result<Value, CallError> {
-        let task_id = sent.pointer("/message/taskId").cloned().unwrap_or_default();
+        let id = |pointer| sent.pointer(pointer).cloned().unwrap_or_default();
+        let (task_id, message_id) = (id("/message/taskId"), id("/message/messageId"));
         let mut may_have_arrived = false;
         for last in (0..MOST_TRIES).map(|number| number + 1 == MOST_TRIES) {
             if may_have_arrived {
@@ -275,6 +365,8 @@ impl<'a> Call<'a> {
                     // Not there: it has not arrived.
                     Err(CallError::Rpc { code: TASK_NOT_FOUND, .. }) => {}
                     Err(CallError::Unavailable { .. }) if !last && Instant::now() < self.deadline => continue,
+                    // The task was there before, and this message is not in it yet.
+                    Ok(task) if !has_message(&task, &message_id) => {}
                     found => return found,
                 }
             }
@@ -333,6 +425,15 @@ impl<'a> Call<'a> {
             }
         }
         Err(self.unavailable("it refuses again and again"))
+    }
+
+    /// Our token, for an agent that takes those of our own Hydra: any other would learn a secret that it could use elsewhere.
+    pub(crate) async fn token_for(&self, card: &Card) -> Result<Option<SecretString>, CallError> {
+        let hydra = self.settings.hydra.as_ref().map(|hydra| hydra.public_url().origin());
+        match card.token_urls.iter().any(|url| Some(url.origin()) == hydra) {
+            true => self.token().await,
+            false => Ok(None),
+        }
     }
 
     async fn token(&self) -> Result<Option<SecretString>, CallError> {
@@ -410,7 +511,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn unavailable(&self, detail: &str) -> CallError {
+    pub(crate) fn unavailable(&self, detail: &str) -> CallError {
         CallError::Unavailable { url: self.url.to_string(), detail: detail.to_owned() }
     }
 }

@@ -36,8 +36,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// The pause between two looks at the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
-/// `open` fails at a symbolic link: whoever may write to the directory must not choose what is believed.
-const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+/// `open` fails at a symbolic link: whoever may write to the directory must not choose what is believed. And it does not wait
+/// at a pipe for somebody who writes.
+const OURS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
 /// What is remembered of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,13 +248,8 @@ impl Inner {
 /// Takes the lock of a file, which ends with the handle, and with the process.
 fn lock(file: &Path) -> io::Result<File> {
     let path = file.with_extension("lock");
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(NO_LINK)
-        .open(path)?;
+    let lock =
+        File::options().create(true).truncate(false).write(true).mode(0o600).custom_flags(OURS).open(path)?;
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
         match lock.try_lock() {
@@ -289,12 +285,7 @@ fn write(file: &Path, entries: &Entries) -> io::Result<()> {
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::options()
-        .read(true)
-        .custom_flags(NO_LINK)
-        .open(file)?
-        .take(MOST_BYTES + 1)
-        .read_to_end(&mut bytes)?;
+    File::options().read(true).custom_flags(OURS).open(file)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     match u64::try_from(bytes.len()) {
         Ok(..=MOST_BYTES) => Ok(bytes),
         _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is too large")),

@@ -1,7 +1,8 @@
 //! Calling other agents.
 //!
 //! [`AgentClient::call`] reads aloud: find the card (`card`), decide whose key the reply must be signed with (`trust`,
-//! which remembers in `known`), get a token, sign, send and follow the task (`call`), verify the reply (`reply`).
+//! which remembers in `known`), get a token, sign, send and follow the task (`call`), verify the reply (`reply`). Agents
+//! without a DID are called as A2A 1.0 or 0.3 has it (`standard`); nothing proves that a reply is theirs.
 //!
 //! What another agent says about itself is a claim. It decides neither where our secret goes (tokens come from our own
 //! configuration's Hydra only) nor where a call goes beyond its own origin.
@@ -12,9 +13,10 @@ mod error;
 mod known;
 mod reply;
 mod signer;
+mod standard;
 mod trust;
 
-pub use call::{AgentClient, CallOptions, ClientSettings};
+pub use call::{AgentClient, CallOptions, ClientSettings, Conversation, EventSink};
 pub use error::CallError;
 pub use known::KnownAgents;
 pub use reply::{Reply, ReplyState};

@@ -3,6 +3,7 @@
 //!
 //! What an answer means is for the store and Hydra crates to say.
 
+pub mod named_file;
 mod proxy;
 mod redirect;
 mod reply;

@@ -54,6 +54,12 @@ impl Hydra {
         Ok(Self { client, settings, readiness: Arc::default() })
     }
 
+    /// Where it gives tokens.
+    #[must_use]
+    pub fn public_url(&self) -> &Url {
+        &self.settings.public_url
+    }
+
     /// Whether Hydra and its database are ready. While they are not, no negative answer of Hydra's means anything.
     ///
     /// # Errors

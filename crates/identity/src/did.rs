@@ -93,6 +93,10 @@ pub struct AgentName {
     pub name: String,
 }
 
+/// The longest author or name of a new identity, in bytes: an e-mail address has at most 254. The DID that both are part of is
+/// sent in headers, is a path in Vault, and an id in Hydra.
+const MAX_NAME: usize = 256;
+
 /// Why no *new* identity may be made under an author or a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -102,6 +106,14 @@ pub enum NameProblem {
     Empty {
         /// `author` or `name`.
         field: &'static str,
+    },
+    /// A whole file, or a variable that was filled by accident.
+    #[error("the {field} has {length} bytes, and at most 256 make a DID that others take")]
+    TooLong {
+        /// `author` or `name`.
+        field: &'static str,
+        /// Its length in bytes.
+        length: usize,
     },
     /// Quotes or white space around it: `docker run --env-file`, a copied line or a template has left them there.
     #[error("the {field} {value:?} has {what} around it, which look like an accident")]
@@ -134,6 +146,9 @@ impl AgentName {
 }
 
 fn problem_in(field: &'static str, value: &str) -> Option<NameProblem> {
+    if value.len() > MAX_NAME {
+        return Some(NameProblem::TooLong { field, length: value.len() });
+    }
     if value.trim().is_empty() {
         return Some(NameProblem::Empty { field });
     }
@@ -208,7 +223,10 @@ mod tests {
             assert!(name("alice", bad).problem().is_some(), "{bad:?}");
             assert!(name(bad, "echo").problem().is_some(), "{bad:?}");
         }
-        for good in ["héllo wörld", "Bob's agent", "5\" screen", "می\u{200c}خواهم"] {
+        assert!(name("alice", &"a".repeat(MAX_NAME + 1)).problem().is_some(), "too long");
+        for good in
+            ["a".repeat(MAX_NAME).as_str(), "héllo wörld", "Bob's agent", "5\" screen", "می\u{200c}خواهم"]
+        {
             assert!(name("alice", good).problem().is_none(), "{good:?}: unambiguous, if not ASCII");
         }
     }

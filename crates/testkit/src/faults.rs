@@ -17,7 +17,7 @@ const HEAD: &str = "# Faults: every case, its promise, and the test that keeps i
 Made by `cargo xtask faults` from the tests' own descriptions; a test fails where this page and they differ. All of them run
 in `cargo xtask test`, on a real OpenBao 2.7, a real Ory Hydra 2.3, a real PostgreSQL and the real Python Bindu; a scripted
 proxy stands between where a server can't be made to show a fault. `cargo xtask soak --repeat N` runs races and kills N
-times as long.
+times as long, `cargo xtask soak --outside` everything outside at its worst for ten minutes.
 
 ";
 

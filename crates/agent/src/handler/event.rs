@@ -5,6 +5,9 @@ use super::{Reply, ReplyState};
 /// The longest result that is put together from chunks, in bytes: as long as one that comes in one line.
 const MAX_RESULT: usize = 2 * 1024 * 1024;
 
+/// The most artifacts of one task: each chunk is looked for among their names.
+const MAX_ARTIFACTS: usize = 64;
+
 /// The name of the artifact that a chunk without a name belongs to.
 pub(crate) const RESULT: &str = "result";
 
@@ -52,8 +55,12 @@ impl Fold {
                 if self.bytes > MAX_RESULT {
                     return Err("the chunks of its answer are longer than 2 MiB in all".to_owned());
                 }
+                let is_full = self.chunks.len() >= MAX_ARTIFACTS;
                 match self.chunks.iter_mut().find(|(name, _)| *name == artifact) {
                     Some((_, so_far)) => so_far.push_str(&text),
+                    None if is_full => {
+                        return Err(format!("its answer has more than {MAX_ARTIFACTS} artifacts"));
+                    }
                     None => self.chunks.push((artifact, text)),
                 }
                 Ok(None)
@@ -108,5 +115,11 @@ mod tests {
         let piece = "x".repeat(MAX_RESULT / 2);
         assert_eq!(fold.take(chunk(RESULT, &piece)), Ok(None));
         assert!(fold.take(chunk(RESULT, &piece)).is_err(), "bounded");
+        let mut fold = Fold::default();
+        for number in 0..MAX_ARTIFACTS {
+            assert_eq!(fold.take(chunk(&number.to_string(), "x")), Ok(None));
+        }
+        assert_eq!(fold.take(chunk("0", "y")), Ok(None));
+        assert!(fold.take(chunk("one more", "x")).is_err(), "bounded as well");
     }
 }

@@ -1,17 +1,21 @@
-//! How to fix what the keeper tells: the only place that knows both what is wrong with an identity and which command, flag or
+//! How to fix what the keeper, a call and Vault tell: the only place that knows both what is wrong and which command, flag or
 //! variable fixes it. The keeper knows none of these; `run` and the command line both ask here.
 
 mod advice;
+mod call;
 mod hint;
 mod look;
 mod start;
 mod steps;
+mod vault;
 
 pub use advice::advice;
+pub use call::{call, ended, no_own_key, token, unsigned};
 pub use hint::Hint;
 pub use look::{no_key_yet, store_is_silent};
 pub use start::{class, start};
 pub use steps::{no_steps, not_taken, not_withdrawn_in_hydra};
+pub use vault::{VaultRefusal, administration};
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +39,11 @@ impl Hint {
     /// Where Vault is.
     fn address(self) -> Self {
         self.setting("VAULT__URL=URL").setting("VAULT_ADDR=URL")
+    }
+
+    /// Authentication by Hydra, which is where keys and tokens are from.
+    fn hydra(self) -> Self {
+        self.setting("AUTH__ENABLED=true").setting("HYDRA__ADMIN_URL=URL").setting("HYDRA__PUBLIC_URL=URL")
     }
 
     /// A longer wait.

@@ -1,10 +1,17 @@
 //! All that a person may be told about an identity, on one page: `told.txt`. And that there is always something to type.
 
-use super::{Hint, advice, class, no_key_yet, start, steps, store_is_silent};
+use super::{
+    Hint, VaultRefusal, administration, advice, call, class, ended, no_key_yet, no_own_key, start, steps,
+    store_is_silent, token, unsigned,
+};
 use crate::{ExitClass, Refusal, report};
+use bindu_client::CallError;
+use bindu_hydra::HydraError;
 use bindu_identity::{AgentId, AgentName, Did, Fingerprint, SigningKey};
-use bindu_keeper::{Advice, MissingRight, NamedKey, OtherDid, Problem, StartError, StepError, StoreKind};
-use bindu_store::{Outage, OutageReason};
+use bindu_keeper::{
+    Advice, MissingRight, NamedKey, OtherDid, Problem, StartError, StepError, StoreKind, TokenError,
+};
+use bindu_store::{AdministrationError, Outage, OutageReason};
 use std::fmt::Write as _;
 
 const PATH: &str = "secret/bindu/agents/ID/did-keys";
@@ -107,6 +114,101 @@ const STEPS: [StepError; 9] = [
     StepError::NoCredentials,
 ];
 
+/// At least one of each kind.
+fn token_errors() -> Vec<TokenError> {
+    vec![
+        TokenError::NoHydra,
+        TokenError::NoCredentials(did()),
+        TokenError::StoreUnavailable(did()),
+        TokenError::StoreDenied(did()),
+        TokenError::WrongSecret,
+        TokenError::Hydra(HydraError::Refused {
+            error: "invalid_scope".to_owned(),
+            description: "Hydra's words".to_owned(),
+        }),
+        TokenError::Hydra(HydraError::Unavailable { detail: "refused".to_owned(), retry_after: None }),
+    ]
+}
+
+/// At least one of each kind.
+fn call_errors() -> Vec<CallError> {
+    let text = str::to_owned;
+    let (url, did, problem) =
+        (|| text("https://a.example.com"), || did().to_string(), || text("the problem"));
+    vec![
+        CallError::Address { url: url(), problem: "it is no https address" },
+        CallError::NoCard { url: url(), problem: problem() },
+        CallError::OtherOrigin { base: url(), interface: text("https://b.example.com") },
+        CallError::OtherAgent { wanted: self::did(), found: text("did:x") },
+        CallError::NoKey { did: did(), problem: problem() },
+        CallError::OtherKey { did: did(), known: text("KEY"), found: text("OTHER KEY") },
+        CallError::Token(TokenError::NoHydra),
+        CallError::Refused { status: 403, reason: text("not_admitted") },
+        CallError::Refused { status: 503, reason: text("draining") },
+        CallError::Rpc { code: -32603, message: text("the agent's words") },
+        CallError::Unavailable { url: url(), detail: problem() },
+        CallError::Unsigned { did: did() },
+        CallError::Ended { state: "failed", said: text("the agent's words") },
+        CallError::Forged { did: did(), trust: "hydra" },
+    ]
+}
+
+/// At least one of each kind.
+fn vault_refusals() -> Vec<VaultRefusal> {
+    let text = str::to_owned;
+    vec![
+        VaultRefusal::NotConfigured,
+        VaultRefusal::HalfOfAName,
+        VaultRefusal::Unspeakable(text("a\"")),
+        VaultRefusal::LoginRejected(outage()),
+        VaultRefusal::WrongMount(outage()),
+        VaultRefusal::Silent(outage()),
+        VaultRefusal::MayNotAsk,
+        VaultRefusal::Lacks,
+        VaultRefusal::Nobody,
+        VaultRefusal::UnknownMethod(text("ldap")),
+        VaultRefusal::Needs(text("jwt"), "--subject SUBJECT"),
+        VaultRefusal::BadTtl,
+        VaultRefusal::AuthTwice(text("kubernetes")),
+        VaultRefusal::BadName("--role", text("a/b")),
+        VaultRefusal::BadMount,
+        VaultRefusal::Unreadable(text("ca.pem"), text("No such file or directory")),
+        VaultRefusal::Blocked,
+        VaultRefusal::NotSeen,
+    ]
+}
+
+/// At least one of each kind.
+fn administration_errors() -> Vec<AdministrationError> {
+    let refused = |path: &str| AdministrationError::Refused {
+        path: path.to_owned(),
+        problem: "Vault's own words".to_owned(),
+    };
+    vec![
+        AdministrationError::Denied { operation: "POST", path: "sys/policies/acl/bindu".to_owned() },
+        refused("auth/kubernetes/config"),
+        refused("auth/kubernetes/role/bindu"),
+        AdministrationError::Unavailable(Outage::new(OutageReason::LoginRejected, "permission denied")),
+        AdministrationError::Unavailable(outage()),
+    ]
+}
+
+/// All refusals of `bindu call` and `bindu vault`.
+fn of_commands() -> Vec<(String, Refusal)> {
+    let calls = call_errors().into_iter().map(|error| (variant(&error), call(&error)));
+    let tokens = token_errors().into_iter().map(|error| (variant(&error), token(&error)));
+    let others = [
+        ("ended", ended("failed", "the agent's words")),
+        ("unsigned", unsigned("did:x")),
+        ("no_own_key", no_own_key(None)),
+        ("no_own_key", no_own_key(Some(&outage()))),
+    ];
+    let others = others.into_iter().map(|(name, refusal)| (name.to_owned(), refusal));
+    let vault = vault_refusals().into_iter().map(|refusal| (variant(&refusal), refusal.into()));
+    let vault = vault.chain(administration_errors().into_iter().map(|e| (variant(&e), administration(&e))));
+    calls.chain(tokens).chain(others).chain(vault).collect()
+}
+
 /// The name of a variant, as `Debug` begins.
 fn variant(value: &dyn std::fmt::Debug) -> String {
     let text = format!("{value:?}");
@@ -119,22 +221,26 @@ fn variants(source: &str, name: &str) -> Vec<String> {
     let (body, _) = body.split_once("\n}").unwrap();
     let lines = body.lines().filter_map(|line| line.strip_prefix("    "));
     let variants = lines.filter(|line| line.starts_with(|first: char| first.is_ascii_uppercase()));
-    variants.map(|line| line.split([' ', ',', '{']).next().unwrap_or_default().to_owned()).collect()
+    variants.map(|line| line.split([' ', ',', '{', '(']).next().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]
 fn each_variant_has_a_sample() {
-    let keeper = |file: &str| {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../keeper/src").join(file);
-        std::fs::read_to_string(path).unwrap()
-    };
+    fn names<T: std::fmt::Debug>(samples: &[T]) -> Vec<String> {
+        samples.iter().map(|sample| variant(sample)).collect()
+    }
     for (file, name, samples) in [
-        ("start_error.rs", "StartError", errors().iter().map(|error| variant(error)).collect::<Vec<_>>()),
-        ("advice.rs", "Advice", advices().iter().map(|advice| variant(advice)).collect()),
-        ("driver/ring.rs", "StepError", STEPS.iter().map(|error| variant(error)).collect()),
+        ("keeper/src/start_error.rs", "StartError", names(&errors())),
+        ("keeper/src/advice.rs", "Advice", names(&advices())),
+        ("keeper/src/driver/ring.rs", "StepError", names(&STEPS)),
+        ("keeper/src/token_source.rs", "TokenError", names(&token_errors())),
+        ("client/src/error.rs", "CallError", names(&call_errors())),
+        ("store/src/vault/administration.rs", "AdministrationError", names(&administration_errors())),
+        ("bindu/src/hints/vault.rs", "VaultRefusal", names(&vault_refusals())),
     ] {
-        let variants = variants(&keeper(file), name);
-        assert!(variants.len() > 5, "{name}: {variants:?}");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+        let variants = variants(&std::fs::read_to_string(path).unwrap(), name);
+        assert!(variants.len() > 2, "{name}: {variants:?}");
         for variant in variants {
             assert!(samples.contains(&variant), "{name}::{variant} has no sample");
         }
@@ -146,10 +252,12 @@ fn each_hint_has_a_command_or_a_setting_to_type() {
     let (errors, advices) = (errors(), advices());
     let hints = errors.iter().map(start).chain(advices.iter().map(advice));
     let hints = hints.chain(STEPS.iter().map(|error| steps::step(error, PATH)));
-    for hint in hints.chain([store_is_silent(), no_key_yet()]) {
-        assert!(hint.is_practical(), "{hint}");
-        for line in hint.to_string().lines().filter(|line| !line.starts_with("  ")) {
-            let is_one = ["--", "vault kv", "bindu "].iter().any(|word| line.contains(word));
+    let hints = hints.chain([store_is_silent(), no_key_yet()]).map(String::from);
+    for hint in hints.chain(of_commands().into_iter().map(|(_, refusal)| refusal.hint)) {
+        assert!(hint.lines().any(|line| line.starts_with("  ")), "there is nothing to type: {hint}");
+        for line in hint.lines().filter(|line| !line.starts_with("  ")) {
+            let is_one = ["--", "vault kv", "vault login", "bindu ", "__", "VAULT_", "BINDU_"];
+            let is_one = is_one.iter().any(|word| line.contains(word));
             assert!(!is_one, "it is to have a line of its own: {line}");
         }
     }
@@ -170,6 +278,9 @@ fn all_that_is_told() {
     }
     for hint in [store_is_silent(), no_key_yet()] {
         let _ = writeln!(told, "{hint}\n");
+    }
+    for (name, refusal) in of_commands() {
+        let _ = writeln!(told, "[{name}: {}]\n{}", refusal.class.code(), report::text(&refusal));
     }
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hints/told.txt");
     if std::env::var_os("WRITE_TOLD").is_some() {

@@ -202,6 +202,7 @@ pub fn handler(choice: &HandlerChoice) -> Arc<dyn Handler> {
                 timeout: *timeout,
                 workers: *workers,
                 hidden_variables: secret_variables(),
+                errors: Some(log::relay),
                 owns_process: true,
             }))
         }

@@ -2,7 +2,8 @@
 
 use super::{Content, registry};
 use crate::{ExitClass, Refusal};
-use std::{collections::BTreeMap, fs, path::Path};
+use bindu_http_client::named_file;
+use std::{collections::BTreeMap, io, path::Path};
 
 /// What a file holds: texts by dotted key, and what is wrong with it beside its form.
 #[derive(Default, Clone)]
@@ -13,14 +14,18 @@ pub(super) struct FileValues {
 
 /// The variables of `.env`; none where there is no such file.
 pub(super) fn read_dotenv(path: &Path) -> Result<BTreeMap<String, String>, Refusal> {
-    if !path.is_file() {
-        return Ok(BTreeMap::new());
-    }
     let broken = |problem: String| {
         Refusal::new(ExitClass::Usage, "the file .env can't be read", "mend it, or remove it")
             .because(problem)
     };
-    let text = fs::read(path).map_err(|error| broken(error.to_string()))?;
+    // Python's virtual environments are often directories of this name.
+    if path.is_dir() {
+        return Ok(BTreeMap::new());
+    }
+    let text = match named_file::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        read => read.map_err(|error| broken(error.to_string()))?,
+    };
     let text = String::from_utf8(text).map_err(|_| broken("it is not UTF-8 text".to_owned()))?;
     let text = without_mark(&text).replace("\r\n", "\n");
     let variables = dotenvy::from_read_iter(text.as_bytes()).collect::<Result<_, _>>();

@@ -10,10 +10,11 @@ use super::{
     registry::{self, SETTINGS},
 };
 use crate::{ExitClass, Refusal};
+use bindu_http_client::named_file;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    fmt, fs, io,
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -150,7 +151,7 @@ impl Layers {
             Some(PathBuf::from(named.0.trim()))
         });
         let path = named.clone().unwrap_or_else(|| directory.join(DEFAULT_FILE));
-        match fs::read(&path) {
+        match named_file::read(&path) {
             Ok(text) => {
                 let read = file::parse(&path, &text)?;
                 self.warn_of_differences(&path, &read.values);

@@ -4,6 +4,7 @@ use super::{
     Entry, Origin, Setting, Value,
     registry::{self, SETTINGS},
 };
+use bindu_http_client::named_file;
 use secrecy::SecretString;
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -74,7 +75,7 @@ impl Reader {
     /// A password in a file. None of it is shown, whatever is wrong.
     pub(super) fn password(&mut self, setting: &Setting<PathBuf>) -> Option<SecretString> {
         let path = self.get(setting)?;
-        let problem = match std::fs::read(&path).map(String::from_utf8) {
+        let problem = match named_file::read(&path).map(String::from_utf8) {
             Err(error) => format!("the file can't be read: {error}"),
             Ok(Err(_)) => "the file is not UTF-8 text".to_owned(),
             Ok(Ok(text)) if text.trim().is_empty() => {

@@ -11,7 +11,7 @@ use super::{
         VAULT_URL,
     },
 };
-use bindu_http_client::{ProxySettings, RedirectHost, TlsSettings};
+use bindu_http_client::{ProxySettings, RedirectHost, TlsSettings, named_file};
 use bindu_store::VaultLogin;
 use std::path::PathBuf;
 use url::Url;
@@ -192,7 +192,7 @@ impl Reader {
         let mut opened = |setting: &'static Setting<PathBuf>| {
             let path = self.get(setting);
             // Opened, not read: the key is nobody's business here.
-            if let Some(Err(error)) = path.as_ref().map(std::fs::File::open) {
+            if let Some(Err(error)) = path.as_deref().map(named_file::check) {
                 self.mistake(setting, &format!("the file can't be read: {error}"));
             }
             path

@@ -2,16 +2,16 @@
 
 use super::{Output, SettingFlags, print, with_keeper};
 use bindu::{
-    AgentReply, AgentReplyState, CallError, CallOptions, ExitClass, Refusal,
+    AgentReply, AgentReplyState, CallOptions, Refusal, hints,
     run::{log, outgoing},
     settings::Settings,
 };
-use bindu_hydra::HydraError;
+use bindu_a2a::{call::StreamEvent, model::TaskState};
+use bindu_client::EventSink;
 use bindu_identity::{Did, PublicKey};
-use bindu_keeper::{HeldIdentity, TokenError};
-use bindu_store::Outage;
+use bindu_keeper::HeldIdentity;
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -54,35 +54,69 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
         did: arguments.did,
         keys: arguments.keys,
         timeout: Some(Duration::from_secs(arguments.timeout)),
+        on_event: is_watched(arguments.output).then(|| EventSink(Arc::new(|event| progress(event)))),
     };
     let reply = with_keeper(&settings, async |keeper| {
         let identity = match settings.hydra {
             None => None,
-            Some(_) => Some(keeper.look_at_identity().await.map_err(no_identity)?),
+            Some(_) => {
+                Some(keeper.look_at_identity().await.map_err(|outage| hints::no_own_key(outage.as_ref()))?)
+            }
         };
         let identity = identity.map(|identity| Arc::new(HeldIdentity::new(identity)));
         let client = outgoing(&settings, &keeper, identity).client;
-        let called = client.call_with(&arguments.url, &arguments.text, &options).await;
-        called.map_err(|error| refusal(&error))
+        let mut conversation = client.conversation(&arguments.url, options);
+        let mut text = arguments.text;
+        loop {
+            let reply = conversation.say(&text).await.map_err(|error| hints::call(&error))?;
+            match answer(&reply, arguments.output) {
+                Some(answer) => text = answer,
+                None => return Ok(reply),
+            }
+        }
     })?;
     tell(&reply, arguments.output, arguments.accept_unsigned)
 }
 
+/// Whether a person watches: then the agent's progress and its questions are shown.
+fn is_watched(output: Output) -> bool {
+    matches!(output, Output::Text) && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// What an agent says while it works.
+fn progress(event: &StreamEvent) {
+    if let StreamEvent::Status { status, .. } = event
+        && status.state == TaskState::Working
+        && let Some(message) = &status.message
+    {
+        super::note(&format!("{}\n", plain(&message.parts.as_text())));
+    }
+}
+
+/// The answer to an agent's question, from the terminal; `None` if it has asked nothing, or nobody answers.
+fn answer(reply: &AgentReply, output: Output) -> Option<String> {
+    if reply.state != AgentReplyState::InputRequired || !is_watched(output) {
+        return None;
+    }
+    super::note(&format!("{}\n> ", plain(&reply.text)));
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).ok()?;
+    let line = line.trim_end_matches(['\r', '\n']);
+    Some(line.to_owned()).filter(|line| !line.is_empty())
+}
+
+/// Another agent's words, without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().filter(|character| *character == '\n' || !character.is_control()).collect()
+}
+
 fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(), Refusal> {
-    let failed = |message: String, hint: &str| Err(Refusal::new(ExitClass::Failed, message, hint));
     match reply.state {
         AgentReplyState::Completed if reply.signed.is_none() && !accept_unsigned => {
-            return failed(
-                format!("the reply is not signed by {}, or not wholly", reply.did),
-                "--accept-unsigned prints it all the same; anybody on the way may have written it",
-            );
+            return Err(hints::unsigned(&reply.did.to_string()));
         }
         AgentReplyState::Failed | AgentReplyState::Canceled => {
-            let said = if reply.text.is_empty() { "nothing" } else { &reply.text };
-            return failed(
-                format!("the task has ended as {}; the agent says: {said:?}", reply.state.label()),
-                "ask in another way, or look into the other agent's log",
-            );
+            return Err(hints::ended(reply.state.label(), &reply.text));
         }
         _ => {}
     }
@@ -114,94 +148,4 @@ fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(),
         )),
     }
     Ok(())
-}
-
-fn no_identity(outage: Option<Outage>) -> Refusal {
-    if let Some(outage) = outage {
-        return Refusal::new(
-            ExitClass::Unavailable,
-            "the store does not give this agent's key, and the data directory has no copy of it",
-            "`bindu identity plan` with the same settings says what the store answers",
-        )
-        .because(outage);
-    }
-    Refusal::new(
-        ExitClass::Failed,
-        "this agent has no key yet to sign with",
-        "`bindu identity plan` with the same settings says what a start would do; start the agent once",
-    )
-}
-
-fn refusal(error: &CallError) -> Refusal {
-    let (class, hint) = match error {
-        CallError::Address { .. } => (
-            ExitClass::Usage,
-            "give an address that begins with https://; call.dangerous_allow_http allows plain http",
-        ),
-        CallError::NoCard { .. } => (ExitClass::Failed, "give the address of an agent, without /.well-known"),
-        CallError::OtherOrigin { .. } => (
-            ExitClass::Failed,
-            "call that origin yourself, or say --allow-origin ORIGIN if both are the same agent's",
-        ),
-        CallError::OtherAgent { .. } => (ExitClass::Failed, "see that address and --did belong together"),
-        CallError::NoKey { .. } => (
-            ExitClass::Failed,
-            "set AUTH__ENABLED=true with Hydra's addresses, pin the key (AUTH__PINNED_KEYS), or leave --did out",
-        ),
-        CallError::OtherKey { .. } => (
-            ExitClass::Failed,
-            "it shows no rotation that leads from the one to the other: ask whoever runs that agent, and if the new key is \
-             right, take its entry out of known_agents.json in the data directory",
-        ),
-        CallError::Token(error) => return token_refusal(error),
-        CallError::Refused { status: 401 | 403, .. } => (
-            ExitClass::Denied,
-            "is our client of the same Hydra as that agent's, and is our DID on its list? `bindu hydra plan` tells \
-             what is the matter with ours",
-        ),
-        CallError::Refused { .. } | CallError::Unavailable { .. } => {
-            (ExitClass::Unavailable, "try again; see that the agent runs and can be reached")
-        }
-        CallError::Forged { .. } => (
-            ExitClass::Failed,
-            "believe nothing of it: somebody on the way, or another agent, has written it",
-        ),
-        CallError::Unsigned { .. } | CallError::Ended { .. } | CallError::Rpc { .. } => {
-            (ExitClass::Failed, "the agent's own words are above")
-        }
-        _ => (ExitClass::Failed, "see above"),
-    };
-    Refusal::new(class, error.to_string(), hint).because_source(error)
-}
-
-/// The hint for a token that is not to be had.
-pub(super) fn token_refusal(error: &TokenError) -> Refusal {
-    let (class, hint) = match error {
-        TokenError::NoHydra => {
-            (ExitClass::Usage, "set AUTH__ENABLED=true, HYDRA__ADMIN_URL and HYDRA__PUBLIC_URL")
-        }
-        TokenError::NoCredentials(_) => (
-            ExitClass::Failed,
-            "start the agent once with these settings: it registers its client; `bindu hydra plan` says what it would do",
-        ),
-        TokenError::StoreUnavailable(_) => (
-            ExitClass::Unavailable,
-            "see that the store answers: `bindu identity plan` with the same settings says what it says",
-        ),
-        TokenError::StoreDenied(_) => (
-            ExitClass::Denied,
-            "give the token the policy of docs/VAULT.md: `bindu hydra plan` names the path",
-        ),
-        TokenError::Hydra(HydraError::Refused { .. }) => (
-            ExitClass::Failed,
-            "our client in Hydra does not have these scopes or this audience: HYDRA__DEFAULT_AGENT_SCOPES and \
-             HYDRA__AUDIENCES are registered at a start of the agent",
-        ),
-        TokenError::WrongSecret => (
-            ExitClass::Denied,
-            "`bindu hydra plan` says whose the client is; a start of the agent puts a lost secret back",
-        ),
-        _ => (ExitClass::Unavailable, "see that Hydra answers at HYDRA__PUBLIC_URL"),
-    };
-    Refusal::new(class, error.to_string(), hint).because_source(error)
 }

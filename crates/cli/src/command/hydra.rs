@@ -52,7 +52,7 @@ fn settings(flags: SettingFlags) -> Result<Settings, Refusal> {
     log::start(&settings)?;
     match settings.hydra {
         Some(_) => Ok(settings),
-        None => Err(super::call::token_refusal(&TokenError::NoHydra)),
+        None => Err(hints::token(&TokenError::NoHydra)),
     }
 }
 
@@ -60,7 +60,7 @@ fn token(arguments: TokenArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
     let token = with_keeper(&settings, async |keeper| {
         let token = TokenSource::new(keeper).token(arguments.audience.as_deref()).await;
-        token.map_err(|error| super::call::token_refusal(&error))
+        token.map_err(|error| hints::token(&error))
     })?;
     print(&format!("{}\n", token.expose_secret()));
     Ok(())

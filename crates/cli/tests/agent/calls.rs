@@ -181,7 +181,7 @@ async fn a_token_for_curl() {
     crate::assert_refused(
         stranger.command(&["hydra", "token"]).output(),
         1,
-        &["no credentials", "start the agent once"],
+        &["no credentials", "bindu run"],
     );
     crate::assert_refused(agent(nobody.path()).command(&["hydra", "token"]).output(), 64, &["AUTH__ENABLED"]);
 }

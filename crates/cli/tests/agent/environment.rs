@@ -1,7 +1,7 @@
 //! What environments make of settings: nothing of it makes another identity, opens a door or shows a secret.
 
 use crate::{AUTHOR, agent, assert_refused, bao, hydra, names};
-use bindu_testkit::{Nginx, caller::TestCaller, http, install::source_tree};
+use bindu_testkit::{AgentSetup, Nginx, caller::TestCaller, http, install::source_tree};
 use serde_json::json;
 use std::{collections::BTreeMap, ffi::OsString, fs, os::unix::ffi::OsStringExt as _, path::Path};
 
@@ -283,4 +283,81 @@ async fn behind_a_proxy_that_strips_a_path() {
     let (status, card) = http::get(&format!("http://{}{location}", nginx.address)).await;
     assert_eq!((status, card["url"].as_str()), (200, Some(url.as_str())));
     drop(agent);
+}
+
+/// Every file that a setting names, and those of the data directory: without an end, and a pipe that nobody writes to. It is
+/// told, by its name, soon, and without a memory full of zeros.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_without_an_end_or_a_writer_is_told() {
+    let vault = |setup: AgentSetup| {
+        let setup = setup.set("VAULT__ENABLED", "true").set("VAULT_ADDR", "https://127.0.0.1:1");
+        // Longer than a pipe is waited for.
+        setup.set("BINDU_START_DEADLINE", "12s")
+    };
+    let with_token = |setup| vault(setup).set("VAULT_TOKEN", "t");
+    type Set<'a> = &'a dyn Fn(AgentSetup, &str) -> AgentSetup;
+    let cases: [(&str, Set<'_>); 8] = [
+        ("BINDU_CONFIG", &|setup, file| setup.set("BINDU_CONFIG", file)),
+        ("password", &|setup, file| setup.set("BINDU_KEY_PASSWORD_FILE", file)),
+        ("token", &|setup, file| {
+            vault(setup).set("VAULT__AUTH", "token_file").set("VAULT__TOKEN_FILE", file)
+        }),
+        ("jwt", &|setup, file| {
+            vault(setup).set("VAULT__AUTH", "jwt").set("VAULT__ROLE", "r").set("VAULT__JWT_FILE", file)
+        }),
+        ("secret id", &|setup, file| {
+            let setup = vault(setup).set("VAULT__AUTH", "approle").set("VAULT__ROLE_ID_FILE", "good");
+            setup.set("VAULT__SECRET_ID_FILE", file)
+        }),
+        ("authority", &|setup, file| with_token(setup).set("VAULT_CACERT", file)),
+        ("certificate", &|setup, file| {
+            with_token(setup).set("VAULT_CLIENT_CERT", file).set("VAULT_CLIENT_KEY", "good")
+        }),
+        (".env", &|setup, _| setup),
+    ];
+    let mut runs = Vec::new();
+    for (what, set) in cases {
+        for file in ["/dev/zero", "pipe"] {
+            let disk = tempfile::tempdir().unwrap();
+            fs::write(disk.path().join("good"), "good").unwrap();
+            let made = std::process::Command::new("mkfifo").arg(disk.path().join("pipe")).status().unwrap();
+            assert!(made.success());
+            if what == ".env" {
+                std::os::unix::fs::symlink(file, disk.path().join(".env")).unwrap();
+            }
+            // Half a gigabyte for all that a process maps.
+            let limits = ["-c", "ulimit -v 1000000; exec \"$@\"", "sh"].map(str::to_owned).to_vec();
+            let setup = set(agent(disk.path()).named(AUTHOR, "Endless"), file).under(Path::new("sh"), limits);
+            let named = if what == ".env" { ".env" } else { file };
+            runs.push(tokio::task::spawn_blocking(move || {
+                let begun = std::time::Instant::now();
+                let (code, _, told) = setup.output();
+                drop(disk);
+                (what, named, code, told, begun.elapsed())
+            }));
+        }
+    }
+    for run in runs {
+        let (what, named, code, told, took) = run.await.unwrap();
+        assert!([64, 69, 77].contains(&code), "{what}: {code}: {told}");
+        let words =
+            if named == "pipe" || told.contains("pipe") { "nobody has written to it" } else { "4 MiB" };
+        assert!(told.contains(named) && told.contains(words), "{what} = {named}: {told}");
+        assert!(!told.contains("out of memory") && took.as_secs() < 60, "{what} = {named}, {took:?}: {told}");
+    }
+    for file in ["private.pem", "identity.json", "oauth_credentials.json", "lock"] {
+        let disk = tempfile::tempdir().unwrap();
+        fs::create_dir(disk.path().join(".bindu")).unwrap();
+        let pipe = disk.path().join(".bindu").join(file);
+        assert!(std::process::Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        let setup = agent(disk.path()).named(AUTHOR, "Piped");
+        assert_refused(tokio::task::spawn_blocking(move || setup.output()).await.unwrap(), 64, &[file]);
+    }
+    // One that somebody writes to is read.
+    let disk = tempfile::tempdir().unwrap();
+    let script = "exec \"$@\" --config <(sleep 0.2; echo 'description = \"from a pipe\"')";
+    let arguments = ["-c", script, "bash"].map(str::to_owned).to_vec();
+    let shown = agent(disk.path()).command(&["config", "show"]).under(Path::new("bash"), arguments);
+    let (code, shown, told) = shown.output();
+    assert!(code == 0 && shown.contains("from a pipe"), "{shown}{told}");
 }

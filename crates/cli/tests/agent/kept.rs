@@ -2,9 +2,10 @@
 
 use crate::{AUTHOR, agent};
 use bindu_testkit::{
-    Nginx,
+    AgentProcess, Nginx,
     http::{self, call, eventually},
 };
+use rustix::process::Signal;
 use serde_json::json;
 use std::{
     collections::BTreeSet,
@@ -83,17 +84,10 @@ fn connected_to(url: &str) -> BTreeSet<String> {
     established.collect()
 }
 
-/// A real nginx that keeps its connections to the agent for 6 s, a tenth of its usual time, before an agent with the same
-/// part of its own 75 s and 15 s. Who closes first is the proxy: a POST that meets a closing connection is a 502, since
-/// nginx sends it to nobody else.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_proxy_closes_its_connections_before_the_agent_does() {
-    let disk = tempfile::tempdir().unwrap();
-    let setup = agent(disk.path()).named(AUTHOR, "Behind Nginx");
-    let setup = setup.set("BINDU_HEADER_TIMEOUT", "1500ms").set("BINDU_IDLE_TIMEOUT", "7500ms");
-    let agent = setup.start().await;
+/// A real nginx that keeps its connections to an agent for 6 s, a tenth of its usual time.
+async fn nginx_before(agent: &AgentProcess) -> Nginx {
     let upstream = agent.url.trim_start_matches("http://");
-    let proxy = Nginx::start_with(
+    Nginx::start_with(
         &format!("upstream agent {{ server {upstream}; keepalive 64; keepalive_timeout 6s; }}"),
         |address| {
             format!(
@@ -101,7 +95,17 @@ async fn a_proxy_closes_its_connections_before_the_agent_does() {
             )
         },
     )
-    .await;
+    .await
+}
+
+/// Before an agent with the same part of its own 75 s and 15 s. Who closes first is the proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_closes_its_connections_before_the_agent_does() {
+    let disk = tempfile::tempdir().unwrap();
+    let setup = agent(disk.path()).named(AUTHOR, "Behind Nginx");
+    let setup = setup.set("BINDU_HEADER_TIMEOUT", "1500ms").set("BINDU_IDLE_TIMEOUT", "7500ms");
+    let agent = setup.start().await;
+    let proxy = nginx_before(&agent).await;
     eventually("the test's own connections are gone", async || {
         connected_to(&agent.url).is_empty().then_some(())
     })
@@ -121,4 +125,53 @@ async fn a_proxy_closes_its_connections_before_the_agent_does() {
         list().await;
         assert_eq!(connected_to(&agent.url), kept, "it is used again");
     }
+}
+
+/// A POST that meets a closing connection is a 502, since nginx sends it to nobody else. So it is with a time-out below the
+/// proxy's, and not with the default. That the two meet is made sure of by stopping nginx: it finds the request first, and
+/// behind it that the agent has closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_meets_a_closing_connection_only_below_the_proxys_time() {
+    for (idle, expected) in [(Some("2s"), "502"), (None, "200")] {
+        let disk = tempfile::tempdir().unwrap();
+        let mut setup = agent(disk.path()).named(AUTHOR, "Closing");
+        if let Some(idle) = idle {
+            setup = setup.set("BINDU_IDLE_TIMEOUT", idle);
+        }
+        let agent = setup.start().await;
+        let proxy = nginx_before(&agent).await;
+        let mut client = TcpStream::connect(&proxy.address).await.unwrap();
+        let others = connected_to(&agent.url);
+        assert_eq!(listed(&mut client).await, "200");
+        let kept: BTreeSet<_> = connected_to(&agent.url).difference(&others).cloned().collect();
+        assert_eq!(kept.len(), 1, "nginx keeps its connection");
+        proxy.signal(Signal::STOP);
+        client.write_all(&list_request()).await.unwrap();
+        let stopped = Instant::now();
+        while stopped.elapsed() < Duration::from_secs(4) && !kept.is_disjoint(&connected_to(&agent.url)) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        let has_closed = kept.is_disjoint(&connected_to(&agent.url));
+        assert_eq!(has_closed, idle.is_some(), "{idle:?}: who closes the connection");
+        proxy.signal(Signal::CONT);
+        assert_eq!(status(&mut client).await, expected, "with a time-out of {idle:?}");
+    }
+}
+
+fn list_request() -> Vec<u8> {
+    let body = call("tasks/list", &json!({})).to_string();
+    format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+async fn listed(stream: &mut TcpStream) -> String {
+    stream.write_all(&list_request()).await.unwrap();
+    status(stream).await
+}
+
+/// The status of an answer that is one packet.
+async fn status(stream: &mut TcpStream) -> String {
+    let mut buffer = [0; 4096];
+    let length = stream.read(&mut buffer).await.unwrap();
+    let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+    text.split(' ').nth(1).unwrap_or_default().to_owned()
 }

@@ -298,3 +298,45 @@ async fn a_refused_start_ends_though_nobody_reads() {
     let status = tokio::task::spawn_blocking(move || agent.wait()).await.unwrap();
     assert_eq!(status.code(), Some(1));
 }
+
+/// A program that logs more than a pipe holds, to a log that nobody reads, that is full or that is gone: its callers get their
+/// answers, and where the log is read its lines are there as it wrote them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_programs_stderr_holds_up_nobody() {
+    let source = r#"
+import json, sys
+for line in sys.stdin:
+    task = json.loads(line)
+    for number in range(3000): print(f"program line {number} " + "y" * 100, file=sys.stderr, flush=True)
+    print(json.dumps({"content": task["messages"][-1]["content"]}), flush=True)
+"#;
+    for how in ["unread", "gone", "full", "read"] {
+        let disk = tempfile::tempdir().unwrap();
+        std::fs::write(disk.path().join("program.py"), source).unwrap();
+        let setup =
+            agent(disk.path()).named(AUTHOR, "Loud").argument("--command").argument("python3 program.py");
+        let (reader, writer) = pipe().unwrap();
+        let (mut reader, mut agent) = match how {
+            "full" => (None, redirected(&setup, "2>/dev/full").spawn()),
+            "read" => (None, setup.spawn()),
+            _ => (Some(reader), setup.spawn_to(Stdio::null(), writer.into())),
+        };
+        agent.listens().await.expect("it starts");
+        if how == "gone" {
+            reader.take();
+        }
+        for text in ["one", "two"] {
+            let task = http::ask(&agent.url, text).await;
+            assert_eq!(task["artifacts"][0]["parts"][0]["text"], text, "{how}");
+        }
+        match how {
+            "read" => {
+                let line = format!("\nprogram line 2999 {}\n", "y".repeat(100));
+                eventually("its lines are there", async || agent.log().contains(&line).then_some(())).await;
+            }
+            _ => assert!(dropped(&agent).await > 0, "{how}"),
+        }
+        let status = tokio::task::spawn_blocking(move || agent.terminate()).await.unwrap();
+        assert!(status.success(), "{how}: {status}");
+    }
+}

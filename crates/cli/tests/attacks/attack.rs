@@ -1,7 +1,11 @@
 //! An attack's file, and the bytes that it becomes.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bindu_identity::{SigningKey, pem, request_signature};
+use bindu_identity::{
+    DerivedKey, SigningKey,
+    message_signature::{self, SignedRequest},
+    pem, request_signature,
+};
 use bindu_testkit::{
     caller::{TestCaller, now},
     install::source_tree,
@@ -49,6 +53,7 @@ struct File {
     signed_did: Option<String>,
     signed_at: Option<i64>,
     signer: Option<String>,
+    message: Option<Message>,
     mangle: Option<String>,
     #[serde(default)]
     set: BTreeMap<String, String>,
@@ -59,6 +64,25 @@ struct File {
     then_close: bool,
     expect: Expectation,
 }
+
+/// What an HTTP message signature (RFC 9421) with the caller's second key is over.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Message {
+    path: String,
+    query: Option<String>,
+    #[serde(default = "public_host")]
+    authority: String,
+    method: Option<String>,
+}
+
+/// The host of the agent's deployment URL, which ends with [`PREFIX`].
+fn public_host() -> String {
+    "agents.example.com".to_owned()
+}
+
+/// What a proxy before the agent strips.
+pub(crate) const PREFIX: &str = "/attacked";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -133,11 +157,11 @@ impl Attack {
         values.insert("signature".to_owned(), self.signature(world, &values, at, &body));
         match &file.raw {
             Some(raw) => fill(raw, &values),
-            None => self.assemble(&values, body),
+            None => self.assemble(world, &values, at, body),
         }
     }
 
-    fn assemble(&self, values: &BTreeMap<String, String>, body: Vec<u8>) -> Vec<u8> {
+    fn assemble(&self, world: &World, values: &BTreeMap<String, String>, at: u64, body: Vec<u8>) -> Vec<u8> {
         let file = &self.file;
         let mut headers: Vec<(&str, String)> =
             vec![("Host", "<<host>>".into()), ("Connection", "close".into())];
@@ -145,7 +169,14 @@ impl Attack {
         if caller != "none" {
             headers.push(("Authorization", "Bearer <<token>>".into()));
         }
-        if !["none", "service"].contains(&caller) {
+        let message = file.message.as_ref().map(|message| self.message(world, message, at, &body));
+        if let Some(message) = message {
+            headers.extend([
+                ("Content-Digest", message.content_digest),
+                ("Signature-Input", message.signature_input),
+                ("Signature", message.signature),
+            ]);
+        } else if !["none", "service"].contains(&caller) {
             headers.extend([
                 ("X-DID", "<<did>>".into()),
                 ("X-DID-Timestamp", "<<at>>".into()),
@@ -168,6 +199,28 @@ impl Attack {
         let path = file.path.as_deref().unwrap_or("/");
         let head = format!("{method} {path} HTTP/1.1\r\n{}\r\n\r\n", lines.join("\r\n"));
         [fill(&head, values), body].concat()
+    }
+
+    /// Bob's: alice has no second key.
+    fn message(
+        &self,
+        world: &World,
+        message: &Message,
+        at: u64,
+        body: &[u8],
+    ) -> message_signature::MessageHeaders {
+        assert_eq!(self.file.caller.as_deref(), Some("bob"), "{}: bob signs messages", self.name);
+        let none = |_: &str| Vec::new();
+        let signed = SignedRequest {
+            method: message.method.as_deref().or(self.file.method.as_deref()).unwrap_or("POST"),
+            path: &message.path,
+            query: message.query.as_deref(),
+            authority: &message.authority,
+            header: &none,
+            body: self.file.signed_body.as_deref().map_or(body, str::as_bytes),
+        };
+        let nonce = format!("{:032x}", rand::random::<u128>());
+        message_signature::sign(&DerivedKey::of(&world.bob.key), &world.bob.did(), &signed, at, &nonce)
     }
 
     /// Base58 of the signature, mangled as the file says.
@@ -249,6 +302,11 @@ fn fill(template: &str, values: &BTreeMap<String, String>) -> Vec<u8> {
             Some(("repeat", what)) => {
                 let (count, text) = what.split_once(':').expect("a number and a text");
                 filled.extend(text.repeat(count.parse().expect("a number")).into_bytes());
+            }
+            Some(("numbered", what)) => {
+                let (count, text) = what.split_once(':').expect("a number and a text");
+                let count: usize = count.parse().expect("a number");
+                (0..count).for_each(|at| filled.extend(text.replace('%', &at.to_string()).into_bytes()));
             }
             Some(("hex", digits)) => {
                 let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).expect("hex digits");

@@ -29,6 +29,7 @@ const AT_ONCE: usize = 8;
 async fn no_attack_gets_in() {
     let disk = tempfile::tempdir().unwrap();
     let setup = agent(disk.path()).named(AUTHOR, "Attacked").set_all(hydra().await.environment());
+    let setup = setup.set("BINDU_DEPLOYMENT_URL", format!("https://agents.example.com{}", attack::PREFIX));
     let agent = setup.set("BINDU_HEADER_TIMEOUT", "3s").set("BINDU_BODY_TIMEOUT", "3s").start().await;
     let world = world(hydra().await, &agent).await;
     let attacks = attack::all();

@@ -17,6 +17,7 @@ mod load;
 mod matrix;
 mod mounts;
 mod outages;
+mod outside;
 mod pods;
 mod python;
 mod races;

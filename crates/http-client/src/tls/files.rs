@@ -1,6 +1,6 @@
 //! Certificates and keys in PEM files. What is wrong is told with the file's name.
 
-use crate::ClientError;
+use crate::{ClientError, named_file};
 use rustls::{
     crypto::CryptoProvider,
     pki_types::{
@@ -130,7 +130,8 @@ pub(super) fn listed(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ClientError> {
-    let mut text = fs::read(path).map_err(|source| ClientError::File { path: path.to_owned(), source })?;
+    let mut text =
+        named_file::read(path).map_err(|source| ClientError::File { path: path.to_owned(), source })?;
     // Editors on Windows put a byte order mark there.
     if text.starts_with(b"\xef\xbb\xbf") {
         text.drain(..3);

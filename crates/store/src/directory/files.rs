@@ -5,6 +5,7 @@
 //! renamed, so a full disk changes none of them.
 
 use super::DirectoryError;
+use rustix::fs::OFlags;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
@@ -15,8 +16,11 @@ use std::{
 /// What a crash leaves of a file that was being written; swept when the lock is taken.
 pub(super) const TEMPORARY_PREFIX: &str = ".writing-";
 
-/// `open` fails at a symbolic link.
-pub(super) const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+/// `open` fails at a symbolic link, and does not wait at a pipe for somebody who writes.
+pub(super) const OURS: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+
+/// The largest file of ours that is read, in bytes: lineages and statements grow, and not so far.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// One of the files that are replaced together.
 #[derive(Clone, Copy)]
@@ -91,14 +95,26 @@ fn sync(directory: &Path) -> Result<(), DirectoryError> {
 
 /// A file's text; `None` if there is none, or nothing but white space in it.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, DirectoryError> {
-    let mut text = String::new();
     // Whoever may write a link here could point it at any file of this user's.
-    let opened = OpenOptions::new().read(true).custom_flags(NO_LINK).open(path);
-    match opened.and_then(|mut file| file.read_to_string(&mut text)) {
-        Ok(_) if text.trim().is_empty() => Ok(None),
-        Ok(_) => Ok(Some(text)),
+    let opened = OpenOptions::new().read(true).custom_flags(OURS).open(path);
+    match opened.and_then(text_of) {
+        Ok(text) if text.trim().is_empty() => Ok(None),
+        Ok(text) => Ok(Some(text)),
         Err(source) if source.kind() == io::ErrorKind::NotFound => hidden(path).map_or(Ok(None), Err),
         Err(source) => Err(DirectoryError::new("read", path, source)),
+    }
+}
+
+/// The text of a file that we can have written.
+fn text_of(file: File) -> io::Result<String> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    match u64::try_from(text.len()) {
+        Ok(..=MAX_BYTES) => Ok(text),
+        _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "it has more than 16 MiB")),
     }
 }
 

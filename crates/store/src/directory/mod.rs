@@ -134,7 +134,7 @@ impl DataDirectory {
     fn take_lock(&self) -> Result<File, DirectoryError> {
         let path = self.path.join(LOCK);
         let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(files::NO_LINK);
+        options.create(true).truncate(false).write(true).mode(0o600).custom_flags(files::OURS);
         let lock = options.open(&path).map_err(|source| DirectoryError::new("open", &path, source))?;
         match lock.try_lock() {
             Ok(()) => Ok(lock),

@@ -8,6 +8,7 @@
 mod tests;
 
 use crate::{Outage, OutageReason};
+use bindu_http_client::named_file;
 use rand::RngExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -425,7 +426,8 @@ fn read_secret(path: &Path) -> Result<SecretString, Outage> {
         // A mounted secret is replaced by a rename; it may be there again at the next look.
         Outage::new(OutageReason::LoginRejected, format!("{}: {problem}", path.display()))
     };
-    let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = named_file::read(path).map_err(|error| unreadable(error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| unreadable("it is not UTF-8 text".to_owned()))?;
     // Editors on Windows put a byte order mark before it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text).trim();
     match text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -3,6 +3,7 @@
 //! The cache is `BINDU_DEV_CACHE`, else `bindu-dev` in the user's cache directory. Each thing is made in a temporary
 //! directory and moved to its place as a whole, under a lock, so that two test runs at once install it once.
 
+mod a2a;
 mod cluster;
 mod crates_io;
 mod debian;
@@ -12,6 +13,7 @@ mod openbao;
 mod postgres;
 mod python;
 
+pub use a2a::{A2A_JS, A2A_PYTHON, A2A_PYTHON_0_3, a2a_js, a2a_python, a2a_python_0_3};
 pub use cluster::cluster_tools;
 pub use crates_io::{cargo_cyclonedx, cargo_fuzz};
 pub use debian::{libfaketime, nginx, strace};
@@ -31,7 +33,7 @@ use std::{
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
     let _ = (openbao(), cargo_deny(), cargo_fuzz(), hydra(), strace(), libfaketime(), postgres());
-    let _ = (cluster_tools(), nginx(), node());
+    let _ = (cluster_tools(), nginx(), a2a_js(), a2a_python(), a2a_python_0_3());
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }

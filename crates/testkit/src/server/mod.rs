@@ -1,6 +1,7 @@
 //! Real servers, each on free ports of its own in a temporary directory.
 
 mod agent;
+mod callee;
 mod hydra;
 mod nginx;
 mod openbao;
@@ -10,6 +11,7 @@ mod process;
 mod python_bindu;
 
 pub use agent::{AgentProcess, AgentSetup};
+pub use callee::OfficialCallee;
 pub use hydra::Hydra;
 pub use nginx::Nginx;
 pub use openbao::OpenBao;

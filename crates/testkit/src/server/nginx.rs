@@ -48,6 +48,17 @@ impl Nginx {
         nginx
     }
 
+    /// Stops it, or lets it go on.
+    ///
+    /// # Panics
+    /// Where it does not run.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid =
+            std::fs::read_to_string(self.directory.path().join("nginx.pid")).expect("it has said its id");
+        let pid = pid.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+        rustix::process::kill_process(pid, signal).expect("it runs");
+    }
+
     /// The requests that it has taken: lines of its access log.
     #[must_use]
     pub fn taken(&self) -> Vec<String> {

@@ -12,6 +12,7 @@ mod lines;
 mod orphans;
 mod pool;
 mod process;
+mod relay;
 mod schedule;
 mod worker;
 
@@ -34,6 +35,9 @@ pub struct CommandSettings {
     pub workers: usize,
     /// The variables of the agent's environment that it does not get: those that hold secrets.
     pub hidden_variables: Vec<String>,
+    /// Takes each line that the program writes to stderr, its line feed included, and does not wait for anything; without it
+    /// stderr is this process's own.
+    pub errors: Option<fn(&[u8])>,
     /// Whether this process has no children but these programs, so that all orphans that come to it can be reaped.
     pub owns_process: bool,
 }

@@ -56,6 +56,7 @@ impl Pool {
         let template = Template {
             command: settings.command.clone(),
             hidden_variables: settings.hidden_variables.clone(),
+            errors: settings.errors,
             // The server raises the agent's own later, for its connections.
             files: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
         };

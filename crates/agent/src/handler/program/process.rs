@@ -3,7 +3,10 @@
 //! The pipes are never waited for one at a time: a program that writes while it is written to blocks neither itself nor
 //! us.
 
-use super::guard::{self, Orders, THIS_EXECUTABLE};
+use super::{
+    guard::{self, Orders, THIS_EXECUTABLE},
+    relay::relay,
+};
 use rustix::process::{Pid, Signal};
 use std::{
     collections::HashSet,
@@ -18,6 +21,7 @@ use tokio::{
     process::{Child, Command},
     runtime::Handle,
     sync::oneshot,
+    task::JoinHandle,
     time::timeout,
 };
 
@@ -46,6 +50,8 @@ pub(super) struct Template {
     pub(super) command: Vec<String>,
     /// The variables that it does not get.
     pub(super) hidden_variables: Vec<String>,
+    /// Takes what it writes to stderr.
+    pub(super) errors: Option<fn(&[u8])>,
     /// Its soft limit on open files.
     pub(super) files: Option<u64>,
 }
@@ -59,6 +65,7 @@ pub(super) type Guards = Arc<Mutex<HashSet<Pid>>>;
 pub(super) struct Spawner {
     requests: mpsc::Sender<oneshot::Sender<Result<Child>>>,
     guards: Guards,
+    errors: Option<fn(&[u8])>,
 }
 
 /// A running program.
@@ -67,6 +74,8 @@ pub(super) struct Program {
     guard: Child,
     guard_pid: Option<Pid>,
     guards: Guards,
+    /// Reads what it writes to stderr, up to its end.
+    relay: Option<JoinHandle<()>>,
     /// Closed when the program is to end.
     input: Option<pipe::Sender>,
     /// `None` once it has closed it.
@@ -90,7 +99,7 @@ pub(super) enum Happening {
 impl Spawner {
     pub(super) fn start(template: Template, guards: Guards) -> Result<Self> {
         let (requests, asked) = mpsc::channel::<oneshot::Sender<Result<Child>>>();
-        let (runtime, known) = (Handle::current(), Arc::clone(&guards));
+        let (runtime, known, errors) = (Handle::current(), Arc::clone(&guards), template.errors);
         std::thread::Builder::new().name("programs".to_owned()).spawn(move || {
             let _runtime = runtime.enter();
             while let Ok(started) = asked.recv() {
@@ -104,7 +113,7 @@ impl Spawner {
                 let _ = started.send(child);
             }
         })?;
-        Ok(Self { requests, guards })
+        Ok(Self { requests, guards, errors })
     }
 
     /// Starts the program. Whether there is one shows when it reads or ends.
@@ -113,6 +122,7 @@ impl Spawner {
         let (sender, started) = oneshot::channel();
         self.requests.send(sender).map_err(|_| gone(()))?;
         let mut guard = started.await.map_err(|_| gone(()))??;
+        let relay = guard.stderr.take().zip(self.errors).map(|(from, to)| tokio::spawn(relay(from, to)));
         let pipes = guard.stdin.take().zip(guard.stdout.take());
         let (input, output) =
             pipes.ok_or_else(|| Error::other("its input and output could not be connected"))?;
@@ -120,6 +130,7 @@ impl Spawner {
             guard_pid: pid(&guard),
             guard,
             guards: Arc::clone(&self.guards),
+            relay,
             input: Some(pipe::Sender::from_owned_fd(input.into_owned_fd()?)?),
             output: Some(pipe::Receiver::from_owned_fd(output.into_owned_fd()?)?),
             unsent: Vec::new(),
@@ -135,6 +146,9 @@ fn spawn(template: &Template) -> Result<Child> {
     let mut command = Command::new(THIS_EXECUTABLE);
     command.arg0("bindu").args(orders.arguments()).args(&template.command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    if template.errors.is_some() {
+        command.stderr(Stdio::piped());
+    }
     // A group of its own: a Ctrl-C at the terminal ends the agent, and the agent ends its programs.
     command.process_group(0);
     for variable in &template.hidden_variables {
@@ -271,6 +285,7 @@ impl Program {
             Err(_) => self.end_now().await.filter(|status| status.signal() != Some(Signal::KILL.as_raw())),
         };
         self.forget_guard();
+        self.hear_out().await;
         ended.map(|status| format!("{} after {lived} s", said(status)))
     }
 
@@ -294,8 +309,18 @@ impl Program {
     pub(super) async fn end(mut self) {
         drop(self.input.take());
         match timeout(END_GRACE, self.guard.wait()).await {
-            Ok(_) => self.forget_guard(),
+            Ok(_) => {
+                self.forget_guard();
+                self.hear_out().await;
+            }
             Err(_) => self.kill().await,
+        }
+    }
+
+    /// Waits a moment for what it has said last, as why it has ended.
+    async fn hear_out(&mut self) {
+        if let Some(relay) = self.relay.take() {
+            let _ = timeout(ABOUT_TO_END, relay).await;
         }
     }
 

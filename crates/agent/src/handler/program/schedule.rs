@@ -16,6 +16,12 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// How long a broken program counts against a caller.
 const MEMORY: Duration = Duration::from_secs(60);
 
+/// How long a caller is a suspect, if a program broke with its task and others' in it, and no program is empty for it to prove
+/// that it was another's: the first time, and at most. Not [`MEMORY`] each time, since whoever leaves tasks hanging in all
+/// programs, and breaks one, would make all others wait for so long.
+const MIN_SUSPICION: Duration = Duration::from_secs(10);
+const MAX_SUSPICION: Duration = MEMORY;
+
 /// Callers that nothing is remembered of any more are forgotten once there are this many.
 const MAX_RECORDS: usize = 1_000;
 
@@ -67,8 +73,10 @@ struct Record {
     /// When it broke programs.
     strikes: VecDeque<Instant>,
     not_before: Option<Instant>,
-    /// When a program broke with its task and others' in it.
-    suspect: Option<Instant>,
+    /// Until when it may be the one for whom a program broke with its task and others' in it.
+    suspect_until: Option<Instant>,
+    /// How often it was a suspect since a task of its ended well.
+    suspicions: u32,
 }
 
 /// Where a task is.
@@ -173,7 +181,8 @@ impl<J> Schedule<J> {
 
     /// When to look again though nothing happens.
     pub(super) fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let parties = self.waiting.parties().filter_map(|party| self.records.get(party)?.not_before);
+        let parties = self.waiting.parties().filter_map(|party| self.records.get(party));
+        let parties = parties.flat_map(|record| [record.not_before, record.suspect_until]).flatten();
         let nobody_waits = self.waiting.parties().next().is_none();
         let starts = self.places.iter().filter_map(|place| place.not_before).chain(self.no_start_before);
         parties.chain(starts.filter(|_| !nobody_waits)).filter(|at| *at > now).min()
@@ -201,7 +210,7 @@ impl<J> Schedule<J> {
         self.no_start_before = None;
         let Some(running) = self.places.get_mut(place).and_then(|place| place.leave(id)) else { return };
         if let Some(record) = self.records.get_mut(&running.party) {
-            record.suspect = None;
+            (record.suspect_until, record.suspicions) = (None, 0);
         }
     }
 
@@ -236,7 +245,7 @@ impl<J> Schedule<J> {
             parties.into_iter().for_each(|party| self.blame(party, now));
         } else {
             for party in parties {
-                self.record(party, now).suspect = Some(now);
+                self.record(party, now).suspect(now);
             }
         }
     }
@@ -315,9 +324,15 @@ impl Record {
         self.not_before.is_some_and(|until| until > now)
     }
 
+    fn suspect(&mut self, now: Instant) {
+        let lasts = MIN_SUSPICION.saturating_mul(2u32.saturating_pow(self.suspicions)).min(MAX_SUSPICION);
+        self.suspicions = self.suspicions.saturating_add(1);
+        self.suspect_until = Some(now + lasts);
+    }
+
     fn is_to_be_alone(&self, now: Instant) -> bool {
-        let last = self.strikes.back().copied().max(self.suspect);
-        last.is_some_and(|last| now.saturating_duration_since(last) < MEMORY)
+        let is_struck = self.strikes.back().is_some_and(|last| now.saturating_duration_since(*last) < MEMORY);
+        is_struck || self.suspect_until.is_some_and(|until| until > now)
     }
 }
 

@@ -198,6 +198,33 @@ fn a_suspect_does_not_starve() {
     panic!("Alice is never served");
 }
 
+/// No program is ever empty, since somebody leaves tasks hanging: who is only suspected waits a while, each time for longer, and
+/// not for as long as who is known to break programs.
+#[test]
+fn a_suspicion_ends_though_no_program_is_empty() {
+    let mut bench = Bench::new(1);
+    let others = ["bob", "carol", "dave", "erin", "frank", "grace"];
+    for (other, expected) in others.into_iter().zip([0, 10, 20, 40, 60, 60]) {
+        bench.tasks.up(0, 4);
+        bench.push(other, "hang");
+        assert_eq!(bench.all(), ["hang"]);
+        bench.push("alice", "a");
+        let begun = bench.now;
+        while !bench.all().contains(&"a") {
+            bench.now = bench.tasks.wake_at(bench.now).expect("a moment to look again");
+        }
+        assert_eq!((bench.now - begun).as_secs(), expected, "beside {other}");
+        bench.tasks.broke(0, bench.now);
+    }
+    // One task that ends well, and all that is forgotten.
+    bench.tasks.up(0, 4);
+    bench.pass(60_000);
+    let good = bench.push("alice", "a");
+    assert_eq!(bench.all(), ["a"]);
+    bench.tasks.done(0, good);
+    assert_eq!(bench.tasks.records[&party("alice")].suspicions, 0);
+}
+
 #[test]
 fn two_tasks_of_one_id_are_not_in_one_program() {
     let mut bench = Bench::new(1);

@@ -76,6 +76,14 @@ pub fn dropped() -> u64 {
     LOG.get().map_or(0, |log| log.queue.dropped())
 }
 
+/// Writes a line of somebody else's as it is, without waiting: what there is no room for is dropped.
+pub(crate) fn relay(line: &[u8]) {
+    match open(LogFormat::Json) {
+        Some(log) => log.queue.push_foreign(line),
+        None => _ = io::stderr().write_all(line),
+    }
+}
+
 /// Waits for a moment until what was logged is written, at the end of a process.
 pub fn flush() {
     if let Some(log) = LOG.get() {

@@ -19,6 +19,9 @@ use std::{
 /// How much may wait to be written: about 4,000 lines. A reader that is slower than that for longer loses some.
 const MAX_BYTES: usize = 1024 * 1024;
 
+/// How many lines may wait when one of somebody else's is added.
+const MAX_FOREIGN_LINES: usize = 8 * 1024;
+
 /// How often the thread looks up while there is nothing to write: for summaries that are due, and to try again.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
@@ -51,6 +54,16 @@ impl Queue {
         waiting.lines.push_back(line.into());
         drop(waiting);
         self.changed.notify_all();
+    }
+
+    /// Adds a line of somebody else's, or drops it: half of the room is kept for our own, whatever others write.
+    pub(super) fn push_foreign(&self, line: &[u8]) {
+        // Short lines cost more than their bytes.
+        let is_low = {
+            let waiting = self.lock();
+            waiting.lines.len() < MAX_FOREIGN_LINES && waiting.bytes + line.len() <= MAX_BYTES / 2
+        };
+        if is_low { self.push(line) } else { self.count_dropped() }
     }
 
     /// How many lines were dropped so far.
@@ -265,6 +278,25 @@ mod tests {
             Step::Fail(ErrorKind::WouldBlock),
         ];
         assert_eq!(after(script, &["first\n", "second\n"]), ("first\nsecond\n".to_owned(), 0, 2));
+    }
+
+    #[test]
+    fn others_fill_half_of_the_queue() {
+        let queue = Queue::default();
+        for line in [&b"\n"[..], &[b'x'; 1024]] {
+            for _ in 0..20_000 {
+                queue.push_foreign(line);
+            }
+        }
+        let (lines, bytes) = {
+            let waiting = queue.lock();
+            (waiting.lines.len(), waiting.bytes)
+        };
+        assert!(lines <= MAX_FOREIGN_LINES && bytes <= MAX_BYTES / 2, "{lines} lines, {bytes} bytes");
+        let dropped = queue.dropped();
+        assert_eq!(dropped + lines as u64, 40_000);
+        queue.push(&[b'x'; MAX_BYTES / 4]);
+        assert_eq!(queue.dropped(), dropped, "there is room for our own");
     }
 
     #[test]

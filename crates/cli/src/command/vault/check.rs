@@ -2,7 +2,7 @@
 
 use super::NEEDED;
 use crate::command::{LookArguments, Output, note, print, with_keeper};
-use bindu::{ExitClass, Refusal, run::log, settings::Settings};
+use bindu::{Refusal, hints::VaultRefusal, run::log, settings::Settings};
 use bindu_store::{Answer, OutageReason, RecordName, StoreWarning};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -11,11 +11,7 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
     let settings = Settings::load(arguments.settings.layers(Vec::new())?)?;
     log::start(&settings)?;
     if settings.vault.is_none() {
-        return Err(Refusal::new(
-            ExitClass::Usage,
-            "there is no Vault in these settings",
-            "set VAULT__ENABLED=true, VAULT_ADDR and a login",
-        ));
+        return Err(VaultRefusal::NotConfigured.into());
     }
     let with_hydra = settings.hydra.is_some();
     let (rows, locked, warnings) = with_keeper(&settings, async |keeper| {
@@ -38,38 +34,18 @@ pub(super) fn run(arguments: LookArguments) -> Result<(), Refusal> {
         Ok((rows, locked, examined.unwrap_or_default()))
     })?;
     tell(&rows, &warnings, arguments.output);
-    if let Some(outage) = locked.as_ref().filter(|outage| outage.reason == OutageReason::LoginRejected) {
-        let hint =
-            "give a token that is alive, or see why the login is refused: docs/VAULT.md, \"Logging in\"";
-        let message = "Vault does not accept the token or the login";
-        return Err(Refusal::new(ExitClass::Denied, message, hint).because(outage));
-    }
-    if let Some(outage) = locked.as_ref().filter(|outage| outage.reason == OutageReason::WrongMount) {
-        let hint = "set VAULT__MOUNT to a mount of KV version 2, VAULT__PREFIX to the folder below it, and VAULT_NAMESPACE \
-                    to the namespace that holds them";
-        let message = "VAULT__MOUNT is not the name of a mount of KV version 2 in this namespace";
-        return Err(Refusal::new(ExitClass::Failed, message, hint).because(outage));
-    }
     if let Some(outage) = locked {
-        let hint = "see that Vault answers at VAULT_ADDR, that the login is right (docs/VAULT.md), and the mount KV version 2";
-        return Err(Refusal::new(ExitClass::Unavailable, "Vault could not be asked", hint).because(outage));
+        return Err(match outage.reason {
+            OutageReason::LoginRejected => VaultRefusal::LoginRejected(outage),
+            OutageReason::WrongMount => VaultRefusal::WrongMount(outage),
+            _ => VaultRefusal::Silent(outage),
+        }
+        .into());
     }
     if rows.iter().any(|row| row.allowed.is_none()) {
-        return Err(Refusal::new(
-            ExitClass::Denied,
-            "the login of these settings is alive, and Vault does not let it ask what it may do",
-            "give its token the policy `default`; or for this check alone \
-             path \"sys/capabilities-self\" { capabilities = [\"update\"] }",
-        ));
+        return Err(VaultRefusal::MayNotAsk.into());
     }
-    if rows.iter().all(|row| row.missing.is_empty()) {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        ExitClass::Denied,
-        "the login of these settings may not do all that this agent needs",
-        "`bindu vault policy` with the same settings prints what is missing: `bindu vault policy | vault policy write NAME -`",
-    ))
+    if rows.iter().all(|row| row.missing.is_empty()) { Ok(()) } else { Err(VaultRefusal::Lacks.into()) }
 }
 
 /// What is allowed on one record.

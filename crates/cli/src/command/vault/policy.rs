@@ -2,7 +2,7 @@
 
 use super::NEEDED;
 use crate::command::{SettingFlags, print};
-use bindu::{Did, ExitClass, Refusal, settings::Settings};
+use bindu::{Did, Refusal, hints::VaultRefusal, settings::Settings};
 use bindu_identity::{AgentId, AgentName};
 
 #[derive(clap::Args)]
@@ -24,13 +24,7 @@ pub(super) fn run(arguments: Arguments) -> Result<(), Refusal> {
     let whose = match (agent(&settings), &settings.author, &settings.name, settings.id) {
         (Some((id, did)), ..) => Whose::Agent(id, did),
         (None, None, None, None) => Whose::Many,
-        _ => {
-            return Err(Refusal::new(
-                ExitClass::Usage,
-                "author and name are both part of the DID, and the policy names it",
-                "set BINDU_AUTHOR and BINDU_NAME; or neither (and no BINDU_AGENT_ID) for a template",
-            ));
-        }
+        _ => return Err(VaultRefusal::HalfOfAName.into()),
     };
     print(&text(&settings, &whose)?);
     Ok(())
@@ -60,12 +54,7 @@ pub(super) fn text(settings: &Settings, whose: &Whose) -> Result<String, Refusal
     let agents_own = matches!(whose, Whose::Agent(..)).then_some(did.as_str());
     for part in [Some(mount.as_str()), Some(prefix.as_str()), agents_own].into_iter().flatten() {
         if !can_be_named(part) {
-            return Err(Refusal::new(
-                ExitClass::Usage,
-                format!("{part:?} can't stand in a policy: it would name other paths than this agent's"),
-                "choose a name, an author, a mount and a prefix without quotes, backslashes, braces, `*`, control \
-                 characters, and without `+` alone between slashes",
-            ));
+            return Err(VaultRefusal::Unspeakable(part.to_owned()).into());
         }
     }
     let capabilities = NEEDED.map(|capability| format!("\"{capability}\"")).join(", ");

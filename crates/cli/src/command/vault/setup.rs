@@ -3,14 +3,15 @@
 use super::policy::{self, Whose};
 use crate::command::{Output, SettingFlags, closing, note, print};
 use bindu::{
-    ExitClass, Refusal,
+    Refusal,
+    hints::{VaultRefusal, administration},
     run::{administered_vault, log},
     settings::{Entry, Layers, Settings, duration, registry},
 };
-use bindu_store::{AdministrationError, OutageReason};
+use bindu_http_client::named_file;
 use bindu_vault_admin::{LoginSetup, Step, StepState, VaultSetup, WhoLogsIn, apply_setup, plan_setup};
 use serde_json::json;
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fmt::Write as _, io, path::PathBuf};
 
 /// The policy that many agents share: its paths are filled in from each one's entity.
 const SHARED_POLICY: &str = "bindu-agents";
@@ -80,12 +81,12 @@ pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
     let (steps, is_blocked) = bindu::block_on(async move {
         let vault = administered_vault(&settings)?;
         let work = async {
-            let steps = plan_setup(&vault, &wanted).await.map_err(|error| refusal(&error))?;
+            let steps = plan_setup(&vault, &wanted).await.map_err(|error| administration(&error))?;
             let is_blocked = steps.iter().any(|step| step.state == StepState::Conflict);
             if !arguments.apply || is_blocked {
                 return Ok((steps, is_blocked));
             }
-            let done = apply_setup(&vault, &wanted, &steps).await.map_err(|error| refusal(&error))?;
+            let done = apply_setup(&vault, &wanted, &steps).await.map_err(|error| administration(&error))?;
             Ok((done, false))
         };
         closing(&vault, work).await
@@ -93,24 +94,14 @@ pub(super) fn run(mut arguments: Arguments) -> Result<(), Refusal> {
     tell(&steps, arguments.output);
     let count = |state| steps.iter().filter(|step| step.state == state).count();
     if is_blocked {
-        return Err(Refusal::new(
-            ExitClass::Failed,
-            "something in Vault stands in the way; nothing was changed",
-            "the lines that say `conflict` say what mends them",
-        ));
+        return Err(VaultRefusal::Blocked.into());
     }
     let left = count(StepState::Create) + count(StepState::Change) + count(StepState::Conflict);
     match (arguments.apply, left) {
         (false, 0) => note("nothing is to be done\n"),
         (true, 0) => note("done: `bindu vault check` with the agent's own settings tests its login\n"),
         (false, _) => note("nothing was changed; with --apply it is done\n"),
-        (true, _) => {
-            return Err(Refusal::new(
-                ExitClass::Failed,
-                "Vault took every step and does not show them all",
-                "somebody else may be changing the same things: run it again",
-            ));
-        }
+        (true, _) => return Err(VaultRefusal::NotSeen.into()),
     }
     Ok(())
 }
@@ -135,9 +126,7 @@ fn wanted(
     said: impl Fn(&Entry) -> Option<String>,
     settings: &Settings,
 ) -> Result<VaultSetup, Refusal> {
-    let (agent, did) = policy::agent(settings).ok_or_else(|| {
-        usage("whose setup it is must be said", "set BINDU_NAME and BINDU_AUTHOR, or --name and --author")
-    })?;
+    let (agent, did) = policy::agent(settings).ok_or(VaultRefusal::Nobody)?;
     let said = |flag: &Option<String>, setting: &Entry| flag.clone().or_else(|| said(setting));
     let method = said(&arguments.auth, &registry::VAULT_AUTH).unwrap_or_else(|| "token".to_owned());
     let who = who(arguments, &method)?;
@@ -146,19 +135,12 @@ fn wanted(
         Some(_) => (Whose::Many, SHARED_POLICY.to_owned()),
         None => (Whose::Agent(agent, did.clone()), format!("bindu-{agent}")),
     };
-    let ttl = |text: &String| {
-        duration(text).filter(|ttl| ttl.as_secs() > 0).ok_or_else(|| {
-            usage("--token-ttl must be a duration with its unit", "such as --token-ttl 30m, at least 1s")
-        })
-    };
+    let ttl = |text: &String| duration(text).filter(|ttl| ttl.as_secs() > 0).ok_or(VaultRefusal::BadTtl);
     let token_ttl = arguments.token_ttl.as_ref().map(ttl).transpose()?;
     let mount = said(&arguments.auth_mount, &registry::VAULT_AUTH_MOUNT).unwrap_or(method);
     let mount = mount.trim_matches('/').to_owned();
     if let Some(bare) = mount.strip_prefix("auth/") {
-        return Err(usage(
-            "the mount of a login method is named without `auth/`",
-            &format!("--auth-mount {bare}"),
-        ));
+        return Err(VaultRefusal::AuthTwice(bare.to_owned()).into());
     }
     let login = who.map(|who| LoginSetup {
         mount,
@@ -171,11 +153,11 @@ fn wanted(
     let named = [("--policy", Some(&policy_name)), ("--role", login.as_ref().map(|login| &login.role))];
     for (flag, name) in named.into_iter().filter_map(|(flag, name)| Some((flag, name?))) {
         if !is_name(name) {
-            return Err(usage(&format!("{flag} {name:?} is no name"), "letters, digits, `-`, `_` and `.`"));
+            return Err(VaultRefusal::BadName(flag, name.clone()).into());
         }
     }
     if login.as_ref().is_some_and(|login| !login.mount.split('/').all(is_name)) {
-        return Err(usage("--auth-mount is no path", "such as kubernetes, or clusters/one"));
+        return Err(VaultRefusal::BadMount.into());
     }
     Ok(VaultSetup {
         policy: policy::text(settings, &whose)?,
@@ -194,12 +176,12 @@ fn is_name(name: &str) -> bool {
 }
 
 fn who(arguments: &Arguments, method: &str) -> Result<Option<WhoLogsIn>, Refusal> {
-    let needs = |flag: &str| usage(&format!("`{method}` needs {flag}"), "see `bindu vault setup --help`");
+    let needs = |flag| VaultRefusal::Needs(method.to_owned(), flag);
     let read = |path: &PathBuf| {
-        fs::read_to_string(path).map_err(|error| {
-            usage(&format!("{} can't be read", path.display()), "name a file that is there")
-                .because_of(&error)
-        })
+        let unreadable =
+            |error: io::Error| VaultRefusal::Unreadable(path.display().to_string(), error.to_string());
+        let text = named_file::read(path).map_err(unreadable)?;
+        String::from_utf8(text).map_err(|error| unreadable(io::Error::other(error)))
     };
     Ok(match method {
         "token" | "token_file" => None,
@@ -229,10 +211,7 @@ fn who(arguments: &Arguments, method: &str) -> Result<Option<WhoLogsIn>, Refusal
             let authority = arguments.client_ca.as_ref().ok_or_else(|| needs("--client-ca FILE"))?;
             Some(WhoLogsIn::Certificate { common_name, authority: read(authority)? })
         }
-        _ => {
-            let hint = "--auth is token, kubernetes, approle, jwt or cert";
-            return Err(usage(&format!("there is no way to log in called `{method}`"), hint));
-        }
+        _ => return Err(VaultRefusal::UnknownMethod(method.to_owned()).into()),
     })
 }
 
@@ -259,29 +238,4 @@ fn tell(steps: &[Step], output: Output) {
             print(&format!("{:#}\n", json!(rows)));
         }
     }
-}
-
-fn usage(message: &str, hint: &str) -> Refusal {
-    Refusal::new(ExitClass::Usage, message, hint)
-}
-
-fn refusal(error: &AdministrationError) -> Refusal {
-    let (class, hint) = match error {
-        AdministrationError::Denied { .. } => {
-            (ExitClass::Denied, "use an administrator's token: VAULT_TOKEN, or `vault login`")
-        }
-        AdministrationError::Refused { path, .. } if path.ends_with("/config") => (
-            ExitClass::Failed,
-            "where Vault runs outside of the cluster, name the API server, its authority and a token to ask it with: \
-             --kubernetes-host, --kubernetes-ca, --token-reviewer-jwt; what came before is done and stays",
-        ),
-        AdministrationError::Unavailable(outage) if outage.reason == OutageReason::LoginRejected => {
-            (ExitClass::Denied, "give an administrator's token that is alive: VAULT_TOKEN, or `vault login`")
-        }
-        AdministrationError::Unavailable(_) => {
-            (ExitClass::Unavailable, "see that Vault answers at VAULT_ADDR")
-        }
-        _ => (ExitClass::Failed, "what came before is done and stays; run it again when this is mended"),
-    };
-    Refusal::new(class, error.to_string(), hint).because_source(error)
 }

@@ -127,3 +127,43 @@ async fn cancelling_does_not_end_the_program_each_time() {
     assert_eq!(result(&ask(&other, &agent, "hello").await), "hello");
     assert!(starts(&agent) >= 2, "{}", agent.log());
 }
+
+/// One caller leaves tasks hanging and cancels them, another one breaks the program with everybody's tasks in it, and the next
+/// program is the first one's again: a third caller waits for some seconds, not for the time of the tasks that hang.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_and_who_breaks_do_not_keep_a_third_one_waiting() {
+    let disk = tempfile::tempdir().unwrap();
+    let source = r#"
+import json, os
+print(json.dumps({"bindu": 2, "concurrency": 8}), flush=True)
+for line in open(0):
+    task = json.loads(line)
+    text = "cancel" if "cancel" in task else task["messages"][-1]["content"]
+    with open("order", "a") as order: order.write(text + "\n")
+    if text == "poison": os._exit(9)
+    if text == "hello": print(json.dumps({"task_id": task["task_id"], "content": text}), flush=True)
+"#;
+    let setup = program(disk.path(), source).named(AUTHOR, "Hangs").set_all(hydra().await.environment());
+    let agent = setup.set("BINDU_COMMAND_TIMEOUT", "1h").start().await;
+    let one = TestCaller::new(hydra().await, "hangs-one").await;
+    let (other, third) = (
+        TestCaller::new(hydra().await, "hangs-other").await,
+        TestCaller::new(hydra().await, "hangs-third").await,
+    );
+    let read = async |count: usize, what: &str| {
+        eventually(what, async || {
+            (order(disk.path()).iter().filter(|text| *text == what).count() >= count).then_some(())
+        })
+        .await;
+    };
+    submit(&one, &agent, "hang").await;
+    submit(&third, &agent, "hang").await;
+    read(2, "hang").await;
+    submit(&other, &agent, "poison").await;
+    read(1, "poison").await;
+    let id = submit(&one, &agent, "hang").await;
+    read(3, "hang").await;
+    one.send(&agent.url, &call("tasks/cancel", &json!({"taskId": id}))).await;
+    read(1, "cancel").await;
+    assert_eq!(result(&ask(&third, &agent, "hello").await), "hello");
+}

@@ -1,6 +1,6 @@
 //! How a program ends, by itself or because its time is over, and what becomes of its tasks.
 
-use super::{FIRST_POLL, LAST_POLL, Order, Phase, Protocol, Run, STOP_GRACE, Worker, failed};
+use super::{Order, POLL_OF_HALF_A_LINE, Phase, Protocol, Run, STOP_GRACE, Worker, failed, next_poll};
 use crate::handler::program::{lines, pool::Job, schedule::Schedule};
 use std::time::Instant;
 
@@ -152,7 +152,7 @@ impl Worker {
             return;
         }
         if !running.program.has_read_everything() {
-            let next = (now.saturating_duration_since(since) / 8).clamp(FIRST_POLL, LAST_POLL);
+            let next = next_poll(now.saturating_duration_since(since));
             run.phase = Phase::Offered { since, poll_at: now + next };
             return;
         }
@@ -171,7 +171,7 @@ impl Worker {
     fn poll_again(&mut self, now: Instant) {
         for run in &mut self.runs {
             if let Phase::Offered { poll_at, .. } = &mut run.phase {
-                *poll_at = now + FIRST_POLL;
+                *poll_at = now + POLL_OF_HALF_A_LINE;
             }
         }
     }

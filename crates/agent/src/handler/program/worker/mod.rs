@@ -12,6 +12,7 @@
 
 mod ends;
 mod speech;
+mod timer;
 
 use super::{
     lines,
@@ -23,6 +24,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use timer::Timer;
 use tokio::sync::{mpsc, oneshot};
 
 /// The end of a task's line that is held back until the program waits for it: not only the line feed, since without it
@@ -33,12 +35,17 @@ const HELD_BACK: usize = 2;
 /// thrown away, and the next task finds it running.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
-/// How long a program of the second protocol may take to give up a task that has timed out, before it counts as stuck.
+/// How long a program of the second protocol may take to give up a task that was cancelled or has timed out, before it counts
+/// as stuck.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether the program has read its task: soon, then less and less often.
-const FIRST_POLL: Duration = Duration::from_millis(1);
+/// How often it is looked whether the program has read its task: soon, since one that waits for it needs some 30 us, then
+/// less and less often.
+const FIRST_POLL: Duration = Duration::from_micros(25);
 const LAST_POLL: Duration = Duration::from_millis(20);
+
+/// How often that is looked at of a program that has begun a line: for as long as it likes, so not too often.
+const POLL_OF_HALF_A_LINE: Duration = Duration::from_millis(1);
 
 /// What a worker is told.
 pub(super) enum Order {
@@ -57,6 +64,7 @@ pub(super) struct Worker {
     pub(super) orders: mpsc::UnboundedReceiver<Order>,
     running: Option<Running>,
     runs: Vec<Run>,
+    timer: Timer,
     is_closing: bool,
 }
 
@@ -109,7 +117,7 @@ enum Step {
 
 impl Worker {
     pub(super) fn new(place: usize, pool: Arc<Pool>, orders: mpsc::UnboundedReceiver<Order>) -> Self {
-        Self { place, pool, orders, running: None, runs: Vec::new(), is_closing: false }
+        Self { place, pool, orders, running: None, runs: Vec::new(), timer: Timer::new(), is_closing: false }
     }
 
     /// Works until it is told that the agent is ending.
@@ -120,7 +128,7 @@ impl Worker {
             let step = tokio::select! {
                 order = self.orders.recv() => Step::Order(order),
                 happening = happening(&mut self.running) => Step::Happening(happening),
-                () = sleep_until(moment) => Step::Moment,
+                () = sleep_until(&self.timer, moment) => Step::Moment,
             };
             match step {
                 Step::Order(Some(Order::Work(job))) => self.take(job).await,
@@ -175,7 +183,7 @@ impl Worker {
         }
         let most = run.line.len().saturating_sub(HELD_BACK);
         running.program.send(run.line.as_bytes().get(..most).unwrap_or_default());
-        run.phase = Phase::Offered { since: now, poll_at: now };
+        run.phase = Phase::Offered { since: now, poll_at: now + FIRST_POLL };
     }
 
     async fn start(&mut self) -> Result<(), String> {
@@ -201,9 +209,10 @@ impl Worker {
         let Some(run) = self.runs.iter_mut().find(|run| run.job == job) else { return };
         run.reply = None;
         match &mut self.running {
-            // It has the task's own deadline to say that it has stopped.
+            // Not the task's own deadline: a caller who leaves tasks hanging would keep the program's places for so long.
             Some(running) if running.speaks == Protocol::Two => {
                 running.program.send(lines::cancel(&run.task_id).as_bytes());
+                run.grace_until = Some(Instant::now() + STOP_GRACE);
             }
             _ => run.grace_until = Some((Instant::now() + CANCEL_GRACE).min(run.deadline)),
         }
@@ -240,9 +249,16 @@ async fn happening(running: &mut Option<Running>) -> Happening {
     }
 }
 
-async fn sleep_until(moment: Option<Instant>) {
+/// When to look again whether a program has read its task that it has had for so long: each time after half of that, up to a
+/// millisecond; later after an eighth.
+fn next_poll(since: Duration) -> Duration {
+    let soon = (since / 2).min(Duration::from_millis(1));
+    soon.max(since / 8).clamp(FIRST_POLL, LAST_POLL)
+}
+
+async fn sleep_until(timer: &Timer, moment: Option<Instant>) {
     match moment {
-        Some(moment) => tokio::time::sleep_until(moment.into()).await,
+        Some(moment) => timer.sleep_until(moment).await,
         None => std::future::pending().await,
     }
 }

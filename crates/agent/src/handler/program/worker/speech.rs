@@ -1,10 +1,11 @@
 //! What a program says, and what it means for the tasks that are with it.
 
-use super::{HELD_BACK, Phase, Protocol, Worker, failed};
+use super::{HELD_BACK, Phase, Protocol, STOP_GRACE, Worker, failed};
 use crate::handler::{
     HandlerError, Reply,
     program::{lines, schedule::Schedule},
 };
+use std::time::Instant;
 
 /// How many useless lines of one program are told in the log.
 const TOLD_LINES: u32 = 10;
@@ -65,7 +66,7 @@ impl Worker {
         running.speaks = Protocol::Two;
         // What was cancelled so far was to end by itself.
         for run in self.runs.iter_mut().filter(|run| run.reply.is_none()) {
-            run.grace_until = None;
+            run.grace_until = Some(Instant::now() + STOP_GRACE);
             running.program.send(lines::cancel(&run.task_id).as_bytes());
         }
         self.pool.schedule().up(self.place, concurrency);
