@@ -5,7 +5,7 @@
 //! watched: a request that has begun has [`ConnectionLimits::header_timeout`], a connection between two requests
 //! [`ConnectionLimits::idle_timeout`].
 
-use crate::connections::ConnectionLimits;
+use crate::{connections::ConnectionLimits, places::Place};
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use std::{
@@ -22,7 +22,21 @@ use tokio::{
 
 /// Where a connection stands, noted by its stream and its service.
 #[derive(Debug)]
-pub(crate) struct Progress(Mutex<Step>);
+pub(crate) struct Progress {
+    step: Mutex<Step>,
+    /// The places of answers that are complete and have not gone out.
+    places: Mutex<Vec<Held>>,
+}
+
+/// What an answer holds until its last byte has gone out, or its connection is gone: put into a response's extensions.
+#[derive(Clone)]
+pub(crate) struct Held(#[expect(dead_code, reason = "it is there to be dropped")] pub(crate) Arc<Place>);
+
+impl std::fmt::Debug for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Held")
+    }
+}
 
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +55,7 @@ enum Step {
 
 impl Progress {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Step::New { since: Instant::now() })))
+        Arc::new(Self { step: Mutex::new(Step::New { since: Instant::now() }), places: Mutex::default() })
     }
 
     /// A request's headers are there.
@@ -82,20 +96,26 @@ impl Progress {
         });
     }
 
-    fn answer_ends(&self) {
+    /// hyper has taken the whole answer, and still holds what has not gone out of it.
+    fn answer_ends(&self, held: Option<Held>) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
         self.step(|step| if step == Step::Request { Step::Answer } else { step });
     }
 
     fn all_has_gone_out(&self) {
-        self.step(|step| if step == Step::Answer { Step::Idle { since: Instant::now() } } else { step });
+        if self.now() == Step::Answer {
+            let gone = std::mem::take(&mut *self.places.lock().unwrap_or_else(PoisonError::into_inner));
+            self.step(|_| Step::Idle { since: Instant::now() });
+            drop(gone);
+        }
     }
 
     fn now(&self) -> Step {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn step(&self, next: impl FnOnce(Step) -> Step) {
-        let mut step = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut step = self.step.lock().unwrap_or_else(PoisonError::into_inner);
         *step = next(*step);
     }
 }
@@ -195,17 +215,18 @@ impl<S: AsyncWrite> AsyncWrite for Watched<S> {
 pub(crate) struct Answer {
     body: Body,
     progress: Arc<Progress>,
+    held: Option<Held>,
 }
 
 impl Answer {
-    pub(crate) fn new(body: Body, progress: Arc<Progress>) -> Self {
-        Self { body, progress }
+    pub(crate) fn new(body: Body, progress: Arc<Progress>, held: Option<Held>) -> Self {
+        Self { body, progress, held }
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.progress.answer_ends();
+        self.progress.answer_ends(self.held.take());
     }
 }
 
@@ -232,6 +253,10 @@ impl HttpBody for Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        caller::owner_named,
+        places::{PlaceLimits, Places},
+    };
     use std::{future::pending, time::Duration};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -239,6 +264,7 @@ mod tests {
         most: 1,
         header_timeout: Duration::from_secs(15),
         idle_timeout: Duration::from_secs(75),
+        write_timeout: Duration::from_secs(30),
     };
 
     /// After how many seconds a connection that does nothing more is cut off.
@@ -267,7 +293,7 @@ mod tests {
         assert_eq!(cut_off(&progress).await, 5, "its first byte begins no new time");
         progress.request_begins();
         assert!(progress.is_busy());
-        let answer = Answer::new(Body::from("done"), Arc::clone(&progress));
+        let answer = Answer::new(Body::from("done"), Arc::clone(&progress), None);
         stream.flush().await.unwrap();
         assert!(progress.is_busy(), "a flush within an answer does not end it");
         drop(answer);
@@ -279,8 +305,28 @@ mod tests {
         stream.read_exact(&mut buffer).await.unwrap();
         assert_eq!(cut_off(&progress).await, 15, "a request of a kept connection");
         progress.request_begins();
-        drop(Answer::new(Body::empty(), Arc::clone(&progress)));
+        drop(Answer::new(Body::empty(), Arc::clone(&progress), None));
         stream.flush().await.unwrap();
         assert_eq!(cut_off(&progress).await, 75, "between two requests");
+    }
+
+    /// Found: the place of a caller ended when hyper had taken the body, before it had gone out.
+    #[tokio::test]
+    async fn a_place_is_held_until_the_last_byte_has_gone_out() {
+        let places = Places::new(PlaceLimits { requests: 1, body: 1 });
+        let alice = owner_named("alice");
+        let place = || places.place(&alice, true);
+        let progress = Progress::new();
+        let mut stream = Watched::new(tokio::io::sink(), Arc::clone(&progress));
+        progress.request_begins();
+        let held = Some(Held(Arc::new(place().unwrap_or_else(|_| panic!("a place")))));
+        drop(Answer::new(Body::from("done"), Arc::clone(&progress), held));
+        assert!(place().is_err(), "hyper has it, and the caller does not");
+        stream.flush().await.unwrap();
+        let held = place().unwrap_or_else(|_| panic!("it has gone out"));
+        progress.request_begins();
+        drop(Answer::new(Body::from("done"), Arc::clone(&progress), Some(Held(Arc::new(held)))));
+        drop((stream, progress));
+        assert!(place().is_ok(), "the connection is gone");
     }
 }

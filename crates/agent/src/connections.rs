@@ -1,7 +1,7 @@
 //! Connections: how many there may be, and how long each may keep us waiting. A caller that says nothing, or says it
 //! slowly, costs a socket for a few seconds and nothing else.
 
-use crate::connection::{Answer, Progress, Watched, until, within};
+use crate::connection::{Answer, Held, Progress, Watched, until, within};
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -18,9 +18,6 @@ use tower_service::Service as _;
 
 /// The longest request line and headers together, in bytes.
 const LONGEST_HEAD: usize = 64 * 1024;
-
-/// How long an answer may lie there without the caller taking any of it.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Files that connections leave to the rest of the agent.
 const RESERVED_FILES: usize = 128;
@@ -40,6 +37,8 @@ pub(crate) struct ConnectionLimits {
     pub(crate) header_timeout: Duration,
     /// How long a connection may wait for its next request.
     pub(crate) idle_timeout: Duration,
+    /// How long an answer may lie there without the caller taking any of it.
+    pub(crate) write_timeout: Duration,
 }
 
 /// What the server does with its connections.
@@ -109,7 +108,7 @@ async fn answer(
 ) {
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutStream::new(stream);
-    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    stream.set_write_timeout(Some(limits.write_timeout));
     let progress = Progress::new();
     let of_requests = Arc::clone(&progress);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
@@ -119,7 +118,12 @@ async fn answer(
         request.extensions_mut().insert(Peer(peer));
         // A router is always ready.
         let answer = router.clone().call(request);
-        async move { answer.await.map(|answer| answer.map(|body| Answer::new(body, progress))) }
+        async move {
+            answer.await.map(|mut answer| {
+                let held = answer.extensions_mut().remove::<Held>();
+                answer.map(|body| Answer::new(body, progress, held))
+            })
+        }
     });
     let connection = http1::Builder::new()
         .keep_alive(*stages.borrow_and_update() == Stage::Serving)

@@ -1,8 +1,7 @@
 //! Waiting in turn: one item of each party, then the next one of each. However much one party brings, another waits for
 //! at most one item of each of the others.
 //!
-//! Pure: no clock, no lock. [`crate::task::TaskRunner`] gives places to tasks by it, the programs of
-//! [`crate::handler::CommandHandler`] get theirs by it.
+//! Pure: no clock, no lock. The programs of [`crate::handler::CommandHandler`] get their places by it.
 
 use crate::caller::Caller;
 use std::{

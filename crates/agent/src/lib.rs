@@ -1,45 +1,37 @@
 //! The A2A server of one agent.
 //!
-//! A request's way: `server` takes it, [`caller`] finds out who is calling, `dialect` turns its JSON into the core
-//! model of [`task`], a [`handler`] answers, and the dialect turns the task back into JSON. The core model has the
-//! shapes of A2A 1.0; each dialect is a conversion at the edge.
+//! A request's way: `server` takes it, [`caller`] finds out who is calling, a dialect of `bindu_a2a` turns its JSON into a
+//! call of the core's, `bindu_tasks::TaskService` does it, a [`handler`] answers, and the dialect turns the task back into
+//! JSON. The bindings in `route` are thin.
 
 mod audit;
 mod body;
 pub mod caller;
 mod card;
-mod clock;
 mod connection;
 mod connections;
 mod dialect;
 mod fair;
 pub mod handler;
 mod metrics;
+mod places;
 mod port;
 mod probe;
 mod route;
 mod server;
-pub mod task;
 
 pub use bindu_a2a::Json;
 pub use card::CardProfile;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
 pub use probe::Probes;
+pub use route::Extension;
 pub use server::{AgentServer, HttpLimits, Phase, ServerSettings};
 
 /// What the fuzz targets reach; no part of the interface.
 #[cfg(fuzzing)]
 pub mod fuzz {
-    use crate::{caller, dialect};
-
-    /// Reads a JSON-RPC request to the end of its parameters.
-    pub fn request(body: &[u8]) {
-        let headers = axum::http::HeaderMap::new();
-        if let Ok(request) = dialect::rpc::RpcRequest::parse(&headers, body) {
-            let _ = dialect::bindu::call(&request.method, request.params);
-        }
-    }
+    use crate::caller;
 
     /// Reads a line of a handler's program.
     pub fn program_line(line: &[u8]) {

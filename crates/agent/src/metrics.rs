@@ -82,7 +82,7 @@ pub struct Metrics {
     hydra_seen: Gauge<f64, AtomicU64>,
     clock_skew: Family<ServerLabels, Gauge>,
     auth_decisions: Family<DecisionLabels, Counter>,
-    signed_requests: Gauge,
+    subscribers: Gauge,
     degraded: Family<ReasonLabels, Gauge>,
     passes: Family<OutcomeLabels, Counter>,
     identity: Family<IdentityLabels, Gauge>,
@@ -115,7 +115,7 @@ impl Metrics {
             hydra_seen: Gauge::default(),
             clock_skew: Family::default(),
             auth_decisions: Family::default(),
-            signed_requests: Gauge::default(),
+            subscribers: Gauge::default(),
             degraded: Family::default(),
             passes: Family::default(),
             identity: Family::default(),
@@ -158,9 +158,9 @@ impl Metrics {
             metrics.auth_decisions.clone(),
         );
         registry.register(
-            "bindu_signed_requests_remembered",
-            "Signed requests that are kept from running twice",
-            metrics.signed_requests.clone(),
+            "bindu_subscribers",
+            "Streams of tasks that are being read",
+            metrics.subscribers.clone(),
         );
         registry.register(
             "bindu_hydra_last_success_timestamp_seconds",
@@ -261,8 +261,8 @@ impl Metrics {
         self.auth_decisions.get_or_create(&DecisionLabels { outcome, reason }).inc();
     }
 
-    pub(crate) fn signed_requests(&self, remembered: usize) {
-        self.signed_requests.set(i64::try_from(remembered).unwrap_or(i64::MAX));
+    pub(crate) fn subscribers(&self, subscribers: usize) {
+        self.subscribers.set(i64::try_from(subscribers).unwrap_or(i64::MAX));
     }
 
     /// Everything as text, with the state as of now.

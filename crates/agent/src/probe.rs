@@ -26,6 +26,7 @@ const LIMITS: ConnectionLimits = ConnectionLimits {
     header_timeout: Duration::from_secs(2),
     // Longer than the usual pause between two scrapes.
     idle_timeout: Duration::from_secs(75),
+    write_timeout: Duration::from_secs(30),
 };
 
 /// What probes are answered from.

@@ -4,13 +4,12 @@ use crate::{
     Metrics,
     audit::{REQUEST_ID, RequestId},
     body::BodyLimits,
-    caller::Authenticator,
+    caller::{Authenticator, Beginning},
     card::CardProfile,
     connections::{self, ConnectionLimits, Stage},
     dialect::rpc::RpcError,
-    handler::Handler,
-    route::{health, identity, rpc},
-    task::{TaskRunner, Tasks},
+    places::{PlaceLimits, Places},
+    route::{EncodedEvents, Extension, health, identity, rest, rpc},
 };
 use axum::{
     Router,
@@ -22,9 +21,9 @@ use axum::{
     routing::{get, post},
 };
 use bindu_a2a::Json;
-use bindu_client::AgentClient;
 use bindu_http_client::epoch_seconds;
 use bindu_keeper::{HeldIdentity, Identity, Status};
+use bindu_tasks::{Limits, TaskService, TaskStore, Worker};
 use std::{
     future::Future,
     sync::{
@@ -34,6 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{net::TcpListener, sync::watch, time::timeout};
+use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
 /// The longest body of a request that needs no token.
@@ -53,6 +53,10 @@ pub struct HttpLimits {
     pub body_timeout: Duration,
     /// How long a connection may wait for its next request.
     pub idle_timeout: Duration,
+    /// How long an answer or an event may lie there without its reader taking any of it.
+    pub write_timeout: Duration,
+    /// How long a stream is silent before it says that it is there.
+    pub keep_alive: Duration,
     /// How many connections there are at a time.
     pub connections: usize,
     /// The origins of web pages that may call; none for no answer to a browser's question.
@@ -69,10 +73,16 @@ pub struct ServerSettings {
     pub card: CardProfile,
     /// Who finds out who is calling; `None` lets everybody in.
     pub authenticator: Option<Authenticator>,
+    /// How many requests of one caller are worked on at a time.
+    pub concurrency: usize,
+    /// Where tasks are kept.
+    pub store: Arc<dyn TaskStore>,
     /// What answers.
-    pub handler: Arc<dyn Handler>,
-    /// What calls other agents.
-    pub client: AgentClient,
+    pub worker: Arc<dyn Worker>,
+    /// What tasks may cost.
+    pub task_limits: Limits,
+    /// The extensions of A2A that the card names.
+    pub extensions: Vec<Extension>,
     /// What counts.
     pub metrics: Arc<Metrics>,
     /// How long a drain waits for requests and tasks.
@@ -90,13 +100,18 @@ pub struct AgentServer {
     pub(crate) card: CardProfile,
     pub(crate) authenticator: Option<Authenticator>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) tasks: Arc<Tasks>,
-    pub(crate) runner: TaskRunner,
+    pub(crate) tasks: TaskService,
+    pub(crate) beginning: Beginning,
+    pub(crate) extensions: Vec<Extension>,
+    pub(crate) places: Places,
+    pub(crate) encoded: Arc<EncodedEvents>,
+    /// Cancelled when what still streams has to end.
+    pub(crate) closing: CancellationToken,
     pub(crate) started: Instant,
     /// Seconds since the epoch.
     pub(crate) started_at: u64,
     pub(crate) body_limits: BodyLimits,
-    handler: Arc<dyn Handler>,
+    worker: Arc<dyn Worker>,
     drain_deadline: Duration,
     drain_grace: Duration,
     limits: HttpLimits,
@@ -125,21 +140,25 @@ impl AgentServer {
     /// A server with these settings.
     #[must_use]
     pub fn new(settings: ServerSettings) -> Arc<Self> {
-        let tasks = Arc::new(Tasks::default());
-        let (held, handler) = (Arc::clone(&settings.held), Arc::clone(&settings.handler));
-        let runner = TaskRunner::new(Arc::clone(&tasks), held, handler, settings.client);
+        let beginning = Beginning::now(settings.store.lasts());
+        let places = PlaceLimits { requests: settings.concurrency, body: settings.limits.body };
+        let worker = Arc::clone(&settings.worker);
         Arc::new(Self {
             held: settings.held,
             status: settings.status,
             card: settings.card,
             authenticator: settings.authenticator,
             metrics: settings.metrics,
-            tasks,
-            runner,
+            tasks: TaskService::new(settings.store, worker, settings.task_limits),
+            beginning,
+            extensions: settings.extensions,
+            places: Places::new(places),
+            encoded: Arc::default(),
+            closing: CancellationToken::new(),
             started: Instant::now(),
             started_at: epoch_seconds(),
             body_limits: BodyLimits { bytes: settings.limits.body, timeout: settings.limits.body_timeout },
-            handler: settings.handler,
+            worker: settings.worker,
             drain_deadline: settings.drain_deadline,
             drain_grace: settings.drain_grace,
             limits: settings.limits,
@@ -149,6 +168,15 @@ impl AgentServer {
 
     pub(crate) fn identity(&self) -> Arc<Identity> {
         self.held.current()
+    }
+
+    /// The upkeep of the tasks. Never ends.
+    pub async fn maintain_tasks(&self) {
+        self.tasks.maintain().await;
+    }
+
+    pub(crate) fn stream_keep_alive(&self) -> Duration {
+        self.limits.keep_alive
     }
 
     /// Where the server stands.
@@ -165,6 +193,7 @@ impl AgentServer {
             most: self.limits.connections,
             header_timeout: self.limits.header_timeout,
             idle_timeout: self.limits.idle_timeout,
+            write_timeout: self.limits.write_timeout,
         };
         let serving = connections::serve(listener, self.router(), limits, stages);
         tokio::pin!(serving, shutdown);
@@ -174,6 +203,7 @@ impl AgentServer {
         }
         self.phase.store(1, Ordering::Relaxed);
         tracing::info!(tasks = self.tasks.active(), "draining");
+        self.tasks.drain();
         stage.send_replace(Stage::Draining);
         let ended = timeout(self.drain_deadline, async {
             tokio::select! {
@@ -181,11 +211,12 @@ impl AgentServer {
                 () = &mut serving => return,
                 () = self.is_drained() => {}
             }
+            self.closing.cancel();
             stage.send_replace(Stage::Closing);
             (&mut serving).await;
         })
         .await;
-        self.handler.close().await;
+        self.worker.close().await;
         if ended.is_err() {
             tracing::warn!(tasks = self.tasks.active(), "the drain deadline has passed");
         }
@@ -225,6 +256,7 @@ impl AgentServer {
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
             .route("/metrics", get(health::metrics))
+            .fallback(rest::call)
             .layer(CatchPanicLayer::custom(|_| panicked()))
             .layer(middleware::from_fn_with_state(Arc::clone(self), count))
             .with_state(Arc::clone(self));
@@ -234,13 +266,16 @@ impl AgentServer {
     /// What browsers are told about pages of other origins. Without credentials: a page sends its token itself.
     fn cross_origin(&self) -> CorsLayer {
         let headers = ["x-did", "x-did-timestamp", "x-did-signature", "signature", "signature-input"];
-        let headers = headers.into_iter().chain(["content-digest", REQUEST_ID]).map(HeaderName::from_static);
+        let of_a2a = ["a2a-version", "a2a-extensions", "last-event-id", "content-digest", REQUEST_ID];
+        let headers = headers.into_iter().chain(of_a2a).map(HeaderName::from_static);
         CorsLayer::new()
             .allow_origin(self.limits.cors_origins.clone())
-            .allow_methods([Method::GET, Method::POST])
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
             .allow_headers(headers.chain([header::AUTHORIZATION, header::CONTENT_TYPE]).collect::<Vec<_>>())
             .expose_headers([
                 HeaderName::from_static(REQUEST_ID),
+                HeaderName::from_static("a2a-version"),
+                HeaderName::from_static("a2a-extensions"),
                 header::WWW_AUTHENTICATE,
                 header::RETRY_AFTER,
             ])
@@ -258,8 +293,11 @@ async fn count(State(server): State<Arc<AgentServer>>, mut request: Request, nex
     let id = RequestId::of(request.headers());
     request.extensions_mut().insert(id.clone());
     let method = method_label(request.method());
-    let endpoint =
-        request.extensions().get::<MatchedPath>().map_or("other", |path| endpoint_label(path.as_str()));
+    let endpoint = match request.extensions().get::<MatchedPath>() {
+        Some(path) => endpoint_label(path.as_str()),
+        None if bindu_a2a::rest::is_path(request.uri().path()) => "a2a",
+        None => "other",
+    };
     server.metrics.request_begins();
     let begun = Instant::now();
     let mut response = next.run(request).await;

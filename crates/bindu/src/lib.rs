@@ -32,7 +32,7 @@ pub mod settings;
 
 pub use agent::{Agent, block_on};
 pub use bindu_agent::{
-    caller::{Caller, TokenHolder},
+    caller::{Caller, Client},
     handler::{ChatMessage, EchoHandler, Handler, HandlerError, HandlerTask as Task, Reply, ReplyState},
 };
 pub use bindu_client::{

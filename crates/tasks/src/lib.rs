@@ -4,6 +4,8 @@
 //! them; its implementations pass one conformance suite. Nothing here knows a dialect, HTTP or who authenticated a caller.
 
 mod caller;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod fair;
 mod limits;
 mod memory;
@@ -14,6 +16,8 @@ mod service;
 mod store;
 mod stream;
 mod subscribers;
+#[cfg(test)]
+mod tests;
 mod turns;
 mod unread;
 mod work;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 /// A message that was taken, now or before.
 pub(crate) enum Taken {
-    Now(Submitted),
+    Now(Box<Submitted>),
     /// This very request was done before, for this task.
     Before(TaskKey),
 }
@@ -53,7 +53,7 @@ impl TaskService {
                     self.runner().stop(superseded);
                 }
                 self.runner().start(&submitted, message, caller);
-                Ok(Taken::Now(submitted))
+                Ok(Taken::Now(Box::new(submitted)))
             }
             Err(StoreError::Replayed(task)) => Ok(Taken::Before(task)),
             Err(StoreError::Ended(state)) => Err(A2aError::Ended { task_id: message.task_id.clone(), state }),

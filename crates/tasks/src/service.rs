@@ -17,9 +17,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// How many tasks a page of a list has if its caller does not say, and at most.
+/// How many tasks a page of a list has if its caller does not say, and at most: A2A's callers may ask for 100, Python
+/// Bindu's get all that are given at once.
 const PAGE: usize = 50;
-const MAX_PAGE: usize = 100;
+const MAX_PAGE: usize = 1_000;
 
 /// How many of its conversations a caller sees at most.
 const MAX_CONTEXTS: usize = 1_000;
@@ -65,7 +66,7 @@ impl TaskService {
             Call::Send(request) => self.send(caller, *request, replay).await,
             Call::Get { task_id, history_length } => {
                 let task = self.read(&key(task_id)).await?;
-                Ok(Answer::Task(TaskView { task, history_length, with_artifacts: true }))
+                Ok(Answer::Found(TaskView { task, history_length, with_artifacts: true }))
             }
             Call::List(request) => self.list(caller, request).await,
             Call::Cancel { task_id, .. } => self.cancel(&key(task_id), replay).await,
@@ -138,7 +139,7 @@ impl TaskService {
             context_id,
             ends_with_turn,
             draining: self.draining.clone(),
-            place,
+            _place: place,
         };
         Ok(TaskStream::new(source, start))
     }
@@ -150,7 +151,7 @@ impl TaskService {
         replay: Option<ReplayKey>,
     ) -> Result<Answer, A2aError> {
         let (is_blocking, history_length) = (request.is_blocking, request.history_length);
-        let view = |task| Answer::Task(TaskView { task, history_length, with_artifacts: true });
+        let view = |task| Answer::Sent(TaskView { task, history_length, with_artifacts: true });
         let (key, after, task) = match self.take(caller, request, replay).await? {
             Taken::Now(submitted) => {
                 let snapshot = submitted.task;
@@ -207,10 +208,8 @@ impl TaskService {
     }
 
     async fn list(&self, caller: &Caller, request: ListRequest) -> Result<Answer, A2aError> {
-        let page_size = request.page_size.unwrap_or(PAGE);
-        if !(1..=MAX_PAGE).contains(&page_size) {
-            return Err(A2aError::Params("pageSize is from 1 to 100".to_owned()));
-        }
+        // What a dialect lets its callers ask for, it has checked.
+        let page_size = request.page_size.unwrap_or(PAGE).clamp(1, MAX_PAGE);
         let (history_length, with_artifacts) = (request.history_length, request.include_artifacts);
         let query = ListQuery {
             context_id: request.context_id,
@@ -238,13 +237,13 @@ impl TaskService {
 
     async fn cancel(&self, key: &TaskKey, replay: Option<ReplayKey>) -> Result<Answer, A2aError> {
         if !self.is_first(key, replay).await? {
-            return Ok(Answer::Task(TaskView::whole(self.read(key).await?)));
+            return Ok(Answer::Found(TaskView::whole(self.read(key).await?)));
         }
         let canceled = self.store.cancel(key).await.map_err(refused)?;
         if let Some(run) = &canceled.run {
             self.runner.stop(run);
         }
-        Ok(Answer::Task(TaskView::whole(canceled.task.task)))
+        Ok(Answer::Found(TaskView::whole(canceled.task.task)))
     }
 
     /// A caller's conversations, in Python Bindu's form.

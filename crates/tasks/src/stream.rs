@@ -69,8 +69,8 @@ pub(crate) struct Source {
     pub(crate) ends_with_turn: bool,
     /// The agent is about to end.
     pub(crate) draining: CancellationToken,
-    /// Its place among the subscribers.
-    pub(crate) place: Place,
+    /// Its place among the subscribers, held until the stream is dropped.
+    pub(crate) _place: Place,
 }
 
 /// A place among the subscribers, given back when it is dropped.

@@ -4,12 +4,12 @@
 use super::{
     AuthRefusal, Caller, CallerKeys, Claim, Owner, PermitSettings, Proof, TokenHolder, TokenSettings,
     keys::Keys,
-    permit::{Permits, Place},
-    replay::{Replays, Turn},
+    permit::Permits,
     signature::{self, Cover, Own, Signed},
     single,
     token::Tokens,
 };
+use crate::places::{NoRoom, Place, Places};
 use axum::http::{HeaderMap, Uri, header};
 use bindu_hydra::Hydra;
 use bindu_identity::Did;
@@ -30,8 +30,8 @@ pub struct AuthSettings {
     pub permit: PermitSettings,
     /// Keys that count whatever Hydra says.
     pub pinned_keys: HashMap<Did, CallerKeys>,
-    /// How many signed requests of one caller are remembered.
-    pub replay_quota: usize,
+    /// The agent's own client id: nobody else calls with it.
+    pub own_id: String,
     /// Whom requests are for, `host` or `host:port`, where that is known; else what the `Host` header says.
     pub authority: Option<String>,
     /// The path of the address that a proxy strips, without a slash at its end; empty for none.
@@ -48,7 +48,6 @@ pub struct Authenticator {
     tokens: Tokens,
     permits: Permits,
     keys: Keys,
-    replays: Replays,
 }
 
 /// A request whose token was found good: it has a place, and its signature is still to be checked.
@@ -56,17 +55,11 @@ pub(crate) struct Admitted {
     holder: Arc<TokenHolder>,
     /// How much of Hydra's time is left for this call; the wait for the body doesn't count.
     left: Duration,
-    place: Place,
 }
 
 impl Admitted {
     pub(crate) fn owner(&self) -> &Owner {
         &self.holder.owner
-    }
-
-    /// Says how long the answer is, in bytes.
-    pub(crate) fn answers(&mut self, bytes: u64) -> Result<(), AuthRefusal> {
-        self.place.answers(bytes)
     }
 }
 
@@ -78,7 +71,6 @@ impl Authenticator {
             tokens: Tokens::new(hydra.clone(), settings.token.clone()),
             permits: Permits::new(settings.permit.clone()),
             keys: Keys::new(hydra, settings.pinned_keys.clone(), settings.token.stale_if_unavailable),
-            replays: Replays::new(settings.replay_quota),
             settings,
         }
     }
@@ -89,7 +81,8 @@ impl Authenticator {
         &self,
         headers: &HeaderMap,
         uri: &Uri,
-    ) -> Result<Admitted, (AuthRefusal, Option<Owner>)> {
+        places: &Places,
+    ) -> Result<(Admitted, Place), (AuthRefusal, Option<Owner>)> {
         let begun = Instant::now();
         let token = match (token_in(uri), bearer(headers)) {
             (false, Some(token)) => token,
@@ -101,10 +94,16 @@ impl Authenticator {
         let holder = holder.map_err(|refusal| (refusal, None))?;
         let known = |refusal| (refusal, Some(holder.owner.clone()));
         self.tokens.is_meant(&holder).map_err(known)?;
+        // Whoever we call gets our token, and might send it back to us: with it our own signature of that very request.
+        if holder.client_id() == self.settings.own_id {
+            return Err(known(AuthRefusal::OwnIdentity));
+        }
         self.permits.admit(&holder).map_err(known)?;
-        let place = self.permits.place(&holder.owner).map_err(known)?;
+        let need_not_prove = matches!(holder.claim, Claim::Service);
+        let place = places.place(&holder.owner, need_not_prove);
+        let place = place.map_err(|NoRoom| known(AuthRefusal::TooManyAtOnce))?;
         let left = self.settings.timeout.saturating_sub(begun.elapsed());
-        Ok(Admitted { holder, left, place })
+        Ok((Admitted { holder, left }, place))
     }
 
     /// Checks the signature of whoever must have signed, and counts the call.
@@ -125,29 +124,12 @@ impl Authenticator {
             }
         };
         self.permits.pace(&admitted.holder.owner)?;
-        Ok((Caller::Client(Arc::clone(&admitted.holder)), proof))
+        Ok((Caller::Client(Arc::clone(&admitted.holder.client)), proof))
     }
 
     /// Whether the caller's token allows a method.
     pub(crate) fn allow(&self, caller: &Caller, method: &str, reads: bool) -> Result<(), AuthRefusal> {
-        caller.client().map_or(Ok(()), |holder| self.permits.allow(holder, method, reads))
-    }
-
-    /// A turn for a signed request that changes something; `None` for one that nobody has signed.
-    pub(crate) async fn turn(
-        &self,
-        owner: &Owner,
-        proof: Option<&Proof>,
-    ) -> Result<Option<Turn<'_>>, AuthRefusal> {
-        match proof {
-            None => Ok(None),
-            Some(proof) => self.replays.turn(owner, proof).await.map(Some),
-        }
-    }
-
-    /// How many signed requests are remembered.
-    pub(crate) fn remembered(&self) -> usize {
-        self.replays.remembered()
+        caller.client().map_or(Ok(()), |client| self.permits.allow(client, method, reads))
     }
 
     /// Who gives out tokens for this agent.

@@ -1,13 +1,11 @@
-//! What a caller may do: who is admitted at all, which scopes a method asks for, how often and how much at a time.
+//! What a caller may do: who is admitted at all, which scopes a method asks for, how often. How much at a time:
+//! [`crate::places`].
 
-use super::{AuthRefusal, Owner, TokenHolder};
+use super::{AuthRefusal, Client, Owner, TokenHolder};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     str::FromStr,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -24,8 +22,6 @@ pub struct PermitSettings {
     pub scopes: Option<BTreeMap<String, Vec<String>>>,
     /// How often one caller may call.
     pub rate: Option<Rate>,
-    /// How many requests of one caller are worked on at a time.
-    pub concurrency: usize,
 }
 
 /// So many calls in so much time. All of them may come at once.
@@ -59,64 +55,15 @@ impl FromStr for Rate {
 /// Watches over what callers may do.
 pub(crate) struct Permits {
     settings: PermitSettings,
-    callers: Arc<Mutex<HashMap<Owner, Activity>>>,
-    /// The bytes of all long answers on their way.
-    long_bytes: Arc<AtomicU64>,
+    /// When all calls of a caller so far would have come at an even pace (the theoretical arrival time of GCRA), since
+    /// `began`.
+    paced: Mutex<HashMap<Owner, Duration>>,
     began: Instant,
-}
-
-/// An answer that is longer than this, in bytes, is a long one; and so many of one caller's may be on their way.
-const LONG_ANSWER: u64 = 1024 * 1024;
-const MOST_LONG_ANSWERS: usize = 4;
-
-/// How many bytes the long answers of all callers may have together: as many as all tasks that are kept. One that is
-/// longer still has to be alone.
-const MOST_LONG_BYTES: u64 = 64 * 1024 * 1024;
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Activity {
-    running: usize,
-    /// How many long answers are on their way.
-    long: usize,
-    /// When all calls so far would have come at an even pace (the theoretical arrival time of GCRA), since `began`.
-    paced: Duration,
-}
-
-/// A caller's place among those that are worked on.
-pub(crate) struct Place {
-    callers: Arc<Mutex<HashMap<Owner, Activity>>>,
-    owner: Owner,
-    all_long_bytes: Arc<AtomicU64>,
-    /// The bytes of this answer, where it is a long one.
-    long_bytes: u64,
-}
-
-impl Place {
-    /// Says how long the answer is. Whoever reads long ones slowly makes us hold them.
-    pub(crate) fn answers(&mut self, bytes: u64) -> Result<(), AuthRefusal> {
-        if bytes <= LONG_ANSWER || self.long_bytes > 0 {
-            return Ok(());
-        }
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        let activity = callers.entry(self.owner.clone()).or_default();
-        if activity.long >= MOST_LONG_ANSWERS {
-            return Err(AuthRefusal::TooManyAtOnce);
-        }
-        // Under the lock of the callers: nobody comes between the look and the change.
-        let others = self.all_long_bytes.load(Ordering::Relaxed);
-        if others > 0 && others.saturating_add(bytes) > MOST_LONG_BYTES {
-            return Err(AuthRefusal::TooManyAtOnce);
-        }
-        self.all_long_bytes.store(others.saturating_add(bytes), Ordering::Relaxed);
-        activity.long += 1;
-        self.long_bytes = bytes;
-        Ok(())
-    }
 }
 
 impl Permits {
     pub(super) fn new(settings: PermitSettings) -> Self {
-        Self { settings, callers: Arc::default(), long_bytes: Arc::default(), began: Instant::now() }
+        Self { settings, paced: Mutex::default(), began: Instant::now() }
     }
 
     /// Whether a client is let in at all.
@@ -127,42 +74,25 @@ impl Permits {
         }
     }
 
-    /// A place for one more request of a caller's.
-    pub(super) fn place(&self, owner: &Owner) -> Result<Place, AuthRefusal> {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        if callers.len() >= MOST_CALLERS {
-            let now = self.began.elapsed();
-            callers.retain(|_, activity| activity.running > 0 || activity.paced > now);
-        }
-        let activity = callers.entry(owner.clone()).or_default();
-        if activity.running >= self.settings.concurrency {
-            return Err(AuthRefusal::TooManyAtOnce);
-        }
-        activity.running += 1;
-        Ok(Place {
-            callers: Arc::clone(&self.callers),
-            owner: owner.clone(),
-            all_long_bytes: Arc::clone(&self.long_bytes),
-            long_bytes: 0,
-        })
-    }
-
     /// Counts a call of a caller that has proved who it is.
     pub(super) fn pace(&self, owner: &Owner) -> Result<(), AuthRefusal> {
         let Some(rate) = self.settings.rate else { return Ok(()) };
         let now = self.began.elapsed();
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        let activity = callers.entry(owner.clone()).or_default();
-        activity.paced = paced(activity.paced, now, rate).map_err(AuthRefusal::TooOften)?;
+        let mut callers = self.paced.lock().unwrap_or_else(PoisonError::into_inner);
+        if callers.len() >= MOST_CALLERS {
+            callers.retain(|_, paced| *paced > now);
+        }
+        let before = callers.get(owner).copied().unwrap_or_default();
+        callers.insert(owner.clone(), paced(before, now, rate).map_err(AuthRefusal::TooOften)?);
         Ok(())
     }
 
     /// Whether a token allows a method.
-    pub(crate) fn allow(&self, holder: &TokenHolder, method: &str, reads: bool) -> Result<(), AuthRefusal> {
+    pub(crate) fn allow(&self, client: &Client, method: &str, reads: bool) -> Result<(), AuthRefusal> {
         let Some(scopes) = &self.settings.scopes else { return Ok(()) };
         let usual = [if reads { "agent:read" } else { "agent:write" }.to_owned()];
         let needed = scopes.get(method).map_or(usual.as_slice(), Vec::as_slice);
-        match needed.iter().all(|scope| holder.scopes.contains(scope)) {
+        match needed.iter().all(|scope| client.scopes.contains(scope)) {
             true => Ok(()),
             false => Err(AuthRefusal::InsufficientScope(needed.join(" "))),
         }
@@ -179,26 +109,12 @@ fn paced(before: Duration, now: Duration, rate: Rate) -> Result<Duration, Durati
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(activity) = callers.get_mut(&self.owner) {
-            activity.running -= 1;
-            activity.long -= usize::from(self.long_bytes > 0);
-            self.all_long_bytes.fetch_sub(self.long_bytes, Ordering::Relaxed);
-            if activity.running == 0 && activity.paced.is_zero() {
-                callers.remove(&self.owner);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn permits(settings: impl FnOnce(&mut PermitSettings)) -> Permits {
-        let mut plain = PermitSettings { allowed: None, scopes: None, rate: None, concurrency: 2 };
+        let mut plain = PermitSettings { allowed: None, scopes: None, rate: None };
         settings(&mut plain);
         Permits::new(plain)
     }
@@ -226,50 +142,6 @@ mod tests {
     }
 
     #[test]
-    fn places_are_each_callers_own_and_come_back() {
-        let permits = permits(|_| {});
-        let (alice, bob) = (Owner::named("alice"), Owner::named("bob"));
-        let places: Vec<_> =
-            (0..2).map(|_| permits.place(&alice).unwrap_or_else(|_| panic!("a place"))).collect();
-        assert!(matches!(permits.place(&alice), Err(AuthRefusal::TooManyAtOnce)));
-        assert!(permits.place(&bob).is_ok());
-        drop(places);
-        assert!(permits.place(&alice).is_ok());
-    }
-
-    #[test]
-    fn few_long_answers_are_on_their_way() {
-        let permits = permits(|settings| settings.concurrency = 100);
-        let alice = Owner::named("alice");
-        let mut places: Vec<_> = (0..=MOST_LONG_ANSWERS)
-            .map(|_| permits.place(&alice).unwrap_or_else(|_| panic!("a place")))
-            .collect();
-        let mut last = places.pop().expect("one more than may be long");
-        for place in &mut places {
-            assert_eq!(place.answers(LONG_ANSWER + 1), Ok(()));
-        }
-        assert_eq!(last.answers(LONG_ANSWER + 1), Err(AuthRefusal::TooManyAtOnce));
-        assert_eq!(last.answers(LONG_ANSWER), Ok(()), "a short one is none of them");
-        drop(places);
-        assert_eq!(last.answers(LONG_ANSWER + 1), Ok(()));
-    }
-
-    #[test]
-    fn long_answers_of_all_callers_are_bounded_together() {
-        let permits = permits(|settings| settings.concurrency = 100);
-        let owners: Vec<_> = (0..3).map(|number| Owner::named(&format!("caller {number}"))).collect();
-        let mut places: Vec<_> =
-            owners.iter().map(|owner| permits.place(owner).unwrap_or_else(|_| panic!("a place"))).collect();
-        let mut last = places.pop().expect("three");
-        for place in &mut places {
-            assert_eq!(place.answers(MOST_LONG_BYTES / 2), Ok(()));
-        }
-        assert_eq!(last.answers(LONG_ANSWER + 1), Err(AuthRefusal::TooManyAtOnce));
-        drop(places);
-        assert_eq!(last.answers(2 * MOST_LONG_BYTES), Ok(()), "alone");
-    }
-
-    #[test]
     fn the_list_is_exact() {
         let allowed = BTreeSet::from(["did:bindu:a:b".to_owned()]);
         let permits = permits(|settings| settings.allowed = Some(allowed));
@@ -281,14 +153,13 @@ mod tests {
 
     #[test]
     fn methods_ask_for_their_scopes() {
-        let mut holder = TokenHolder::named("a");
-        holder.scopes = vec!["agent:read".to_owned()];
-        assert!(permits(|_| {}).allow(&holder, "message/send", false).is_ok(), "nobody asks");
+        let holder = TokenHolder::with_scopes("a", &["agent:read"]);
+        assert!(permits(|_| {}).allow(&holder.client, "message/send", false).is_ok(), "nobody asks");
         let special = BTreeMap::from([("tasks/list".to_owned(), vec!["list".to_owned()])]);
         let permits = permits(|settings| settings.scopes = Some(special));
-        assert!(permits.allow(&holder, "tasks/get", true).is_ok());
+        assert!(permits.allow(&holder.client, "tasks/get", true).is_ok());
         for (method, reads, scope) in [("message/send", false, "agent:write"), ("tasks/list", true, "list")] {
-            let refused = permits.allow(&holder, method, reads);
+            let refused = permits.allow(&holder.client, method, reads);
             assert_eq!(refused, Err(AuthRefusal::InsufficientScope(scope.to_owned())));
         }
     }

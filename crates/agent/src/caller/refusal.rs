@@ -1,13 +1,8 @@
-//! Why a caller is not let in, and what it is told.
+//! Why a caller is not let in, and the words for it. Not the body, which is that of the binding and the dialect.
 
-use axum::{
-    Json,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
-    response::{IntoResponse, Response},
-};
+use axum::http::StatusCode;
 use bindu_identity::request_signature::Rejection;
-use serde_json::{Value, json};
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 /// Why a caller is not let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +22,8 @@ pub enum AuthRefusal {
     WrongAudience,
     /// The client is not on the list.
     NotAdmitted,
+    /// The client is this agent itself.
+    OwnIdentity,
     /// The token lacks these scopes.
     InsufficientScope(String),
     /// A DID caller sent no signature, or not all of its headers once.
@@ -45,6 +42,8 @@ pub enum AuthRefusal {
     TooOften(Duration),
     /// More requests at a time than the caller may have.
     TooManyAtOnce,
+    /// The client's id is a DID, and this binding has no signature by which it could prove it.
+    SignatureUnsupported,
     /// Hydra did not answer, or is not well: nobody can be told apart from anybody.
     Unavailable,
 }
@@ -60,6 +59,8 @@ impl AuthRefusal {
             Self::TokenTooLong(_) => "token_too_long",
             Self::WrongAudience => "wrong_audience",
             Self::NotAdmitted => "not_admitted",
+            Self::OwnIdentity => "own_identity",
+            Self::SignatureUnsupported => "signature_unsupported",
             Self::InsufficientScope(_) => "insufficient_scope",
             Self::NoSignature => "missing_signature_headers",
             Self::NoPublicKey => "public_key_unavailable",
@@ -77,13 +78,15 @@ impl AuthRefusal {
         }
     }
 
-    fn status(&self) -> StatusCode {
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::NoToken
             | Self::TokenInUrl
             | Self::InactiveToken
             | Self::TokenTooLong(_)
-            | Self::WrongAudience => StatusCode::UNAUTHORIZED,
+            | Self::WrongAudience
+            | Self::SignatureUnsupported => StatusCode::UNAUTHORIZED,
             Self::TwoTokens => StatusCode::BAD_REQUEST,
             Self::TooManyRemembered | Self::TooOften(_) | Self::TooManyAtOnce => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -93,49 +96,43 @@ impl AuthRefusal {
         }
     }
 
-    /// The JSON-RPC code and message, or the other body that Python Bindu has for it.
-    fn body(&self) -> Value {
-        let rpc = |code: i32, message: &str| json!({"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": Value::Null});
+    /// The words for the caller.
+    pub(crate) fn message(&self) -> Cow<'static, str> {
         match self {
-            Self::NoToken => rpc(
-                -32009,
-                "Authentication is required to access this endpoint. Include a valid token in the Authorization header: Bearer <token>",
-            ),
-            Self::TokenInUrl | Self::TwoTokens => rpc(
-                -32009,
-                "A token in the URL is not accepted. Send it in the Authorization header: Bearer <token>",
-            ),
-            Self::InactiveToken => rpc(-32010, "Token is not active or has been revoked"),
-            Self::TokenTooLong(most) => rpc(
-                -32010,
-                &format!(
-                    "Token is longer than {most} bytes, the longest that is looked at. Ask for fewer scopes, audiences or claims"
-                ),
-            ),
-            Self::WrongAudience => rpc(-32010, "Token was not granted for this agent (audience)"),
+            Self::NoToken => "Authentication is required to access this endpoint. Include a valid token in the Authorization header: Bearer <token>".into(),
+            Self::TokenInUrl | Self::TwoTokens => {
+                "A token in the URL is not accepted. Send it in the Authorization header: Bearer <token>".into()
+            }
+            Self::InactiveToken => "Token is not active or has been revoked".into(),
+            Self::TokenTooLong(most) => format!(
+                "Token is longer than {most} bytes, the longest that is looked at. Ask for fewer scopes, audiences or claims"
+            )
+            .into(),
+            Self::WrongAudience => "Token was not granted for this agent (audience)".into(),
             Self::InsufficientScope(scopes) => {
-                rpc(-32013, &format!("Insufficient permissions: the token needs the scope {scopes}"))
+                format!("Insufficient permissions: the token needs the scope {scopes}").into()
             }
-            Self::NotAdmitted => json!({"error": "DID not admitted"}),
+            Self::NotAdmitted => "DID not admitted".into(),
+            Self::OwnIdentity => "This is the agent's own identity: nobody else calls with it".into(),
             Self::TooManyRemembered => {
-                rpc(-32603, "Too many signed requests in a short time. Please try again later")
+                "Too many signed requests in a short time. Please try again later".into()
             }
-            Self::TooOften(_) => rpc(-32603, "Too many calls. Please try again later"),
-            Self::TooManyAtOnce => rpc(-32603, "Too many calls at the same time. Please try again later"),
-            Self::Unavailable => rpc(-32603, "The authentication service is not available. Please try again"),
+            Self::TooOften(_) => "Too many calls. Please try again later".into(),
+            Self::TooManyAtOnce => "Too many calls at the same time. Please try again later".into(),
+            Self::Unavailable => "The authentication service is not available. Please try again".into(),
+            Self::SignatureUnsupported => {
+                "A caller whose client id is a DID must sign, and no signature is defined for gRPC: call by HTTP".into()
+            }
             Self::NoSignature
             | Self::NoPublicKey
             | Self::BadSignature(_)
             | Self::BeforeStart
-            | Self::Replayed => json!({
-                "error": "Invalid DID signature",
-                "details": {"did_verified": false, "reason": self.reason()},
-            }),
+            | Self::Replayed => "Invalid DID signature".into(),
         }
     }
 
     /// How long to wait, in seconds, where waiting helps.
-    fn retry_after(&self) -> Option<u64> {
+    pub(crate) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::BeforeStart | Self::TooManyAtOnce => Some(1),
             Self::Unavailable => Some(2),
@@ -145,47 +142,20 @@ impl AuthRefusal {
         }
     }
 
-    /// What RFC 6750 §3 calls it.
-    fn challenge(&self) -> Option<String> {
-        match self {
-            Self::NoToken => Some(String::new()),
-            Self::TokenInUrl | Self::TwoTokens => Some(", error=\"invalid_request\"".to_owned()),
+    /// The challenge (RFC 6750 §3), with what a caller needs to get a token: where the metadata of this resource is (RFC
+    /// 9728 §5.1).
+    pub(crate) fn challenge(&self, resource_metadata: &str) -> Option<String> {
+        let error = match self {
+            Self::NoToken => String::new(),
+            Self::TokenInUrl | Self::TwoTokens => ", error=\"invalid_request\"".to_owned(),
             Self::InactiveToken | Self::TokenTooLong(_) | Self::WrongAudience => {
-                Some(", error=\"invalid_token\"".to_owned())
+                ", error=\"invalid_token\"".to_owned()
             }
             Self::InsufficientScope(scopes) => {
-                Some(format!(", error=\"insufficient_scope\", scope=\"{}\"", scopes.replace(['"', '\\'], "")))
+                format!(", error=\"insufficient_scope\", scope=\"{}\"", scopes.replace(['"', '\\'], ""))
             }
-            _ => None,
-        }
-    }
-}
-
-/// A refusal with what a caller needs to get a token.
-pub(crate) struct Challenge<'a> {
-    pub(crate) refusal: &'a AuthRefusal,
-    /// Where the metadata of this resource is (RFC 9728 §5.1).
-    pub(crate) resource_metadata: &'a str,
-}
-
-impl IntoResponse for Challenge<'_> {
-    fn into_response(self) -> Response {
-        let mut headers = HeaderMap::new();
-        let mut set = |name: HeaderName, value: String| {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(name, value);
-            }
+            _ => return None,
         };
-        if let Some(error) = self.refusal.challenge() {
-            let metadata = self.resource_metadata;
-            set(
-                header::WWW_AUTHENTICATE,
-                format!("Bearer realm=\"bindu\"{error}, resource_metadata=\"{metadata}\""),
-            );
-        }
-        if let Some(seconds) = self.refusal.retry_after() {
-            set(header::RETRY_AFTER, seconds.to_string());
-        }
-        (self.refusal.status(), headers, Json(self.refusal.body())).into_response()
+        Some(format!("Bearer realm=\"bindu\"{error}, resource_metadata=\"{resource_metadata}\""))
     }
 }

@@ -105,7 +105,8 @@ struct Inner<K: Hash + Eq, V> {
 
 #[derive(Clone)]
 struct Entry<V> {
-    value: V,
+    /// `None` for what is to be asked anew each time: it is known, and says nothing.
+    value: Option<V>,
     /// When Hydra was asked.
     asked: Instant,
     /// End of life by its own word.
@@ -115,8 +116,9 @@ struct Entry<V> {
 type Outcome<V> = Result<Answer<V>, Missing>;
 
 impl<V> Entry<V> {
-    fn counts(&self, now: Instant, lifetime: Duration) -> bool {
-        now.duration_since(self.asked) < lifetime && self.ends.is_none_or(|ends| now < ends)
+    fn value(&self, now: Instant, lifetime: Duration) -> Option<&V> {
+        let counts = now.duration_since(self.asked) < lifetime && self.ends.is_none_or(|ends| now < ends);
+        self.value.as_ref().filter(|_| counts)
     }
 }
 
@@ -189,7 +191,7 @@ where
     fn younger_than(&self, key: &K, age: Duration) -> Option<Result<V, Missing>> {
         let now = Instant::now();
         if let Some(entry) = lock(&self.0.known).get(key) {
-            return entry.counts(now, age).then(|| Ok(entry.value.clone()));
+            return entry.value(now, age).cloned().map(Ok);
         }
         let mut refused = lock(&self.0.refused);
         let until = *refused.get(key)?;
@@ -204,7 +206,7 @@ where
     fn stale(&self, key: &K) -> Option<V> {
         let (mut known, now) = (lock(&self.0.known), Instant::now());
         let entry = known.get(key)?;
-        entry.counts(now, self.0.lifetimes.stale).then(|| entry.value.clone())
+        entry.value(now, self.0.lifetimes.stale).cloned()
     }
 
     /// The question that is under way, or a new one, which goes on when whoever asked it is gone; or what was remembered
@@ -289,10 +291,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Inner<K, V> {
             Answer::Known(value, lasts) => {
                 lock(&self.refused).pop(key);
                 let ends = lasts.map(|lasts| asked + lasts);
-                lock(&self.known).put(key.clone(), Entry { value: value.clone(), asked, ends });
+                lock(&self.known).put(key.clone(), Entry { value: Some(value.clone()), asked, ends });
             }
+            // Known all the same: it is asked about in the lane of those that are, and not behind strangers.
             Answer::KnownOnce(_) => {
-                lock(&self.known).pop(key);
+                lock(&self.refused).pop(key);
+                lock(&self.known).put(key.clone(), Entry { value: None, asked, ends: None });
             }
             Answer::Refused(lasts) => {
                 lock(&self.known).pop(key);
@@ -474,6 +478,33 @@ mod tests {
         assert_eq!(busy, 98 - LANES.0, "those who were asked about are refused, the others met a crowd");
         until_old().await;
         assert_eq!(get(&memory, Ok(Answer::Known(9, None))).await, Ok(9));
+    }
+
+    /// Found: callers with a sensitive scope, who are asked about at each call, waited behind a flood of garbage tokens.
+    #[tokio::test]
+    async fn who_is_asked_about_each_time_is_no_stranger() {
+        let memory = Arc::new(Remembered::new(LIFETIMES));
+        assert_eq!(get(&memory, Ok(Answer::KnownOnce(7))).await, Ok(7));
+        let soon = Instant::now() + Duration::from_secs(5);
+        let flood: Vec<_> = (2..100)
+            .map(|key| {
+                let memory = Arc::clone(&memory);
+                tokio::spawn(async move {
+                    let question = |place: Place| async move {
+                        let _place = place.turn().await;
+                        std::future::pending().await
+                    };
+                    memory.get(wish(&key, soon), question).await
+                })
+            })
+            .collect();
+        while memory.0.strangers.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(get(&memory, Ok(Answer::KnownOnce(8))).await, Ok(8), "asked anew, and at once");
+        flood.iter().for_each(tokio::task::JoinHandle::abort);
+        assert_eq!(get(&memory, Ok(Answer::Refused(Duration::ZERO))).await, Err(Missing::Refused));
+        assert!(!lock(&memory.0.known).contains(&1), "what was refused is a stranger again");
     }
 
     #[tokio::test]

@@ -50,7 +50,6 @@ pub(crate) enum Cover {
     /// The body says all: JSON-RPC, or a GET that changes nothing. Bindu's form will do.
     Body,
     /// Method and path say what is to be changed: Bindu's form covers neither.
-    #[allow(dead_code, reason = "the HTTP+JSON routes of A2A 1.0 will ask for it; the rule is tested")]
     Request,
 }
 

@@ -185,7 +185,7 @@ impl Tokens {
     }
 
     fn is_sensitive(&self, holder: &TokenHolder) -> bool {
-        holder.scopes.iter().any(|scope| self.settings.sensitive_scopes.contains(scope))
+        holder.client.scopes.iter().any(|scope| self.settings.sensitive_scopes.contains(scope))
     }
 
     /// A JWT's holder. Its signature is checked first: Hydra is not asked about garbage.

@@ -2,10 +2,12 @@
 
 mod event;
 mod program;
+mod worker;
 
 #[cfg(fuzzing)]
 pub(crate) use program::fuzz;
 pub use program::{CommandHandler, CommandSettings, guard_or_continue};
+pub use worker::HandlerWorker;
 
 use crate::caller::Caller;
 use bindu_client::{AgentClient, CallError};

@@ -97,9 +97,7 @@ pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(quer
 
 /// Prometheus.
 pub(crate) async fn metrics(State(server): State<Arc<AgentServer>>) -> Response {
-    if let Some(authenticator) = &server.authenticator {
-        server.metrics.signed_requests(authenticator.remembered());
-    }
+    server.metrics.subscribers(server.tasks.subscribers());
     let text =
         server.metrics.render(&server.status.snapshot(), Some(&server.identity()), server.tasks.active());
     exposition(text)

@@ -3,6 +3,7 @@
 use crate::{
     body,
     dialect::{media, rpc::RpcError},
+    places::NoRoom,
     server::AgentServer,
 };
 use axum::{
@@ -64,7 +65,10 @@ pub(crate) async fn resolve_post(
 /// The body of a request that needs no token.
 async fn public_body(server: &AgentServer, headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
     media::check_headers(headers).map_err(|error| error.respond(&Json::null()))?;
-    body::read(body, server.public_body_limits()).await.map_err(IntoResponse::into_response)
+    let no_room = |NoRoom| StatusCode::TOO_MANY_REQUESTS.into_response();
+    let mut place = server.places.public().map_err(no_room)?;
+    let read = body::read(body, server.public_body_limits(), &mut place).await;
+    read.map_err(|why| why.status().into_response())
 }
 
 fn public_json<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a RawValue, RpcError> {

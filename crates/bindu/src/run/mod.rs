@@ -21,9 +21,10 @@ pub use bindu_agent::handler::guard_or_continue;
 use bindu_agent::{
     AgentServer, CardProfile, PortError, Probes, ReservedPort, ServerSettings,
     caller::{AuthSettings, Authenticator},
-    handler::{CommandHandler, CommandSettings, EchoHandler, Handler},
+    handler::{CommandHandler, CommandSettings, EchoHandler, Handler, HandlerWorker},
 };
 use bindu_keeper::{Keeper, StartedWork};
+use bindu_tasks::{Bounds, Limits, MemoryStore};
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -111,11 +112,18 @@ impl Run {
                 url: url.clone(),
                 version: settings.version.clone(),
             },
-            authenticator: hydra
-                .zip(settings.hydra.as_ref())
-                .map(|(hydra, choice)| Authenticator::new(hydra, auth_settings(&settings, choice, &url))),
-            handler,
-            client: outgoing.client,
+            authenticator: hydra.zip(settings.hydra.as_ref()).map(|(hydra, choice)| {
+                let own_id = identity.did.to_string();
+                Authenticator::new(hydra, auth_settings(&settings, choice, &url, own_id))
+            }),
+            concurrency: settings.auth.concurrency,
+            store: Arc::new(MemoryStore::new(Bounds {
+                remembered_of_one: settings.auth.replay_quota,
+                ..Bounds::default()
+            })),
+            worker: HandlerWorker::new(Arc::clone(&held), handler, outgoing.client),
+            task_limits: Limits::default(),
+            extensions: Vec::new(),
             metrics: Arc::clone(&metrics),
             drain_deadline: settings.drain_deadline,
             drain_grace: settings.drain_grace,
@@ -133,6 +141,11 @@ impl Run {
         );
         systemd::ready(&identity.did.to_string());
         watch_keeper(supervisor, &keeper, work, end.clone());
+        let tasks = Arc::clone(&server);
+        supervisor.watch(Part::Tasks, move || {
+            let tasks = Arc::clone(&tasks);
+            async move { tasks.maintain_tasks().await }
+        });
         if let Some(tokens) = outgoing.tokens {
             supervisor.watch(Part::OwnTokens, move || {
                 let tokens = Arc::clone(&tokens);
@@ -230,7 +243,7 @@ fn refuse_open_door(settings: &Settings, address: SocketAddr) -> Result<(), Refu
     ))
 }
 
-fn auth_settings(settings: &Settings, hydra: &HydraChoice, url: &str) -> AuthSettings {
+fn auth_settings(settings: &Settings, hydra: &HydraChoice, url: &str, own_id: String) -> AuthSettings {
     // RFC 9728 §3.1: the well-known part comes between the host and the path.
     let metadata = |url: &url::Url| {
         let path = url.path().trim_end_matches('/');
@@ -247,7 +260,7 @@ fn auth_settings(settings: &Settings, hydra: &HydraChoice, url: &str) -> AuthSet
         token: settings.auth.token.clone(),
         permit: settings.auth.permit.clone(),
         pinned_keys: settings.auth.pinned_keys.clone(),
-        replay_quota: settings.auth.replay_quota,
+        own_id,
         authority,
         path_prefix: settings
             .deployment_url

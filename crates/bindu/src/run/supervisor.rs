@@ -33,6 +33,8 @@ pub(super) enum Part {
     OwnTokens,
     /// Answers probes on an address of their own.
     ProbeServer,
+    /// Renews leases of tasks, and ends abandoned ones.
+    Tasks,
     /// Looks how old the state is.
     Status,
 }
@@ -45,6 +47,7 @@ impl Part {
             Self::StoreLogin => "store_login",
             Self::OwnTokens => "own_tokens",
             Self::ProbeServer => "probe_server",
+            Self::Tasks => "tasks",
             Self::Status => "status",
         }
     }

@@ -8,7 +8,7 @@ use super::{
         AUTH_PINNED_KEYS, AUTH_RATE_LIMIT, AUTH_REPLAY_QUOTA, AUTH_REQUIRE_PERMISSIONS,
         AUTH_STALE_IF_UNAVAILABLE, CALL_ALLOWED_ORIGINS, CALL_DANGEROUS_ALLOW_HTTP, HTTP_BODY_TIMEOUT,
         HTTP_CORS_ORIGINS, HTTP_HEADER_TIMEOUT, HTTP_IDLE_TIMEOUT, HTTP_MAX_BODY, HTTP_MAX_CONNECTIONS,
-        HYDRA_CACHE_TTL, HYDRA_SENSITIVE_SCOPES, nearest,
+        HTTP_STREAM_KEEP_ALIVE, HTTP_WRITE_TIMEOUT, HYDRA_CACHE_TTL, HYDRA_SENSITIVE_SCOPES, nearest,
     },
 };
 use bindu_agent::{
@@ -25,6 +25,8 @@ pub struct AuthChoice {
     pub token: TokenSettings,
     /// What callers may do.
     pub permit: PermitSettings,
+    /// How many requests of one caller are worked on at a time.
+    pub concurrency: usize,
     /// Keys that count whatever Hydra says.
     pub pinned_keys: HashMap<Did, CallerKeys>,
     /// How many signed requests of one caller are remembered.
@@ -71,8 +73,8 @@ impl Reader {
                 allowed: self.allowed(),
                 scopes: require_permissions.then(|| permissions.unwrap_or_default()),
                 rate: self.get(&AUTH_RATE_LIMIT),
-                concurrency: self.value(&AUTH_CONCURRENCY),
             },
+            concurrency: self.value(&AUTH_CONCURRENCY),
             pinned_keys: self.value(&AUTH_PINNED_KEYS),
             replay_quota: self.value(&AUTH_REPLAY_QUOTA),
         }
@@ -145,6 +147,8 @@ impl Reader {
             header_timeout: self.value(&HTTP_HEADER_TIMEOUT),
             body_timeout: self.value(&HTTP_BODY_TIMEOUT),
             idle_timeout: self.value(&HTTP_IDLE_TIMEOUT),
+            write_timeout: self.value(&HTTP_WRITE_TIMEOUT),
+            keep_alive: self.value(&HTTP_STREAM_KEEP_ALIVE),
             connections: self.value(&HTTP_MAX_CONNECTIONS),
             cors_origins: origins.iter().filter_map(|origin| origin.parse().ok()).collect(),
         }

@@ -6,7 +6,7 @@ use super::{
     typed::LogFormat,
     vault::LoginMethod,
 };
-use bindu_agent::caller::{CallerKeys, JwtMode, MOST_REMEMBERED, Rate};
+use bindu_agent::caller::{CallerKeys, JwtMode, Rate};
 use bindu_http_client::{Exemptions, RedirectHost};
 use bindu_identity::{AgentId, Did};
 use bindu_keeper::plan::{OnAbsent, OnUnavailable, RecreateKeys, TakeOver};
@@ -172,7 +172,7 @@ settings!(
         "how often one caller may call: `100/s`, `600/m`, `1000/h`. All of them may come at once").never_empty();
     AUTH_CONCURRENCY: usize = setting("auth.concurrency", &["AUTH__CONCURRENCY"], |text| form::count(text, 1, 1_000_000),
         "how many requests of one caller are worked on at a time, each until its answer has gone out, 1 to 1,000,000").default("256");
-    AUTH_REPLAY_QUOTA: usize = setting("auth.replay_quota", &["AUTH__REPLAY_QUOTA"], |text| form::count(text, 1, MOST_REMEMBERED),
+    AUTH_REPLAY_QUOTA: usize = setting("auth.replay_quota", &["AUTH__REPLAY_QUOTA"], |text| form::count(text, 1, 500_000),
         "how many signed requests of one caller are remembered, for ten minutes each, some 260 bytes each, 1 to 500,000 (which is all that is remembered of all callers) (docs/PROTOCOL.md#sent-twice)").default("50000");
     HTTP_MAX_BODY: usize = setting("http.max_body", &["BINDU_MAX_BODY"], form::size,
         "the longest request body, 1 KiB to 1 GiB").default("2MiB");
@@ -180,6 +180,10 @@ settings!(
         "how long a request's headers may take, from their first byte on; on a new connection from its beginning on; `100ms` to `1h`").default("15s");
     HTTP_IDLE_TIMEOUT: Duration = setting("http.idle_timeout", &["BINDU_IDLE_TIMEOUT"], |text| form::lasting(text, SHORTEST, DAY),
         "how long a connection may wait for its next request; longer than a proxy before the agent keeps its own, which is 60 s for most (docs/OPERATIONS.md#behind-a-proxy); `100ms` to `24h`").default("75s");
+    HTTP_WRITE_TIMEOUT: Duration = setting("http.write_timeout", &["BINDU_WRITE_TIMEOUT"], |text| form::lasting(text, SHORTEST, HOUR),
+        "how long an answer or an event of a stream may wait for its reader to take any of it; then the connection is closed; `100ms` to `1h`").default("30s");
+    HTTP_STREAM_KEEP_ALIVE: Duration = setting("http.stream_keep_alive", &["BINDU_STREAM_KEEP_ALIVE"], |text| form::lasting(text, SHORTEST, HOUR),
+        "how long a stream is silent before it sends a comment, so that no proxy takes it for dead; `100ms` to `1h`").default("15s");
     HTTP_BODY_TIMEOUT: Duration = setting("http.body_timeout", &["BINDU_BODY_TIMEOUT"], |text| form::lasting(text, SHORTEST, HOUR),
         "how long a request's body may take; `100ms` to `1h`").default("30s");
     HTTP_MAX_CONNECTIONS: usize = setting("http.max_connections", &["BINDU_MAX_CONNECTIONS"], |text| form::count(text, 1, 1_000_000),

@@ -4,6 +4,7 @@
 
 mod authentication;
 mod bad_input;
+mod bindings;
 mod calls;
 mod connections;
 mod drain;

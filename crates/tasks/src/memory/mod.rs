@@ -17,7 +17,7 @@ use crate::{
 use async_trait::async_trait;
 use bindu_a2a::{Json, call::PushConfig, event::TaskEvent, model::Task};
 use jiff::Timestamp;
-use shelf::{Entry, NotTaken, Rank, Shelf};
+use shelf::{Entry, NotTaken, Rank, Room, Shelf};
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
@@ -109,6 +109,10 @@ impl MemoryStore {
         self.totals.fits(new, bytes, &self.bounds)
     }
 
+    fn room(&self) -> Room<'_> {
+        Room { bounds: &self.bounds, totals: &self.totals, forgotten: Vec::new() }
+    }
+
     fn with_entry<T>(
         &self,
         task: &TaskKey,
@@ -117,6 +121,21 @@ impl MemoryStore {
         let shelf = self.existing(&task.owner).ok_or(StoreError::NotFound)?;
         let mut shelf = lock(&shelf);
         change(shelf.entry(&task.id).ok_or(StoreError::NotFound)?)
+    }
+
+    /// The bytes that are counted.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.totals.tasks_and_bytes().1
+    }
+
+    /// Whether all counts and indexes agree.
+    #[cfg(test)]
+    pub(crate) fn check_counts(&self) {
+        let shelves = self.shelves.read().expect("no panic");
+        let counts = shelves.values().map(|shelf| lock(shelf).check_counts());
+        let sum = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        assert_eq!(sum, self.totals.tasks_and_bytes());
     }
 
     fn pushing(&self) -> MutexGuard<'_, HashSet<TaskKey>> {
@@ -133,16 +152,14 @@ impl TaskStore for MemoryStore {
     async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError> {
         let key = TaskKey { owner: submission.owner.clone(), id: submission.message.task_id.clone() };
         let shelf = self.shelf(&key.owner);
-        let mut forgotten = Vec::new();
-        let submit =
-            |forgotten: &mut _| lock(&shelf).submit(&submission, &self.bounds, &self.totals, forgotten);
-        let mut accepted = submit(&mut forgotten);
+        let mut room = self.room();
+        let mut accepted = lock(&shelf).submit(&submission, &mut room);
         if matches!(accepted, Err(NotTaken::NoRoomInAll))
             && self.make_room(1, submission.message.bytes() + 4096, &key)
         {
-            accepted = submit(&mut forgotten);
+            accepted = lock(&shelf).submit(&submission, &mut room);
         }
-        drop(forgotten);
+        drop(room);
         let accepted = accepted.map_err(|error| match error {
             NotTaken::NoRoomInAll => StoreError::Full,
             NotTaken::Refused(error) => error,
@@ -157,8 +174,10 @@ impl TaskStore for MemoryStore {
 
     async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError> {
         let shelf = self.existing(&run.task.owner).ok_or(StoreError::Superseded)?;
-        let mut forgotten = Vec::new();
-        lock(&shelf).append(run, events, &self.bounds, &self.totals, &mut forgotten)
+        let mut room = self.room();
+        let appended = lock(&shelf).append(run, events, &mut room);
+        drop(room);
+        appended
     }
 
     async fn cancel(&self, task: &TaskKey) -> Result<Canceled, StoreError> {

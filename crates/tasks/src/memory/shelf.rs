@@ -40,6 +40,13 @@ enum Class {
     Waiting,
 }
 
+/// What a change has to keep to; and what was forgotten for it, to be dropped without the lock.
+pub(super) struct Room<'a> {
+    pub(super) bounds: &'a Bounds,
+    pub(super) totals: &'a Totals,
+    pub(super) forgotten: Vec<Entry>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     tasks: HashMap<Arc<str>, Entry>,
@@ -124,14 +131,13 @@ impl From<StoreError> for NotTaken {
 }
 
 impl Shelf {
-    /// Takes a message. What was forgotten for it is put into `forgotten`, to be dropped without the lock.
+    /// Takes a message.
     pub(super) fn submit(
         &mut self,
         submission: &Submission,
-        bounds: &Bounds,
-        totals: &Totals,
-        forgotten: &mut Vec<Entry>,
+        room: &mut Room<'_>,
     ) -> Result<Accepted, NotTaken> {
+        let (bounds, totals) = (room.bounds, room.totals);
         let Submission { owner, message, content, .. } = submission;
         self.forget_remembered(totals);
         if let Some(replay) = &submission.replay {
@@ -168,7 +174,7 @@ impl Shelf {
         }
         let tasks = if known { bounds.tasks_of_one } else { bounds.tasks };
         let fits = |shelf: &Self| shelf.tasks.len() + new <= tasks && shelf.bytes + bytes <= share;
-        if !self.forget_until(fits, Some(&message.task_id), bounds, totals, forgotten) {
+        if !self.forget_until(fits, Some(&message.task_id), room) {
             // With everybody's tasks on this shelf, it is the whole store that is full.
             return Err(if known { StoreError::TooMany } else { StoreError::Full }.into());
         }
@@ -245,10 +251,9 @@ impl Shelf {
         &mut self,
         run: &RunKey,
         events: Vec<TaskEvent>,
-        bounds: &Bounds,
-        totals: &Totals,
-        forgotten: &mut Vec<Entry>,
+        room: &mut Room<'_>,
     ) -> Result<u64, StoreError> {
+        let (bounds, totals) = (room.bounds, room.totals);
         let known = !run.task.owner.is_everybody();
         let entry = self.tasks.get_mut(&*run.task.id).ok_or(StoreError::Superseded)?;
         if entry.run != run.run || entry.task.status.state.is_terminal() {
@@ -263,7 +268,7 @@ impl Shelf {
         let is_last_word = bytes <= LAST_WORD && events.first().is_some_and(ends);
         let fits = |shelf: &Self| shelf.bytes + bytes <= share;
         // Those that were fetched give way to results.
-        self.forget_until(fits, Some(&run.task.id), bounds, totals, forgotten);
+        self.forget_until(fits, Some(&run.task.id), room);
         let is_too_much = self.bytes + bytes > share.saturating_mul(bounds.results);
         if !totals.take_result(bytes, is_last_word, bounds) {
             return Err(StoreError::TooLarge);
@@ -510,13 +515,11 @@ impl Shelf {
         &mut self,
         fits: impl Fn(&Self) -> bool,
         except: Option<&str>,
-        bounds: &Bounds,
-        totals: &Totals,
-        forgotten: &mut Vec<Entry>,
+        room: &mut Room<'_>,
     ) -> bool {
         while !fits(self) {
-            let Some(id) = self.next_to_forget(except, bounds) else { return false };
-            forgotten.extend(self.forget(&id, totals));
+            let Some(id) = self.next_to_forget(except, room.bounds) else { return false };
+            room.forgotten.extend(self.forget(&id, room.totals));
         }
         true
     }
@@ -556,6 +559,21 @@ impl Shelf {
     pub(super) fn forget_ranked(&mut self, rank: Rank, totals: &Totals) -> Option<Entry> {
         let id = Arc::clone(self.by_rank.get(&rank)?);
         self.forget(&id, totals)
+    }
+
+    /// Its tasks and bytes, once it is sure that all counts and indexes agree.
+    #[cfg(test)]
+    pub(super) fn check_counts(&self) -> (usize, usize) {
+        let active = self.tasks.values().filter(|entry| entry.task.status.state.is_active()).count();
+        assert_eq!(active, self.active);
+        assert_eq!(self.tasks.len(), self.by_change.len());
+        assert_eq!(self.tasks.len() - active, self.by_rank.len());
+        assert_eq!(self.tasks.len(), self.contexts.values().map(Vec::len).sum::<usize>());
+        let messages: usize = self.tasks.values().map(|entry| entry.message_keys.len()).sum();
+        assert_eq!(messages, self.messages.len());
+        let bytes: usize = self.tasks.values().map(|entry| entry.bytes).sum();
+        assert_eq!(bytes, self.bytes);
+        (self.tasks.len(), bytes)
     }
 
     /// Forgets a task with all that belongs to it.

@@ -1,10 +1,9 @@
 use super::*;
-use crate::caller::Owner;
 
 type Tasks = Schedule<&'static str>;
 
 fn party(name: &str) -> Party {
-    Party::Owner(Owner::named(name))
+    Party::Owner(crate::caller::owner_named(name))
 }
 
 /// A schedule with a clock.

@@ -1,0 +1,401 @@
+//! Places: how much of the agent one caller may use at a time, and how much all of them together.
+//!
+//! A request has a place from the moment its caller's token is known until the last byte of its answer has gone out. What
+//! costs memory is taken from two budgets, first from the caller's own and then from everybody's: bytes of bodies that are
+//! read, and bytes of answers on their way. What costs time on a thread is done one piece at a time for each caller, off
+//! the threads that serve connections. Whoever finds no room waits for a while; so callers do not meet in queues.
+//!
+//! With authentication off all callers are one, [`Owner::Everybody`], which has all of the room.
+
+use crate::caller::Owner;
+use lru::LruCache;
+use std::{
+    collections::HashMap,
+    num::NonZeroUsize,
+    panic::resume_unwind,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+/// A body or an answer that is not longer than this, in bytes, needs no room: the buffers of its socket hold as much.
+pub(crate) const SMALL: usize = 16 * 1024;
+
+/// What is not longer than this, in bytes, is read or written where its connection is served: it takes microseconds.
+const QUICK: usize = 32 * 1024;
+
+/// How many bytes of bodies are read at a time, of callers who have proved who they are and of the others each; the longest
+/// body fits twice in any case. One caller may have half of it.
+const BODY_BYTES: usize = 12 * 1024 * 1024;
+
+/// How many bytes of answers may be on their way. One caller may have half of it. An answer that is longer still goes alone.
+const ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// How long a request waits for room.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// How many callers are remembered who have proved who they are.
+const MOST_PROVEN: NonZeroUsize = NonZeroUsize::new(20_000).expect("it is not zero");
+
+/// What places may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlaceLimits {
+    /// How many requests of one caller are worked on at a time.
+    pub(crate) requests: usize,
+    /// The longest body, in bytes.
+    pub(crate) body: usize,
+}
+
+/// There is no room for more at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoRoom;
+
+/// All places.
+pub(crate) struct Places(Arc<Inner>);
+
+struct Inner {
+    limits: PlaceLimits,
+    shares: Mutex<HashMap<Owner, Arc<Share>>>,
+    proven: Mutex<LruCache<Owner, ()>>,
+    /// Bytes of bodies: of callers who have proved who they are, and of the others.
+    proven_bodies: Arc<Semaphore>,
+    other_bodies: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+    /// Threads for what takes long.
+    work: Arc<Semaphore>,
+}
+
+/// One caller's part.
+struct Share {
+    requests: Mutex<usize>,
+    bodies: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
+    work: Arc<Semaphore>,
+}
+
+/// A caller's place among those that are worked on.
+pub(crate) struct Place {
+    inner: Arc<Inner>,
+    owner: Owner,
+    share: Arc<Share>,
+    is_counted: bool,
+    is_proven: bool,
+    body: Room,
+    answer: Room,
+}
+
+/// Bytes that are taken, of the caller's own and of everybody's.
+#[derive(Default)]
+struct Room(Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>);
+
+impl Places {
+    pub(crate) fn new(limits: PlaceLimits) -> Self {
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        Self(Arc::new(Inner {
+            limits,
+            shares: Mutex::default(),
+            proven: Mutex::new(LruCache::new(MOST_PROVEN)),
+            proven_bodies: semaphore(body_bytes(limits)),
+            other_bodies: semaphore(body_bytes(limits)),
+            answers: semaphore(ANSWER_BYTES),
+            // One is left to whatever is quick.
+            work: semaphore(threads.saturating_sub(1).max(1)),
+        }))
+    }
+
+    /// A place for one more request of a caller's. `is_proven`: it need not prove more than it has.
+    ///
+    /// # Errors
+    /// It has as many as it may have. Requests of everybody's are not counted: there are no more of them than connections.
+    pub(crate) fn place(&self, owner: &Owner, is_proven: bool) -> Result<Place, NoRoom> {
+        let inner = &self.0;
+        let is_proven = is_proven || lock(&inner.proven).get(owner).is_some();
+        let mut shares = lock(&inner.shares);
+        let share = shares.entry(owner.clone()).or_insert_with(|| Arc::new(inner.share(owner)));
+        {
+            let mut requests = lock(&share.requests);
+            if *requests >= inner.limits.requests && !owner.is_everybody() {
+                return Err(NoRoom);
+            }
+            *requests += 1;
+        }
+        Ok(Place {
+            inner: Arc::clone(inner),
+            owner: owner.clone(),
+            share: Arc::clone(share),
+            is_counted: true,
+            is_proven,
+            body: Room::default(),
+            answer: Room::default(),
+        })
+    }
+
+    /// A place for a request that needs no token.
+    pub(crate) fn public(&self) -> Result<Place, NoRoom> {
+        self.place(&Owner::Everybody, false)
+    }
+
+    /// Remembers that a caller has proved who it is.
+    pub(crate) fn note_proof(&self, owner: &Owner) {
+        lock(&self.0.proven).put(owner.clone(), ());
+    }
+
+    #[cfg(test)]
+    fn shares(&self) -> usize {
+        lock(&self.0.shares).len()
+    }
+}
+
+fn body_bytes(limits: PlaceLimits) -> usize {
+    BODY_BYTES.max(limits.body.saturating_mul(2)).min(Semaphore::MAX_PERMITS)
+}
+
+impl Inner {
+    fn share(&self, owner: &Owner) -> Share {
+        let part = if owner.is_everybody() { 1 } else { 2 };
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits));
+        Share {
+            requests: Mutex::new(0),
+            bodies: semaphore(body_bytes(self.limits) / part),
+            answers: semaphore(ANSWER_BYTES / part),
+            work: semaphore(if owner.is_everybody() { Semaphore::MAX_PERMITS } else { 1 }),
+        }
+    }
+}
+
+impl Place {
+    /// Waits for room for so many bytes of the body, in place of the room that it has. A body asks once for all that may
+    /// come: two that have half of theirs and wait for each other's would wait for ever.
+    ///
+    /// # Errors
+    /// There was none for a while.
+    pub(crate) async fn room_for_body(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        self.body = Room::default();
+        let inner = &self.inner;
+        let all = if self.is_proven { &inner.proven_bodies } else { &inner.other_bodies };
+        let capacity = body_bytes(inner.limits);
+        self.body = Room::wait((&self.share.bodies, self.part_of(capacity)), (all, capacity), bytes).await?;
+        Ok(())
+    }
+
+    /// The body has come, and has so many bytes.
+    pub(crate) fn body_has_come(&mut self, bytes: usize) {
+        self.body.shrink(bytes);
+    }
+
+    /// The body is let go.
+    pub(crate) fn body_is_gone(&mut self) {
+        self.body = Room::default();
+    }
+
+    /// Waits for room for an answer of so many bytes, about.
+    ///
+    /// # Errors
+    /// There was none for a while.
+    pub(crate) async fn room_for_answer(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        if bytes <= SMALL {
+            return Ok(());
+        }
+        let own = (&self.share.answers, self.part_of(ANSWER_BYTES));
+        self.answer = Room::wait(own, (&self.inner.answers, ANSWER_BYTES), bytes).await?;
+        Ok(())
+    }
+
+    fn part_of(&self, capacity: usize) -> usize {
+        if self.owner.is_everybody() { capacity } else { capacity / 2 }
+    }
+
+    /// Does something that takes as long as it takes to read or write so many bytes: here if that is quick, else on a thread
+    /// of its own, one at a time for each caller.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        if bytes <= QUICK {
+            return work();
+        }
+        // An error says that a semaphore was closed, and none ever is.
+        let own = Arc::clone(&self.share.work).acquire_owned().await;
+        let all = Arc::clone(&self.inner.work).acquire_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            // The thread's, not the caller's: one that has gone away does not end the work.
+            let _turn = (own, all);
+            work()
+        });
+        done.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+    }
+
+    /// Lets the place among the requests go, and keeps the caller's part: a stream, which is counted as such, goes on.
+    pub(crate) fn is_a_stream(&mut self) {
+        self.body_is_gone();
+        self.uncount();
+    }
+
+    fn uncount(&mut self) {
+        if std::mem::take(&mut self.is_counted) {
+            *lock(&self.share.requests) -= 1;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let inner = Arc::clone(&self.inner);
+        let mut shares = lock(&inner.shares);
+        self.uncount();
+        // The list's own and this one: nobody else comes to it without the lock.
+        if Arc::strong_count(&self.share) == 2 {
+            shares.remove(&self.owner);
+        }
+    }
+}
+
+impl Room {
+    async fn wait(
+        (own, own_capacity): (&Arc<Semaphore>, usize),
+        (all, capacity): (&Arc<Semaphore>, usize),
+        bytes: usize,
+    ) -> Result<Self, NoRoom> {
+        let permits = |capacity| u32::try_from(bytes.min(capacity)).unwrap_or(u32::MAX);
+        // What is longer than all that there is has to be alone. Of both as many: they shrink together.
+        let bytes = permits(own_capacity.min(capacity));
+        let both = async {
+            let own = Arc::clone(own).acquire_many_owned(bytes).await.ok()?;
+            Some((own, Arc::clone(all).acquire_many_owned(bytes).await.ok()?))
+        };
+        timeout(WAIT, both).await.ok().flatten().map(|both| Self(Some(both))).ok_or(NoRoom)
+    }
+
+    /// Gives back what is beyond so many bytes.
+    fn shrink(&mut self, bytes: usize) {
+        let Some((own, all)) = &mut self.0 else { return };
+        for permit in [own, all] {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes)));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::caller::owner_named;
+    use futures_util::FutureExt as _;
+
+    const MIB: usize = 1024 * 1024;
+
+    fn places() -> Places {
+        Places::new(PlaceLimits { requests: 2, body: 2 * MIB })
+    }
+
+    fn place(places: &Places, owner: &Owner) -> Place {
+        places.place(owner, false).unwrap_or_else(|_| panic!("a place"))
+    }
+
+    #[test]
+    fn places_are_each_callers_own_and_come_back() {
+        let places = places();
+        let (alice, bob) = (owner_named("alice"), owner_named("bob"));
+        let of_alice = [place(&places, &alice), place(&places, &alice)];
+        assert!(places.place(&alice, true).is_err());
+        assert!(places.place(&bob, true).is_ok());
+        drop(of_alice);
+        assert!(places.place(&alice, true).is_ok());
+        assert_eq!(places.shares(), 0, "nobody who is gone is kept");
+        let everybody = [(); 5].map(|()| places.public());
+        assert!(everybody.iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn a_stream_leaves_its_place_to_the_next_request() {
+        let places = places();
+        let alice = owner_named("alice");
+        let mut streams: Vec<Place> = (0..5)
+            .map(|_| {
+                let mut stream = place(&places, &alice);
+                stream.is_a_stream();
+                stream
+            })
+            .collect();
+        let share = Arc::clone(&streams[0].share);
+        streams.truncate(1);
+        assert!(Arc::ptr_eq(&place(&places, &alice).share, &share), "it is the same caller all the time");
+        drop((streams, share));
+        assert_eq!(places.shares(), 1, "the last one had a witness");
+    }
+
+    /// Found: 256 bodies of tokens without their keys held 512 MiB.
+    #[tokio::test(start_paused = true)]
+    async fn bodies_of_one_caller_and_of_all_are_bounded() {
+        let places = Places::new(PlaceLimits { requests: 256, body: 2 * MIB });
+        let mut held = Vec::new();
+        for number in 0..256 {
+            let mut place = place(&places, &owner_named(&format!("thief {}", number % 16)));
+            if place.room_for_body(2 * MIB).await.is_ok() {
+                held.push(place);
+            }
+        }
+        assert_eq!(held.len(), 6, "no more than 12 MiB are held");
+        // Whoever has proved who it is does not wait for those.
+        let alice = owner_named("alice");
+        places.note_proof(&alice);
+        let begun = tokio::time::Instant::now();
+        let mut of_alice = Vec::new();
+        for _ in 0..3 {
+            let mut place = place(&places, &alice);
+            assert_eq!(place.room_for_body(2 * MIB).await, Ok(()));
+            of_alice.push(place);
+        }
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        assert_eq!(place(&places, &alice).room_for_body(2 * MIB).await, Err(NoRoom), "half is her part");
+        // What has come and is shorter than it might have been leaves the rest to others.
+        for place in &mut of_alice {
+            place.body_has_come(MIB);
+        }
+        assert_eq!(place(&places, &alice).room_for_body(2 * MIB).await, Ok(()));
+    }
+
+    /// Found: twenty answers that nobody read held 290 MiB.
+    #[tokio::test(start_paused = true)]
+    async fn answers_on_their_way_are_bounded_with_authentication_off_as_well() {
+        let places = places();
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let mut place = place(&places, &Owner::Everybody);
+            if place.room_for_answer(14 * MIB).await.is_ok() {
+                held.push(place);
+            }
+        }
+        assert_eq!(held.len(), 2);
+        held.clear();
+        assert_eq!(place(&places, &Owner::Everybody).room_for_answer(100 * MIB).await, Ok(()), "alone");
+    }
+
+    #[tokio::test]
+    async fn one_callers_work_leaves_a_turn_to_the_others() {
+        let places = places();
+        let (alice, bob) = (owner_named("alice"), owner_named("bob"));
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let first = place(&places, &alice);
+        let turn = Arc::clone(&first.share.work);
+        let first = tokio::spawn(async move { first.work(MIB, move || wait.recv().is_ok()).await });
+        while turn.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let second = place(&places, &alice);
+        let mut second = Box::pin(second.work(MIB, || true));
+        assert!(second.as_mut().now_or_never().is_none(), "she has one thread at a time");
+        let bob = place(&places, &bob);
+        assert_eq!(bob.work(QUICK, || true).now_or_never(), Some(true), "what is quick waits for nobody");
+        go.send(()).unwrap();
+        assert!(first.await.unwrap() && second.await);
+    }
+}

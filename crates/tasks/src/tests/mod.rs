@@ -1,0 +1,5 @@
+//! The service on the store in memory, with workers that do what is asked of them.
+
+mod memory;
+mod service;
+mod worker;
