@@ -25,6 +25,7 @@ mod work;
 pub use caller::{Caller, Client, Owner};
 pub use limits::Limits;
 pub use memory::{Bounds, MemoryStore};
+pub use push::{Delivery, NotDelivered, PushOutcome, PushSender, Sealer, open_secrets, seal_secrets};
 pub use service::TaskService;
 pub use store::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError,

@@ -35,6 +35,8 @@ pub(super) enum Part {
     ProbeServer,
     /// Renews leases of tasks, and ends abandoned ones.
     Tasks,
+    /// Sends events of tasks to where callers have asked for them.
+    Pushes,
     /// Looks how old the state is.
     Status,
 }
@@ -48,6 +50,7 @@ impl Part {
             Self::OwnTokens => "own_tokens",
             Self::ProbeServer => "probe_server",
             Self::Tasks => "tasks",
+            Self::Pushes => "pushes",
             Self::Status => "status",
         }
     }

@@ -2,7 +2,7 @@
 //! be right; a secret is never shown.
 
 use super::{
-    AuthChoice, CallChoice, Layers, Resolved, VaultChoice, VaultDoubt,
+    AuthChoice, CallChoice, Layers, PushChoice, Resolved, VaultChoice, VaultDoubt,
     reader::Reader,
     registry::{
         AUTH_ENABLED, AUTHOR, COMMAND, COMMAND_TIMEOUT, COMMAND_WORKERS, DATA_DIR, DEPLOYMENT_URL,
@@ -80,6 +80,8 @@ pub struct Settings {
     pub http: HttpLimits,
     /// How other agents are called.
     pub call: CallChoice,
+    /// Where events of tasks are sent.
+    pub push: PushChoice,
     /// Which proxy Hydra and other agents are asked through.
     pub proxies: ProxySettings,
     /// What is logged.
@@ -217,6 +219,7 @@ impl Reader {
             open_on_purpose: self.is_said(&AUTH_ENABLED) && !auth_is_on,
             http: self.http(),
             call: self.call(),
+            push: self.push(),
             proxies,
             log_level: self.value(&LOG_LEVEL),
             log_format: self.get(&LOG_FORMAT),
