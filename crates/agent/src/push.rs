@@ -218,8 +218,9 @@ mod tests {
         assert_eq!(value("x-a2a-notification-token"), "a token");
         assert_eq!(value("authorization"), "Bearer a credential");
         assert_eq!(value("a2a-version"), "1.0");
-        let header = |name: &str| got.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
         let check = |body: &[u8], path: &str| {
+            let header =
+                |name: &str| got.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
             let request = SignedRequest {
                 method: "POST",
                 path,
