@@ -406,7 +406,8 @@ async fn a_configuration_that_cannot_be_used_is_refused_when_it_is_set() {
         let (scheme, credentials) = (scheme.to_owned(), Some(credentials.to_owned()));
         Some(PushAuthentication { scheme, credentials })
     };
-    let set = |config: PushConfig| service.answer(&alice(), Call::CreatePush(config), None);
+    let alice = alice();
+    let set = |config: PushConfig| service.answer(&alice, Call::CreatePush(config), None);
     set(good.clone()).await.expect("a host is looked up when it is used");
     set(PushConfig { authentication: with("Bearer", "abc"), ..good.clone() }).await.expect("good");
     for bad in [
