@@ -17,6 +17,7 @@ mod metrics;
 mod places;
 mod port;
 mod probe;
+mod push;
 mod route;
 mod server;
 
@@ -25,6 +26,7 @@ pub use card::signed as signed_card;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
 pub use probe::Probes;
+pub use push::{HttpPushSender, RingSealer};
 pub use route::Extension;
 pub use server::{AgentServer, HttpLimits, Phase, ServerSettings};
 

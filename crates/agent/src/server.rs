@@ -23,7 +23,7 @@ use axum::{
 use bindu_a2a::{A2aError, Json, card::CardProfile};
 use bindu_http_client::epoch_seconds;
 use bindu_keeper::{HeldIdentity, Identity, Status};
-use bindu_tasks::{Limits, TaskService, TaskStore, Worker};
+use bindu_tasks::{Limits, PushSender, TaskService, TaskStore, Worker};
 use std::{
     future::Future,
     sync::{
@@ -81,6 +81,8 @@ pub struct ServerSettings {
     pub worker: Arc<dyn Worker>,
     /// What tasks may cost.
     pub task_limits: Limits,
+    /// What sends events to where callers have asked for them.
+    pub push: Option<Arc<dyn PushSender>>,
     /// The extensions of A2A that the card names.
     pub extensions: Vec<Extension>,
     /// What counts.
@@ -142,13 +144,18 @@ impl AgentServer {
         let places = PlaceLimits { requests: settings.concurrency, body: settings.limits.body };
         let worker = Arc::clone(&settings.worker);
         let started_at = epoch_seconds();
+        let tasks = TaskService::new(settings.store, worker, settings.task_limits);
+        let tasks = match settings.push {
+            Some(sender) => tasks.with_push_sender(sender),
+            None => tasks,
+        };
         Arc::new(Self {
             held: settings.held,
             status: settings.status,
             cards: Cards::new(settings.card, started_at),
             authenticator: settings.authenticator,
             metrics: settings.metrics,
-            tasks: TaskService::new(settings.store, worker, settings.task_limits),
+            tasks,
             beginning,
             extensions: settings.extensions,
             places: Places::new(places),
@@ -171,6 +178,11 @@ impl AgentServer {
     /// The upkeep of the tasks. Never ends.
     pub async fn maintain_tasks(&self) {
         self.tasks.maintain().await;
+    }
+
+    /// Sends events to where callers have asked for them. Never ends.
+    pub async fn deliver_pushes(&self) {
+        self.tasks.deliver_pushes().await;
     }
 
     pub(crate) fn stream_keep_alive(&self) -> Duration {

@@ -39,12 +39,8 @@ async fn files_and_data_come_in_and_go_out_and_whole_artifacts_are_signed() {
     assert_eq!(artifacts[0]["parts"][1]["raw"], "AQ==", "{task}");
     assert_eq!(artifacts[0]["parts"][2]["data"], json!({"c": 2}), "{task}");
     let keys = http::get(&format!("{}/.well-known/did.json", agent.url())).await.1;
-    let keys: Vec<PublicKey> = keys["verificationMethod"]
-        .as_array()
-        .expect("keys")
-        .iter()
-        .filter_map(bindu_testkit_key)
-        .collect();
+    let keys: Vec<PublicKey> =
+        keys["verificationMethod"].as_array().expect("keys").iter().filter_map(bindu_testkit_key).collect();
     for artifact in artifacts {
         let uri = bindu_identity::artifact_signature::EXTENSION;
         let signature = &artifact["metadata"][uri];

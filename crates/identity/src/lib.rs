@@ -16,6 +16,7 @@ pub mod message_signature;
 pub mod pem;
 pub mod request_signature;
 pub mod rotation;
+pub mod sealed;
 pub mod text_signature;
 
 pub use agent_id::{AgentId, AgentIdError};

@@ -316,6 +316,7 @@ pub(crate) fn push_config(dialect: Dialect, raw: &RawValue, task_id: &str) -> Re
             None => None,
             Some(raw) => push_authentication(dialect, raw)?,
         },
+        dialect,
     })
 }
 

@@ -22,12 +22,13 @@ use crate::{
 };
 pub use bindu_agent::handler::guard_or_continue;
 use bindu_agent::{
-    AgentServer, PortError, Probes, ReservedPort, ServerSettings,
+    AgentServer, HttpPushSender, Metrics, PortError, Probes, ReservedPort, ServerSettings,
     caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler, HandlerWorker},
 };
-use bindu_keeper::{Keeper, StartedWork};
-use bindu_tasks::Limits;
+use bindu_http_client::{GuardedClient, SystemLookup, TlsSettings};
+use bindu_keeper::{HeldIdentity, Keeper, StartedWork};
+use bindu_tasks::{Limits, PushSender};
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -140,7 +141,8 @@ impl Run {
             concurrency: settings.auth.concurrency,
             store: Arc::clone(&task_store),
             worker: HandlerWorker::new(Arc::clone(&held), handler, outgoing.client),
-            task_limits: Limits::default(),
+            task_limits: Limits { push: settings.push.enabled, ..Limits::default() },
+            push: push_sender(&settings, &held, &metrics)?,
             extensions: Vec::new(),
             metrics: Arc::clone(&metrics),
             drain_deadline: settings.drain_deadline,
@@ -169,6 +171,11 @@ impl Run {
         });
         let (watched, status) = (task_store, Arc::clone(&keeper.status));
         supervisor.watch(Part::TaskStore, move || storage::watch(Arc::clone(&watched), Arc::clone(&status)));
+        let pushes = Arc::clone(&server);
+        supervisor.watch(Part::Pushes, move || {
+            let pushes = Arc::clone(&pushes);
+            async move { pushes.deliver_pushes().await }
+        });
         if let Some(tokens) = outgoing.tokens {
             supervisor.watch(Part::OwnTokens, move || {
                 let tokens = Arc::clone(&tokens);
@@ -182,6 +189,24 @@ impl Run {
         server.serve(listener, asked).await;
         Ok(())
     }
+}
+
+/// What sends events of tasks, if it is on.
+fn push_sender(
+    settings: &Settings,
+    held: &Arc<HeldIdentity>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<dyn PushSender>>, Refusal> {
+    if !settings.push.enabled {
+        return Ok(None);
+    }
+    let (allowed, timeout) = (settings.push.allowed.clone(), Limits::default().push_timeout);
+    let client =
+        GuardedClient::new(allowed, timeout, &TlsSettings::default(), SystemLookup).map_err(|error| {
+            let hint = "mend the system's certificates, or set BINDU_PUSH_ENABLED=false";
+            Refusal::new(ExitClass::Failed, "events of tasks cannot be sent", hint).because_of(&error)
+        })?;
+    Ok(Some(Arc::new(HttpPushSender::new(client, Arc::clone(held), Arc::clone(metrics)))))
 }
 
 /// The probes answer for as long as the agent runs, a drain included.

@@ -38,6 +38,8 @@ pub(super) enum Part {
     Tasks,
     /// Looks whether the store of tasks answers.
     TaskStore,
+    /// Sends events of tasks to where callers have asked for them.
+    Pushes,
     /// Looks how old the state is.
     Status,
 }
@@ -52,6 +54,7 @@ impl Part {
             Self::ProbeServer => "probe_server",
             Self::Tasks => "tasks",
             Self::TaskStore => "task_store",
+            Self::Pushes => "pushes",
             Self::Status => "status",
         }
     }

@@ -18,7 +18,7 @@ mod storage;
 mod typed;
 mod vault;
 
-pub use access::{AuthChoice, CallChoice};
+pub use access::{AuthChoice, CallChoice, PushChoice};
 pub use form::{duration, is_origin};
 pub use layers::{Layers, Origin, Resolved, Value};
 pub use page::page;

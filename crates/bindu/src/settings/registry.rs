@@ -9,7 +9,7 @@ use super::{
     vault::LoginMethod,
 };
 use bindu_agent::caller::{CallerKeys, JwtMode, Rate};
-use bindu_http_client::{Exemptions, RedirectHost};
+use bindu_http_client::{AllowedTargets, Exemptions, RedirectHost};
 use bindu_identity::{AgentId, Did};
 use bindu_keeper::plan::{OnAbsent, OnUnavailable, RecreateKeys, TakeOver};
 use secrecy::SecretString;
@@ -202,6 +202,10 @@ settings!(
         "origins that the card of another agent may send our calls to, beside its own, a list (docs/HYDRA.md#calling-others)").default("[]").content(Content::List);
     CALL_DANGEROUS_ALLOW_HTTP: bool = setting("call.dangerous_allow_http", &["BINDU_CALL_DANGEROUS_ALLOW_HTTP"], form::flag,
         "call agents beyond this machine over plain http: tokens can be read on the way").default("false").never_empty();
+    PUSH_ENABLED: bool = setting("push.enabled", &["BINDU_PUSH_ENABLED", "BINDU_PUSH__ENABLED"], form::flag,
+        "send the events of tasks to where callers ask for them (docs/PUSH.md)").default("true").never_empty();
+    PUSH_ALLOWED_HOSTS: AllowedTargets = setting("push.allowed_hosts", &["BINDU_PUSH_ALLOWED_HOSTS", "BINDU_PUSH__ALLOWED_HOSTS"], form::targets,
+        "receivers of events that are taken though their addresses are not public: hosts, domains with a dot before them, addresses and networks, such as `hook.internal,.svc.cluster.local,10.0.0.0/8`, or a list (docs/PUSH.md#which-receivers)").default("[]").content(Content::List);
     PROXY_HTTP: Url = setting("proxy.http", &["http_proxy", "HTTP_PROXY"], form::proxy,
         "the proxy for `http://` addresses (docs/CONFIGURATION.md#proxies)").content(Content::Proxy);
     PROXY_HTTPS: Url = setting("proxy.https", &["https_proxy", "HTTPS_PROXY"], form::proxy,

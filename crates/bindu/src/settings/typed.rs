@@ -2,7 +2,7 @@
 //! be right; a secret is never shown.
 
 use super::{
-    AuthChoice, CallChoice, Layers, Resolved, StorageChoice, VaultChoice, VaultDoubt,
+    AuthChoice, CallChoice, Layers, PushChoice, Resolved, StorageChoice, VaultChoice, VaultDoubt,
     reader::Reader,
     registry::{
         AUTH_ENABLED, AUTHOR, COMMAND, COMMAND_TIMEOUT, COMMAND_WORKERS, DATA_DIR, DEPLOYMENT_URL,
@@ -89,6 +89,8 @@ pub struct Settings {
     pub storage: StorageChoice,
     /// How other agents are called.
     pub call: CallChoice,
+    /// Where events of tasks are sent.
+    pub push: PushChoice,
     /// Which proxy Hydra and other agents are asked through.
     pub proxies: ProxySettings,
     /// What is logged.
@@ -237,6 +239,7 @@ impl Reader {
             http: self.http(),
             storage: self.storage(),
             call: self.call(),
+            push: self.push(),
             proxies,
             log_level: self.value(&LOG_LEVEL),
             log_format: self.get(&LOG_FORMAT),

@@ -5,7 +5,7 @@
 //! was, so nothing is lost in a database whose JSON type changes numbers or refuses `\u0000`.
 
 use bindu_a2a::{
-    Json, Parts,
+    Dialect, Json, Parts,
     call::{PushAuthentication, PushConfig},
     event::{ArtifactChunk, TaskEvent},
     model::{Message, Role, TaskState, TaskStatus},
@@ -93,6 +93,8 @@ struct StoredPush<'a> {
     token: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     authentication: Option<StoredAuthentication<'a>>,
+    #[serde(borrow)]
+    dialect: Cow<'a, str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -180,7 +182,16 @@ pub(super) fn write_push(config: &PushConfig) -> String {
             scheme: authentication.scheme.as_str().into(),
             credentials: authentication.credentials.as_deref().map(Cow::Borrowed),
         }),
+        dialect: dialect_name(config.dialect).into(),
     })
+}
+
+fn dialect_name(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::V1 => "1.0",
+        Dialect::V03 => "0.3",
+        Dialect::Bindu => "bindu",
+    }
 }
 
 /// The push configuration of a text.
@@ -200,6 +211,10 @@ pub(super) fn read_push(text: &str) -> Result<PushConfig, Unreadable> {
             scheme: authentication.scheme.into_owned(),
             credentials: authentication.credentials.map(Cow::into_owned),
         }),
+        dialect: [Dialect::V1, Dialect::V03, Dialect::Bindu]
+            .into_iter()
+            .find(|dialect| dialect_name(*dialect) == stored.dialect)
+            .ok_or(unreadable("its dialect is unknown"))?,
     })
 }
 
@@ -380,7 +395,7 @@ mod tests {
         ) {
             let [id, task_id, url] = names;
             let authentication = scheme.map(|(scheme, credentials)| PushAuthentication { scheme, credentials });
-            let config = PushConfig { id, task_id, url, token, authentication };
+            let config = PushConfig { id, task_id, url, token, authentication, dialect: Dialect::V03 };
             prop_assert_eq!(read_push(&write_push(&config)), Ok(config));
         }
     }

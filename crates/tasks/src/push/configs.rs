@@ -14,16 +14,32 @@ const MAX_FIELD: usize = 4096;
 const MAX_PAGE: usize = 100;
 
 /// A configuration of this task, with an id. Its host is looked up when it is used, not now.
-pub(crate) fn checked(mut config: PushConfig, task_id: &str) -> Result<PushConfig, A2aError> {
-    let url = Url::parse(&config.url)
-        .map_err(|_| A2aError::Params("the URL of the push configuration is not valid".to_owned()))?;
-    if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
-        return Err(A2aError::Params("the URL of a push configuration is http or https".to_owned()));
-    }
+fn checked(
+    mut config: PushConfig,
+    task_id: &str,
+    check: impl Fn(&Url) -> Result<(), String>,
+) -> Result<PushConfig, A2aError> {
+    let wrong = |problem: &str| Err(A2aError::Params(problem.to_owned()));
     if longest_field(&config) > MAX_FIELD {
-        return Err(A2aError::Params(
-            "a field of the push configuration is longer than 4096 bytes".to_owned(),
-        ));
+        return wrong("a field of the push configuration is longer than 4096 bytes");
+    }
+    let Ok(url) = Url::parse(&config.url) else {
+        return wrong("the URL of the push configuration is not valid");
+    };
+    if !matches!(url.scheme(), "https" | "http") || !url.has_host() {
+        return wrong("the URL of a push configuration is http or https");
+    }
+    if let Err(problem) = check(&url) {
+        return Err(A2aError::Params(format!("the URL of the push configuration cannot be used: {problem}")));
+    }
+    let authentication = config.authentication.as_ref();
+    let is_header = |text: &String| text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let credentials = authentication.and_then(|authentication| authentication.credentials.as_ref());
+    if !config.token.iter().chain(credentials).all(is_header) {
+        return wrong("the token and the credentials of a push configuration are printable ASCII");
+    }
+    if authentication.is_some_and(|authentication| !is_scheme(&authentication.scheme)) {
+        return wrong("the authentication scheme of a push configuration is a word such as Bearer");
     }
     if config.id.is_empty() {
         // As in the official SDKs.
@@ -31,6 +47,12 @@ pub(crate) fn checked(mut config: PushConfig, task_id: &str) -> Result<PushConfi
     }
     task_id.clone_into(&mut config.task_id);
     Ok(config)
+}
+
+/// An HTTP authentication scheme (RFC 9110, 11.1).
+fn is_scheme(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn longest_field(config: &PushConfig) -> usize {
@@ -42,6 +64,13 @@ fn longest_field(config: &PushConfig) -> usize {
 }
 
 impl TaskService {
+    /// A configuration of this task that may be kept.
+    pub(crate) fn checked(&self, config: PushConfig, task_id: &str) -> Result<PushConfig, A2aError> {
+        checked(config, task_id, |url| {
+            self.deliveries().map_or(Ok(()), |deliveries| deliveries.sender().check(url))
+        })
+    }
+
     pub(crate) async fn create_push(
         &self,
         caller: &Caller,
@@ -49,7 +78,7 @@ impl TaskService {
         replay: Option<ReplayKey>,
     ) -> Result<Answer, A2aError> {
         let key = self.push_key(caller, &config.task_id)?;
-        let config = checked(config, &key.id)?;
+        let config = self.checked(config, &key.id)?;
         if self.is_first(&key, replay).await? {
             self.store().put_push(&key, config.clone()).await.map_err(|error| match error {
                 StoreError::TooMany => A2aError::TooMany {
@@ -58,6 +87,7 @@ impl TaskService {
                 },
                 error => refused(error),
             })?;
+            self.runner().pushing.knows(&key);
         }
         Ok(Answer::Push(config))
     }
