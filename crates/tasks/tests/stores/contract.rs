@@ -204,6 +204,7 @@ fn chunk(id: &str, text: &str, append: bool) -> TaskEvent {
 
 fn push(id: &str) -> PushConfig {
     PushConfig {
+        dialect: bindu_a2a::Dialect::V1,
         id: id.to_owned(),
         task_id: String::new(),
         url: "https://example.com/hook".to_owned(),
