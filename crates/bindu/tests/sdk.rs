@@ -17,7 +17,7 @@ fn agent(directory: &Path, name: &str) -> (AgentSetup, String) {
     let setup = AgentSetup::new(conformance(), directory).command(&[]).named("sdk@example.com", name);
     let grpc = format!("127.0.0.1:{}", setup.port() + 1);
     // The receivers of push notifications are on this machine.
-    let setup = setup.set("BINDU_GRPC_LISTEN", &grpc).set("BINDU_PUSH__ALLOWED_HOSTS", "127.0.0.1");
+    let setup = setup.set("BINDU_GRPC_LISTEN", &grpc).set("BINDU_PUSH_ALLOWED_HOSTS", "127.0.0.1");
     (setup, grpc)
 }
 
