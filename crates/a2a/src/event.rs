@@ -74,6 +74,9 @@ impl Task {
                 if let Some(metadata) = &chunk.metadata {
                     artifact.metadata = Some(metadata.clone());
                 }
+                if let Some(extensions) = &chunk.extensions {
+                    artifact.extensions = Some(extensions.clone());
+                }
             }
             Some(artifact) => *artifact = Arc::new(chunk.begun()),
             None => self.artifacts.push(Arc::new(chunk.begun())),

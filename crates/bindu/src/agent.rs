@@ -1,12 +1,13 @@
 //! The builder for an agent written in Rust.
 
 use crate::{
-    ExitClass, Refusal, report,
+    AgentError, ExitClass, Refusal, report,
     run::{self, log},
     settings::{Layers, Settings},
 };
 use bindu_agent::handler::Handler;
 use std::{process::ExitCode, sync::Arc};
+use tokio_util::sync::CancellationToken;
 
 /// An agent that answers by a handler.
 pub struct Agent {
@@ -26,6 +27,27 @@ impl Agent {
     pub fn set(mut self, key: &str, value: impl Into<String>) -> Self {
         self.layers.flag(key, value);
         self
+    }
+
+    /// Serves on the caller's runtime until `shutdown` is ready, then ends what it has begun. Logs go to the caller's own
+    /// `tracing` subscriber, signals stay the caller's.
+    ///
+    /// # Errors
+    /// Why the agent did not start, or had to end.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+        let settings = Settings::load(self.layers.with_process()?)?;
+        let end = CancellationToken::new();
+        let serving = run::run_until(settings, self.handler, end.clone(), None);
+        tokio::pin!(serving, shutdown);
+        tokio::select! {
+            served = &mut serving => return served.map_err(Into::into),
+            () = &mut shutdown => end.cancel(),
+        }
+        Ok(serving.await?)
+    }
+
+    pub(crate) fn into_parts(self) -> (Arc<dyn Handler>, Layers) {
+        (self.handler, self.layers)
     }
 
     /// Runs the agent until SIGTERM or Ctrl-C, and returns the process's exit code; what goes wrong is told on stderr.

@@ -6,6 +6,7 @@
 //! The formats are Python Bindu's, byte for byte, so that an identity moves between the two unchanged.
 
 mod agent_id;
+pub mod artifact_signature;
 mod derived_key;
 mod did;
 mod document;

@@ -32,6 +32,7 @@ use std::{
     time::{Duration, Instant},
 };
 use supervisor::{Part, Supervisor};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// How many passes of the reconciler may be missing, and how long one may take, before its last one is too old.
@@ -43,6 +44,25 @@ const LONGEST_PASS: Duration = Duration::from_secs(30);
 /// # Errors
 /// A [`Refusal`] with its exit code and the hint that mends it.
 pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Refusal> {
+    let end = signals::end()?;
+    run_until(settings, handler, end, None).await
+}
+
+/// An agent that listens.
+pub(crate) struct Listening {
+    /// Its URL.
+    pub(crate) url: String,
+    /// What calls other agents as this one.
+    pub(crate) client: bindu_client::AgentClient,
+}
+
+/// Runs an agent until a token is cancelled. `ready` is told when it listens.
+pub(crate) async fn run_until(
+    settings: Settings,
+    handler: Arc<dyn Handler>,
+    end: CancellationToken,
+    ready: Option<oneshot::Sender<Listening>>,
+) -> Result<(), Refusal> {
     let begun = Instant::now();
     let port = ReservedPort::reserve(&format!("{}:{}", bracketed(&settings.host), settings.port))
         .map_err(port_refusal)?;
@@ -51,8 +71,7 @@ pub async fn run(settings: Settings, handler: Arc<dyn Handler>) -> Result<(), Re
     let probe_port = probe_port.map_err(port_refusal)?;
     let url = address::own_url(&settings, port.address())?;
     let parts = Parts::open(&settings, &url)?;
-    let end = signals::end()?;
-    Run { settings, handler, begun, port, probe_port, url, end }.with(parts).await
+    Run { settings, handler, begun, port, probe_port, url, end, ready }.with(parts).await
 }
 
 /// A run of which the ports are reserved.
@@ -65,6 +84,8 @@ struct Run {
     url: String,
     /// Cancelled when the agent is asked to end.
     end: CancellationToken,
+    /// Told when it listens.
+    ready: Option<oneshot::Sender<Listening>>,
 }
 
 impl Run {
@@ -85,7 +106,7 @@ impl Run {
         Parts { keeper, hydra, metrics }: Parts,
         supervisor: &Supervisor,
     ) -> Result<(), Refusal> {
-        let Self { settings, handler, begun, port, probe_port, url, end } = self;
+        let Self { settings, handler, begun, port, probe_port, url, end, ready } = self;
         let keeper = Arc::new(keeper);
         let probes = Probes::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
         let store = Arc::clone(&keeper.store);
@@ -103,6 +124,7 @@ impl Run {
         let (held, work) = started.split();
         let identity = held.current();
         let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
+        let client = outgoing.client.clone();
         let server = AgentServer::new(ServerSettings {
             held: Arc::clone(&held),
             status: Arc::clone(&keeper.status),
@@ -142,6 +164,9 @@ impl Run {
             "listening"
         );
         systemd::ready(&identity.did.to_string());
+        if let Some(ready) = ready {
+            let _ = ready.send(Listening { url: url.clone(), client });
+        }
         watch_keeper(supervisor, &keeper, work, end.clone());
         let tasks = Arc::clone(&server);
         supervisor.watch(Part::Tasks, move || {

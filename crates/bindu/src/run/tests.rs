@@ -93,6 +93,7 @@ impl Running {
             probe_port: None,
             url: url.clone(),
             end: end.clone(),
+            ready: None,
         };
         let run = tokio::spawn(run.with(parts));
         Self { url, status, panics, panics_in_metrics, end, run, _disk: disk }

@@ -5,12 +5,12 @@
 use crate::{
     caller::Caller,
     handler::{
-        ChatMessage, ReplyState,
+        ChatMessage, Content, ReplyState,
         event::{HandlerEvent, RESULT},
     },
 };
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 /// The protocols that the agent speaks: each task's line says so.
 const SPOKEN: [u8; 2] = [1, 2];
@@ -49,7 +49,10 @@ struct HelloLine {
 /// An answer in the first protocol. Other members are ignored, whatever they are.
 #[derive(Deserialize)]
 struct AnswerLine {
-    content: String,
+    #[serde(default)]
+    content: Option<String>,
+    #[serde(default)]
+    parts: Option<Box<RawValue>>,
     #[serde(default)]
     state: String,
     task_id: Option<String>,
@@ -62,6 +65,8 @@ struct EventLine {
     #[serde(default)]
     content: Option<String>,
     #[serde(default)]
+    parts: Option<Box<RawValue>>,
+    #[serde(default)]
     state: Option<String>,
     #[serde(default)]
     progress: Option<String>,
@@ -73,14 +78,17 @@ struct EventLine {
 struct ChunkLine {
     #[serde(default)]
     name: Option<String>,
-    text: String,
+    #[serde(default)]
+    text: Option<String>,
+    #[serde(default)]
+    parts: Option<Box<RawValue>>,
 }
 
 /// A program's answer in the first protocol.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Answer {
     pub(super) task_id: Option<String>,
-    pub(super) content: String,
+    pub(super) content: Content,
     pub(super) state: ReplyState,
 }
 
@@ -148,7 +156,12 @@ pub(super) fn answer(line: &[u8]) -> Result<Answer, String> {
     })?;
     let state = state(&answer.state)
         .ok_or_else(|| format!("its answer has the unknown state {}", shown(answer.state.as_bytes())))?;
-    Ok(Answer { task_id: answer.task_id, content: answer.content, state })
+    let content = content(answer.content, answer.parts.as_deref())
+        .and_then(|content| content.ok_or("neither `content` nor `parts`"))
+        .map_err(|problem| {
+            format!("its answer is not a line of JSON with `content`: {problem}; it is {}", shown(line))
+        })?;
+    Ok(Answer { task_id: answer.task_id, content, state })
 }
 
 /// Reads a line of the second protocol: which task it is about, and what it says.
@@ -164,7 +177,16 @@ pub(super) fn event(line: &[u8]) -> Result<(String, HandlerEvent), BadLine> {
         problem: format!("its line is not of the protocol: {error}; it is {}", shown(line)),
     })?;
     let bad = |problem: String, task_id: String| BadLine { task_id: Some(task_id), problem };
-    let event = match (read.state.as_deref(), read.content, read.artifact, read.progress) {
+    let content = match content(read.content, read.parts.as_deref()) {
+        Ok(content) => content,
+        Err(problem) => {
+            return Err(bad(
+                format!("its line is not of the protocol: {problem}; it is {}", shown(line)),
+                read.task_id,
+            ));
+        }
+    };
+    let event = match (read.state.as_deref(), content, read.artifact, read.progress) {
         (Some("canceled"), ..) => HandlerEvent::Canceled,
         (Some(name), content, ..) => match state(name) {
             Some(state) => HandlerEvent::Ended { content, state },
@@ -176,9 +198,12 @@ pub(super) fn event(line: &[u8]) -> Result<(String, HandlerEvent), BadLine> {
         (None, Some(content), ..) => {
             HandlerEvent::Ended { content: Some(content), state: ReplyState::Completed }
         }
-        (None, None, Some(chunk), _) => HandlerEvent::Chunk {
-            artifact: chunk.name.unwrap_or_else(|| RESULT.to_owned()),
-            text: chunk.text,
+        (None, None, Some(chunk), _) => match artifact(chunk) {
+            Ok(event) => event,
+            Err(problem) => {
+                let problem = format!("its line is not of the protocol: {problem}; it is {}", shown(line));
+                return Err(bad(problem, read.task_id));
+            }
         },
         (None, None, None, Some(progress)) => HandlerEvent::Progress(progress),
         (None, None, None, None) => {
@@ -189,12 +214,36 @@ pub(super) fn event(line: &[u8]) -> Result<(String, HandlerEvent), BadLine> {
     Ok((read.task_id, event))
 }
 
+/// What a line holds: parts, or a text.
+fn content(text: Option<String>, parts: Option<&RawValue>) -> Result<Option<Content>, &'static str> {
+    match parts {
+        Some(parts) => {
+            Content::read(parts).map(Some).ok_or("`parts` is not a list of parts as A2A 1.0 has them")
+        }
+        None => Ok(text.map(Content::from)),
+    }
+}
+
+/// A piece of an artifact's text, or a whole artifact.
+fn artifact(line: ChunkLine) -> Result<HandlerEvent, &'static str> {
+    let name = line.name.unwrap_or_else(|| RESULT.to_owned());
+    match (line.parts, line.text) {
+        (Some(parts), _) => {
+            let content = content(None, Some(&parts))?.ok_or("an artifact is not empty")?;
+            Ok(HandlerEvent::Artifact { name, content })
+        }
+        (None, Some(text)) => Ok(HandlerEvent::Chunk { artifact: name, text }),
+        (None, None) => Err("an artifact has `text` or `parts`"),
+    }
+}
+
 fn state(name: &str) -> Option<ReplyState> {
     match name {
         "" | "completed" => Some(ReplyState::Completed),
         "input-required" => Some(ReplyState::InputRequired),
         "auth-required" => Some(ReplyState::AuthRequired),
         "failed" => Some(ReplyState::Failed),
+        "rejected" => Some(ReplyState::Rejected),
         _ => None,
     }
 }

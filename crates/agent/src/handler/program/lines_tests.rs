@@ -12,7 +12,7 @@ fn is(definition: &str, line: &str) -> bool {
 }
 
 fn a_task(text: &str) -> String {
-    let said = ChatMessage { role: "user".to_owned(), content: text.to_owned() };
+    let said = ChatMessage { role: "user".to_owned(), content: text.to_owned(), parts: None };
     task("t", "c", &[said], &Caller::Anonymous)
 }
 
@@ -58,6 +58,14 @@ fn what_is_understood_is_what_the_schema_says() {
         (r#"{"task_id":"t","artifact":{"text":"a"}}"#, "SecondProtocol"),
         (r#"{"task_id":"t","artifact":{"name":"report","text":"a"}}"#, "SecondProtocol"),
         (r#"{"task_id":"t","artifact":{"name":"report"}}"#, ""),
+        (
+            r#"{"task_id":"t","artifact":{"parts":[{"text":"a"},{"raw":"AAE=","filename":"b"}]}}"#,
+            "SecondProtocol",
+        ),
+        (r#"{"task_id":"t","artifact":{"parts":[]}}"#, ""),
+        (r#"{"task_id":"t","parts":[{"data":{"a":1}}]}"#, "FirstProtocol SecondProtocol"),
+        (r#"{"task_id":"t","parts":[{"kind":"text"}],"state":"completed"}"#, ""),
+        (r#"{"content":"x","state":"rejected"}"#, "FirstProtocol"),
         (r#"{"task_id":"t","state":"completed"}"#, "SecondProtocol"),
         (r#"{"task_id":"t","state":"canceled"}"#, "SecondProtocol"),
         (r#"{"task_id":"t"}"#, ""),
@@ -100,13 +108,13 @@ fn half_a_character_is_a_replacement_character() {
         ("\u{1f600}\\u00e9", "\u{1f600}\u{e9}"),
     ] {
         let line = format!(r#"{{"content":"{sent}","task_id":"t"}}"#);
-        assert_eq!(answer(line.as_bytes()).map(|answer| answer.content), Ok(read.to_owned()), "{sent}");
-        let ended = HandlerEvent::Ended { content: Some(read.to_owned()), state: ReplyState::Completed };
+        assert_eq!(answer(line.as_bytes()).map(|answer| answer.content), Ok(Content::from(read)), "{sent}");
+        let ended = HandlerEvent::Ended { content: Some(Content::from(read)), state: ReplyState::Completed };
         assert_eq!(event(line.as_bytes()), Ok(("t".to_owned(), ended)), "{sent}");
     }
     // The same as bytes, as Python's `surrogatepass` writes it.
     let bytes = b"{\"content\":\"a\xed\xa0\xbdb\"}";
-    assert!(answer(bytes).is_ok_and(|answer| answer.content.starts_with("a\u{fffd}")));
+    assert!(answer(bytes).is_ok_and(|answer| answer.content.as_text().starts_with("a\u{fffd}")));
     for broken in
         [r#"{"content":"\u12"}"#, r#"{"content":"\ud83d\"#, r#"{"content":"\"#, r#"{"content":"\u+123"}"#]
     {

@@ -8,10 +8,14 @@ use super::{
 };
 use crate::{
     fair::Party,
-    handler::{HandlerError, HandlerTask, Reply},
+    handler::{
+        HandlerError, HandlerTask, Reply,
+        event::{HandlerEvent, WAITING},
+    },
 };
 use futures_util::{FutureExt as _, future::join_all};
 use std::{
+    collections::VecDeque,
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -28,7 +32,21 @@ use tokio::{
 pub(super) struct Job {
     pub(super) id: u64,
     pub(super) task: HandlerTask,
-    pub(super) reply: oneshot::Sender<Result<Reply, HandlerError>>,
+    pub(super) reply: oneshot::Sender<Answered>,
+    pub(super) events: mpsc::Sender<HandlerEvent>,
+}
+
+/// What became of a task.
+pub(super) struct Answered {
+    /// What was said before the end and could not be handed on yet.
+    pub(super) rest: VecDeque<HandlerEvent>,
+    pub(super) result: Result<Reply, HandlerError>,
+}
+
+impl From<Result<Reply, HandlerError>> for Answered {
+    fn from(result: Result<Reply, HandlerError>) -> Self {
+        Self { rest: VecDeque::new(), result }
+    }
 }
 
 /// All that a [`super::CommandHandler`] is.
@@ -74,7 +92,9 @@ impl Pool {
     pub(super) async fn answer(self: Arc<Self>, task: HandlerTask) -> Result<Reply, HandlerError> {
         self.open();
         let party = Party::of(&task.caller, &task.context_id);
-        let (reply, answered) = oneshot::channel();
+        let (reply, mut answered) = oneshot::channel();
+        let (sender, mut events) = mpsc::channel(WAITING);
+        let told = task.clone();
         let task_id = task.task_id.clone();
         let id = {
             let mut schedule = self.schedule();
@@ -82,11 +102,32 @@ impl Pool {
             if self.is_closing.load(Ordering::Relaxed) {
                 return Err(ending());
             }
-            schedule.push(party.clone(), &task_id, Instant::now(), |id| Job { id, task, reply })
+            schedule.push(party.clone(), &task_id, Instant::now(), |id| Job {
+                id,
+                task,
+                reply,
+                events: sender,
+            })
         };
         let _withdrawn = Withdraw { pool: Arc::clone(&self), party, id };
         self.dispatch();
-        answered.await.unwrap_or_else(|_| Err(HandlerError("the agent program failed".to_owned())))
+        let answered = loop {
+            tokio::select! {
+                biased;
+                // At once: a program is told that its work is not wanted, and has its own time to end it.
+                () = told.canceled.cancelled() => return Err(HandlerError::new("it was cancelled")),
+                Some(event) = events.recv() => say(&told, event).await?,
+                answered = &mut answered => break answered,
+            }
+        };
+        let answered = answered.unwrap_or_else(|_| Err(HandlerError::new("the agent program failed")).into());
+        while let Ok(event) = events.try_recv() {
+            say(&told, event).await?;
+        }
+        for event in answered.rest {
+            say(&told, event).await?;
+        }
+        answered.result
     }
 
     /// Sends tasks to the places that may take one.
@@ -125,7 +166,7 @@ impl Pool {
             schedule.drain()
         };
         for job in waiting {
-            let _ = job.reply.send(Err(ending()));
+            let _ = job.reply.send(Err(ending()).into());
         }
         let Some(open) = self.open.get() else { return };
         for worker in &open.workers {
@@ -173,6 +214,17 @@ impl Pool {
     }
 }
 
+/// Tells what a program has said.
+async fn say(task: &HandlerTask, event: HandlerEvent) -> Result<(), HandlerError> {
+    match event {
+        HandlerEvent::Progress(text) => task.progress(&text).await?,
+        HandlerEvent::Chunk { artifact, text } => task.write_to(&artifact, &text).await?,
+        HandlerEvent::Artifact { name, content } => task.artifact(&name, content).await?,
+        HandlerEvent::Ended { .. } | HandlerEvent::Canceled => {}
+    }
+    Ok(())
+}
+
 /// A worker that panics goes on, without its program.
 async fn supervise(mut worker: Worker) {
     while AssertUnwindSafe(worker.work()).catch_unwind().await.is_err() {
@@ -208,5 +260,5 @@ impl Drop for Withdraw {
 }
 
 fn ending() -> HandlerError {
-    HandlerError("the agent is ending".to_owned())
+    HandlerError::new("the agent is ending")
 }

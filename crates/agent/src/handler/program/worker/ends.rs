@@ -115,7 +115,7 @@ impl Worker {
                     "the agent program failed"
                 );
                 if let Some(reply) = run.reply.take() {
-                    let _ = reply.send(failed());
+                    let _ = reply.send(failed().into());
                     running.program.send(lines::cancel(&run.task_id).as_bytes());
                 }
                 run.grace_until = Some(now + STOP_GRACE);

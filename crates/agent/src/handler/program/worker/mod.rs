@@ -16,10 +16,13 @@ mod timer;
 
 use super::{
     lines,
-    pool::{Job, Pool},
+    pool::{Answered, Job, Pool},
     process::{Happening, Program},
 };
-use crate::handler::{HandlerError, Reply, event::Fold};
+use crate::handler::{
+    HandlerError, Reply,
+    event::{Fold, Teller},
+};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -93,9 +96,10 @@ pub(super) struct Run {
     task_id: String,
     line: String,
     /// `None` once nobody waits for it.
-    reply: Option<oneshot::Sender<Result<Reply, HandlerError>>>,
+    reply: Option<oneshot::Sender<Answered>>,
     phase: Phase,
     fold: Fold,
+    teller: Teller,
     deadline: Instant,
     /// Until when a task that is not wanted any more may go on.
     grace_until: Option<Instant>,
@@ -148,7 +152,7 @@ impl Worker {
     }
 
     async fn take(&mut self, job: Job) {
-        let Job { id, task, reply } = job;
+        let Job { id, task, reply, events } = job;
         if reply.is_closed() {
             self.pool.schedule().done(self.place, id);
             return self.pool.dispatch();
@@ -156,11 +160,12 @@ impl Worker {
         let now = Instant::now();
         self.runs.push(Run {
             job: id,
-            line: lines::task(&task.task_id, &task.context_id, &task.messages, &task.caller),
+            line: lines::task(&task.task_id, &task.context_id, &task.messages(), &task.caller),
             task_id: task.task_id,
             reply: Some(reply),
             phase: Phase::Asked,
             fold: Fold::default(),
+            teller: Teller::new(events),
             deadline: now + self.pool.settings.timeout,
             grace_until: None,
         });
@@ -225,7 +230,7 @@ impl Worker {
             if self.runs.is_empty() { running.program.end().await } else { running.program.kill().await }
         }
         for run in self.runs.drain(..) {
-            run.answer(Err(HandlerError("the agent is ending".to_owned())));
+            run.answer(Err(HandlerError::new("the agent is ending")));
         }
     }
 }
@@ -233,13 +238,13 @@ impl Worker {
 impl Run {
     fn answer(self, result: Result<Reply, HandlerError>) {
         if let Some(reply) = self.reply {
-            let _ = reply.send(result);
+            let _ = reply.send(Answered { rest: self.teller.rest(), result });
         }
     }
 }
 
 fn failed() -> Result<Reply, HandlerError> {
-    Err(HandlerError("the agent program failed".to_owned()))
+    Err(HandlerError::new("the agent program failed"))
 }
 
 async fn happening(running: &mut Option<Running>) -> Happening {

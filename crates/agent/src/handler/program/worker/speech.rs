@@ -128,8 +128,13 @@ impl Worker {
                 .useless(&format!("its line is about a task that it does not have: {}", lines::shown(line)));
         };
         let Some(run) = self.runs.get_mut(position) else { return };
+        let told = event.as_ref().ok().filter(|event| event.is_told()).cloned();
         match event.and_then(|event| run.fold.take(event)) {
-            Ok(None) => {}
+            Ok(None) => {
+                if let Some(told) = told.filter(|_| run.reply.is_some()) {
+                    run.teller.tell(told);
+                }
+            }
             Ok(Some(reply)) => self.finish(position, Ok(reply)),
             Err(problem) => {
                 tracing::error!(task = task_id, problem, "the agent program failed");

@@ -1,0 +1,217 @@
+//! What a handler says while it works, as events of its task; results are signed.
+//!
+//! Two signatures. Python Bindu's covers one text: it travels in the metadata of the text's part; for a text that was
+//! streamed, in the metadata of the artifact, from the last chunk on, over all pieces in order. Ours
+//! ([`artifact_signature`]) covers the whole artifact, and travels in its metadata under the extension's URI.
+
+use super::{Content, Reply, ReplyState};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bindu_a2a::{
+    Json, Parts,
+    event::{ArtifactChunk, TaskEvent},
+    model::TaskState,
+};
+use bindu_identity::{
+    DerivedKey,
+    artifact_signature::{EXTENSION, SignedArtifact},
+    text_signature,
+};
+use bindu_keeper::HeldIdentity;
+use bindu_tasks::{Outlet, OutletClosed, RunKey};
+use jiff::Timestamp;
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
+use std::sync::Arc;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+/// The artifact that a reply, and what is written without a name, belong to.
+pub(crate) const RESULT: &str = "result";
+
+/// What a handler says about one task.
+pub(super) struct Speech {
+    outlet: Outlet,
+    held: Arc<HeldIdentity>,
+    run: RunKey,
+    /// The artifacts so far, in the order of their first chunks.
+    artifacts: Mutex<Vec<Open>>,
+}
+
+/// An artifact.
+struct Open {
+    name: String,
+    id: String,
+    /// What was written of it, chunk by chunk.
+    chunks: Vec<Arc<Parts>>,
+    /// What a reader of text sees of it.
+    text: String,
+    is_over: bool,
+}
+
+impl Speech {
+    pub(super) fn new(outlet: Outlet, held: Arc<HeldIdentity>, run: RunKey) -> Self {
+        Self { outlet, held, run, artifacts: Mutex::default() }
+    }
+
+    /// Says how far it is.
+    pub(super) async fn progress(&self, text: &str) -> Result<(), OutletClosed> {
+        let message = self.outlet.of_agent(Parts::of_text(text));
+        self.outlet.status(TaskState::Working, Some(message)).await
+    }
+
+    /// Writes a piece of an artifact's text.
+    pub(super) async fn write(&self, name: &str, text: &str) -> Result<(), OutletClosed> {
+        // Held while it is told: pieces come in the order of the calls.
+        let mut artifacts = self.artifacts.lock().await;
+        let parts = Arc::new(Parts::of_text(text));
+        let position = artifacts.iter().position(|open| open.name == name && !open.is_over);
+        let (open, append) = match position.and_then(|position| artifacts.get_mut(position)) {
+            Some(open) => (open, true),
+            None => {
+                artifacts.push(Open::new(name));
+                let Some(open) = artifacts.last_mut() else { return Err(OutletClosed) };
+                (open, false)
+            }
+        };
+        open.chunks.push(Arc::clone(&parts));
+        open.text.push_str(text);
+        let chunk = open.chunk(parts);
+        self.tell(ArtifactChunk { append, ..chunk }).await
+    }
+
+    /// Gives a whole artifact. One of the same name that is being written gives way to it.
+    pub(super) async fn artifact(&self, name: &str, content: &Content) -> Result<(), OutletClosed> {
+        let mut artifacts = self.artifacts.lock().await;
+        let written = artifacts.iter().position(|open| open.name == name && !open.is_over);
+        let mut open = written.map_or_else(|| Open::new(name), |position| artifacts.remove(position));
+        open.chunks = vec![Arc::new(content.parts(|text| self.signed(text)))];
+        (open.text, open.is_over) = (content.as_text(), true);
+        let mut chunk =
+            open.chunk(open.chunks.first().map_or_else(|| Arc::new(Parts::of_text("")), Arc::clone));
+        chunk.is_last = true;
+        self.sign_whole(&mut chunk, &open.chunks, None);
+        artifacts.push(open);
+        self.tell(chunk).await
+    }
+
+    /// Says the last word.
+    pub(super) async fn finish(&self, Reply { content, state }: Reply) -> Result<(), OutletClosed> {
+        let state = match state {
+            ReplyState::Completed => return self.complete(content).await,
+            ReplyState::Message => {
+                let message = self.outlet.of_agent(content.parts(|text| self.signed(text)));
+                return self.outlet.message(message).await;
+            }
+            ReplyState::InputRequired => TaskState::InputRequired,
+            ReplyState::AuthRequired => TaskState::AuthRequired,
+            ReplyState::Failed => TaskState::Failed,
+            ReplyState::Rejected => TaskState::Rejected,
+        };
+        let message = self.outlet.of_agent(content.parts(|_| None));
+        self.outlet.status(state, Some(message)).await
+    }
+
+    async fn complete(&self, content: Content) -> Result<(), OutletClosed> {
+        if !content.is_empty() {
+            self.artifact(RESULT, &content).await?;
+        }
+        let mut artifacts = self.artifacts.lock().await;
+        if artifacts.is_empty() {
+            let text = "Task execution failed: the agent ended its work without an answer";
+            let message = self.outlet.of_agent(Parts::of_text(text));
+            return self.outlet.status(TaskState::Failed, Some(message)).await;
+        }
+        for open in artifacts.iter_mut().filter(|open| !open.is_over) {
+            // Nothing more to read in it: it says that the artifact is whole, and carries the signatures.
+            let parts = Arc::new(Parts::of_text(""));
+            open.chunks.push(Arc::clone(&parts));
+            open.is_over = true;
+            let mut chunk = ArtifactChunk { append: true, is_last: true, ..open.chunk(parts) };
+            self.sign_whole(&mut chunk, &open.chunks, Some(&open.text));
+            self.tell(chunk).await?;
+        }
+        let said = match content.is_empty() {
+            false => content.as_text(),
+            true => artifacts.iter().map(|open| open.text.as_str()).collect::<Vec<_>>().join("\n"),
+        };
+        // For the history, where Python Bindu's callers look for it.
+        let message = Arc::new(self.outlet.of_agent(Parts::of_text(&said)));
+        self.outlet.tell(TaskEvent::Message(message)).await?;
+        self.outlet.status(TaskState::Completed, None).await
+    }
+
+    async fn tell(&self, chunk: ArtifactChunk) -> Result<(), OutletClosed> {
+        self.outlet.tell(TaskEvent::Artifact(Arc::new(chunk))).await
+    }
+
+    /// A text's signature as metadata; none if the text could pass as a request's payload.
+    fn signed(&self, text: &str) -> Option<Box<RawValue>> {
+        let signature = self.text_signature(text)?;
+        to_raw_value(&json!({ text_signature::METADATA_KEY: signature })).ok()
+    }
+
+    fn text_signature(&self, text: &str) -> Option<String> {
+        let signature = text_signature::sign(&self.held.current().signing_key, text);
+        if signature.is_none() {
+            tracing::warn!(
+                target: "audit",
+                task = self.run.task.id,
+                owner = %self.run.task.owner,
+                "an artifact's text could pass as a signed request: it goes out unsigned"
+            );
+        }
+        signature.map(|signature| signature.to_string())
+    }
+
+    /// Puts the signature over a whole artifact into its last chunk; and the text's, if it was streamed.
+    fn sign_whole(&self, chunk: &mut ArtifactChunk, chunks: &[Arc<Parts>], text: Option<&str>) {
+        let identity = self.held.current();
+        let list = |parts: &Arc<Parts>| serde_json::from_str::<Vec<Value>>(parts.text()).unwrap_or_default();
+        let parts = Value::Array(chunks.iter().flat_map(list).collect());
+        let time = format!("{:.3}", Timestamp::now());
+        let signed = SignedArtifact {
+            task_id: &self.run.task.id,
+            artifact_id: &chunk.id,
+            did: &identity.did,
+            time: &time,
+            parts: &parts,
+        };
+        let mut metadata = serde_json::Map::new();
+        if let Some(signature) = text.and_then(|text| self.text_signature(text)) {
+            metadata.insert(text_signature::METADATA_KEY.to_owned(), signature.into());
+        }
+        if let Some(signature) = signed.sign(&identity.signing_key) {
+            let whole = json!({
+                "did": identity.did.as_str(),
+                "kid": DerivedKey::thumbprint(&DerivedKey::of(&identity.signing_key).public_key()),
+                "time": time,
+                "signature": URL_SAFE_NO_PAD.encode(signature.to_bytes()),
+            });
+            metadata.insert(EXTENSION.to_owned(), whole);
+            chunk.extensions = Some(Json::of(&[EXTENSION]));
+        }
+        chunk.metadata = (!metadata.is_empty()).then(|| Json::of(&metadata));
+    }
+}
+
+impl Open {
+    fn new(name: &str) -> Self {
+        let id = Uuid::new_v4().to_string();
+        Self { name: name.to_owned(), id, chunks: Vec::new(), text: String::new(), is_over: false }
+    }
+
+    fn chunk(&self, parts: Arc<Parts>) -> ArtifactChunk {
+        ArtifactChunk {
+            id: self.id.clone(),
+            name: Some(self.name.clone()),
+            description: None,
+            parts,
+            metadata: None,
+            extensions: None,
+            append: false,
+            is_last: false,
+        }
+    }
+}
