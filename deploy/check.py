@@ -333,6 +333,21 @@ def links_lead_somewhere(_):
         assert not heading or heading in headings(other), f"docs/KUBERNETES.md: {other.name} has no heading {heading}"
 
 
+def several_replicas_say_so(all_of_it):
+    """More than one replica without a shared task store is refused, or accepted in so many words."""
+    for name, documents in all_of_it.items():
+        for deployment in of_kind(documents, "Deployment"):
+            spec = deployment["spec"]
+            labels = deployment["metadata"].get("labels", {})
+            if labels.get("app.kubernetes.io/name") != "bindu-agent" or spec["replicas"] <= 1:
+                continue
+            annotations = spec["template"]["metadata"].get("annotations", {})
+            assert annotations.get("bindu.dev/tasks") == "local", f"{name}: several replicas, and nothing says so"
+    command = ["helm", "template", "several", CHART, "-f", CHART / "ci" / "echo-agent-values.yaml", "--set", "replicas=2"]
+    refused = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert refused.returncode != 0 and "tasks.local=true" in refused.stderr, refused.stderr
+
+
 def charts_are_linted(_):
     for values in [None, *sorted((CHART / "ci").glob("*.yaml"))]:
         said("helm", "lint", "--strict", CHART, *(["-f", values] if values else []))
@@ -368,6 +383,7 @@ CHECKS = [
     versions_agree,
     grace_is_enough,
     alerts_agree_with_the_docs,
+    several_replicas_say_so,
     links_lead_somewhere,
     charts_are_linted,
     dockerfiles_are_linted,

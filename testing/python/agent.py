@@ -1,4 +1,6 @@
-"""A Python Bindu agent that echoes. Settings by environment: PEER_PORT, PEER_AUTHOR, PEER_NAME, and Bindu's own."""
+"""A Python Bindu agent that echoes. Settings by environment: PEER_PORT, PEER_AUTHOR, PEER_NAME,
+PEER_CONFIG (an object: more of its configuration), and Bindu's own."""
+import json
 import os
 from bindu.penguin.bindufy import bindufy
 
@@ -14,4 +16,5 @@ if __name__ == "__main__":
         "description": "Echo",
         "deployment": {"url": f"http://127.0.0.1:{os.environ['PEER_PORT']}", "expose": False},
         "skills": [],
+        **json.loads(os.environ.get("PEER_CONFIG", "{}")),
     }, handler)

@@ -1,5 +1,7 @@
 //! `cargo xtask demo`: an agent is killed and its disk wiped, and it comes back as itself.
 
+pub(crate) mod cluster;
+
 use bindu_testkit::{AgentProcess, AgentSetup, Hydra, OpenBao, http};
 use std::path::Path;
 

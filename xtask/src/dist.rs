@@ -153,7 +153,7 @@ fn without_paths() -> String {
 }
 
 /// What is built into the program, by the tool of CycloneDX.
-fn bill_of_materials(target: &str, to: &Path) {
+pub(crate) fn bill_of_materials(target: &str, to: &Path) {
     let mut command = crate::program(&install::cargo_cyclonedx());
     command.current_dir(source_tree()).args([
         "cyclonedx",

@@ -11,6 +11,7 @@ mod demo;
 mod dist;
 mod fuzz;
 mod guide;
+mod image;
 mod manifests;
 mod readme;
 mod soak;
@@ -33,10 +34,18 @@ struct Arguments {
 enum Chore {
     /// Install the real servers that tests and demo need, in a cache outside the source tree
     Setup,
-    /// Everything that must hold: formatting, lints, docs, licences, tests, the demo
-    Test,
+    /// What must hold at each commit: formatting, lints, docs, licences, tests, the demo, the guides
+    Test {
+        /// What a release needs besides: fuzzing, the archives, the image. CI runs this
+        #[arg(long)]
+        all: bool,
+    },
     /// Kill an agent, wipe its disk, start it again: the same agent comes back
-    Demo,
+    Demo {
+        /// On a real Kubernetes: a pod dies, callers see nothing
+        #[arg(long)]
+        cluster: bool,
+    },
     /// Write docs/faults.md from the tests' own descriptions
     Faults,
     /// Write the table of docs/CONFIGURATION.md from the registry of settings
@@ -66,6 +75,11 @@ enum Chore {
         #[arg(long)]
         target: Option<String>,
     },
+    /// Make the container image of the static program, without an engine: an OCI archive
+    Image {
+        /// For which kinds of machines: amd64, arm64; this one's if none is named
+        architectures: Vec<String>,
+    },
     /// Run the command blocks of the guides, from the top of each page to its end
     Guides {
         /// Pages; all where none is named
@@ -83,8 +97,9 @@ fn main() -> ExitCode {
             println!("setup: all is there, in {}", bindu_testkit::install::cache().display());
             true
         }
-        Chore::Test => test::run(),
-        Chore::Demo => on_runtime(demo::run()),
+        Chore::Test { all } => test::run(all),
+        Chore::Demo { cluster: true } => on_runtime(demo::cluster::run()),
+        Chore::Demo { cluster: false } => on_runtime(demo::run()),
         Chore::Faults => {
             std::fs::write(bindu_testkit::faults::path(), bindu_testkit::faults::page())
                 .expect("the page can be written");
@@ -103,6 +118,7 @@ fn main() -> ExitCode {
         Chore::Readme => on_runtime(readme::run()),
         Chore::Manifests => manifests::run(),
         Chore::Dist { target } => dist::run(target),
+        Chore::Image { architectures } => image::run(&architectures),
         Chore::Guides { pages } => guide::run(&pages),
         Chore::Bench(bench) => on_runtime(bench::run(bench)),
     };

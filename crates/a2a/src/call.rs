@@ -2,6 +2,7 @@
 
 use crate::{
     Json,
+    dialect::Dialect,
     event::ArtifactChunk,
     model::{Message, Task, TaskState, TaskStatus},
 };
@@ -167,6 +168,8 @@ pub struct PushConfig {
     pub token: Option<String>,
     /// How we authenticate.
     pub authentication: Option<PushAuthentication>,
+    /// The dialect of the caller that has set it: its receiver is told events in the same one.
+    pub dialect: Dialect,
 }
 
 /// How we authenticate to the receiver of events.

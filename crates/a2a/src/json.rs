@@ -8,11 +8,11 @@
 //! shows one item after the other. A body of a million empty objects costs its bytes.
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
+    Deserializer, Serialize,
     de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::{RawValue, to_raw_value};
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::{borrow::Cow, fmt};
 
 /// How deeply lists and objects may lie in one another, as in `serde_json`: whoever reads our answers must be able to.
 const MAX_DEPTH: usize = 127;
@@ -304,29 +304,33 @@ pub fn is_list_of_strings(raw: &RawValue) -> bool {
     Items::of(raw).is_some_and(|mut items| items.all(|item| kind(item) == Kind::String))
 }
 
-/// The members of an object, taken out one by one. Of a name that comes twice the last value counts, as in Python.
-#[derive(Debug, Default, Deserialize)]
-#[serde(transparent)]
-pub struct Members<'a>(#[serde(borrow)] BTreeMap<String, &'a RawValue>);
+/// The members of an object, looked up one by one. Keeps none of them: each look reads the text once more, so
+/// [`members`] is better for several.
+#[derive(Debug, Default)]
+pub struct Members<'a>(Option<&'a RawValue>);
 
 impl<'a> Members<'a> {
     /// An object's members; `None` for what is not an object.
     #[must_use]
     pub fn of(raw: &'a RawValue) -> Option<Self> {
-        (kind(raw) == Kind::Object).then(|| serde_json::from_str(raw.get()).ok()).flatten()
+        (kind(raw) == Kind::Object).then_some(Self(Some(raw)))
     }
 
-    /// Takes a member out.
+    /// A member. Of a name that comes twice the last value counts, as in Python.
+    #[must_use]
     pub fn take(&mut self, name: &str) -> Option<&'a RawValue> {
-        self.0.remove(name)
+        let [found] = members(self.0?, [name])?;
+        found
     }
 
-    /// Takes a member out that is there and not `null`.
+    /// A member that is there and not `null`.
+    #[must_use]
     pub fn take_some(&mut self, name: &str) -> Option<&'a RawValue> {
-        self.take(name).filter(|raw| kind(raw) != Kind::Null)
+        some(self.take(name))
     }
 
-    /// Takes a text out.
+    /// A text.
+    #[must_use]
     pub fn take_text(&mut self, name: &str) -> Option<String> {
         self.take(name).and_then(string)
     }

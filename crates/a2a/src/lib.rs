@@ -5,6 +5,7 @@
 //! Bindu's) are pure conversions between JSON and these types: they know no HTTP, no clock and no task store.
 
 pub mod call;
+pub mod card;
 pub mod dialect;
 mod error;
 pub mod event;

@@ -240,17 +240,18 @@ fn task(dialect: Dialect) -> BoxedStrategy<Task> {
         .boxed()
 }
 
-fn push(task_id: impl Strategy<Value = String>) -> impl Strategy<Value = PushConfig> {
+fn push(dialect: Dialect, task_id: impl Strategy<Value = String>) -> impl Strategy<Value = PushConfig> {
     let secret = || option::of("[a-z]{1,9}");
     let authentication = option::of(("[A-Z]{1,9}", secret()))
         .prop_map(|auth| auth.map(|(scheme, credentials)| PushAuthentication { scheme, credentials }));
     (option::of(id()), task_id, "https?://[a-z]{1,9}", secret(), authentication).prop_map(
-        |(id, task_id, url, token, authentication)| PushConfig {
+        move |(id, task_id, url, token, authentication)| PushConfig {
             id: id.unwrap_or_default(),
             task_id,
             url,
             token,
             authentication,
+            dialect,
         },
     )
 }
@@ -262,7 +263,7 @@ fn length(dialect: Dialect) -> impl Strategy<Value = Option<usize>> {
 }
 
 fn send(dialect: Dialect) -> BoxedStrategy<SendRequest> {
-    let push = option::of(push(Just(String::new())));
+    let push = option::of(push(dialect, Just(String::new())));
     let rest = (vec(any::<String>(), 0..3), length(dialect), any::<bool>(), option::of(object()));
     (message(dialect), push, rest)
         .prop_map(move |(message, push, rest)| SendRequest {
@@ -305,7 +306,7 @@ fn call(dialect: Dialect) -> BoxedStrategy<Call> {
         (id(), length(dialect)).prop_map(|(task_id, history_length)| Call::Get { task_id, history_length }),
         (id(), option::of(object())).prop_map(|(task_id, metadata)| Call::Cancel { task_id, metadata }),
         id().prop_map(|task_id| Call::Subscribe { task_id, after: None }),
-        push(id()).prop_map(Call::CreatePush),
+        push(dialect, id()).prop_map(Call::CreatePush),
         (id(), id()).prop_map(|(task_id, id)| Call::GetPush { task_id, id: Some(id) }),
         (id(), id()).prop_map(|(task_id, id)| Call::DeletePush { task_id, id: Some(id) }),
         Just(Call::ExtendedCard),
@@ -341,9 +342,9 @@ fn answer(dialect: Dialect) -> BoxedStrategy<(Call, Answer)> {
     let said = (send(dialect), message(dialect))
         .prop_map(|(request, message)| (Call::Send(Box::new(request)), Answer::Message(Arc::new(message))));
     let found = task(dialect).prop_map(move |task| (get(), Answer::Found(TaskView::whole(task))));
-    let set = push(id()).prop_map(|config| (Call::CreatePush(config.clone()), Answer::Push(config)));
+    let set = push(dialect, id()).prop_map(|config| (Call::CreatePush(config.clone()), Answer::Push(config)));
     let token = if dialect == Dialect::V1 { "[a-z]{0,5}" } else { "" };
-    let configs = (vec(push(id()), 0..4), token)
+    let configs = (vec(push(dialect, id()), 0..4), token)
         .prop_map(move |(configs, next_page_token)| (pushes(), Answer::Pushes { configs, next_page_token }));
     let deleted = Just((Call::DeletePush { task_id: "t".to_owned(), id: None }, Answer::Deleted));
     let card = object().prop_map(|card| (Call::ExtendedCard, Answer::Card(card)));
@@ -663,4 +664,20 @@ fn a_stream_for_bindus_callers_is_read_by_those_of_both_kinds() {
     assert_eq!((&line["kind"], &line["task_id"]), (&"status-update".into(), &"t".into()));
     assert_eq!((&line["status"]["state"], &line["final"]), (&"submitted".into(), &false.into()));
     assert_eq!(line["status"]["timestamp"], "1970-01-01T00:00:00.000000+00:00");
+}
+
+#[test]
+fn a_filter_that_is_not_set_filters_nothing() {
+    // ProtoJSON's zero value by name and by number, and what the official JavaScript SDK sends.
+    for unset in [r#""TASK_STATE_UNSPECIFIED""#, "0", r#""UNRECOGNIZED""#, "null"] {
+        let params: Box<serde_json::value::RawValue> =
+            serde_json::from_str(&format!(r#"{{"status":{unset}}}"#)).expect("JSON");
+        let call = Dialect::V1.decode("ListTasks", Some(&params)).expect("a call");
+        assert_eq!(call, Call::List(Default::default()), "{unset}");
+    }
+    for unknown in [r#""TASK_STATE_SOMETHING""#, "99", "true"] {
+        let params: Box<serde_json::value::RawValue> =
+            serde_json::from_str(&format!(r#"{{"status":{unknown}}}"#)).expect("JSON");
+        assert!(Dialect::V1.decode("ListTasks", Some(&params)).is_err(), "{unknown}");
+    }
 }

@@ -17,14 +17,16 @@ mod metrics;
 mod places;
 mod port;
 mod probe;
+mod push;
 mod route;
 mod server;
 
-pub use bindu_a2a::Json;
-pub use card::CardProfile;
+pub use bindu_a2a::{Json, card::CardProfile};
+pub use card::signed as signed_card;
 pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
 pub use probe::Probes;
+pub use push::{HttpPushSender, RingSealer};
 pub use route::Extension;
 pub use server::{AgentServer, HttpLimits, Phase, ServerSettings};
 

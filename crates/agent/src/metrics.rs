@@ -83,6 +83,8 @@ pub struct Metrics {
     clock_skew: Family<ServerLabels, Gauge>,
     auth_decisions: Family<DecisionLabels, Counter>,
     subscribers: Gauge,
+    push_deliveries: Family<OutcomeLabels, Counter>,
+    push_backlog: Gauge,
     degraded: Family<ReasonLabels, Gauge>,
     passes: Family<OutcomeLabels, Counter>,
     identity: Family<IdentityLabels, Gauge>,
@@ -116,6 +118,8 @@ impl Metrics {
             clock_skew: Family::default(),
             auth_decisions: Family::default(),
             subscribers: Gauge::default(),
+            push_deliveries: Family::default(),
+            push_backlog: Gauge::default(),
             degraded: Family::default(),
             passes: Family::default(),
             identity: Family::default(),
@@ -156,6 +160,16 @@ impl Metrics {
             "bindu_auth_decisions",
             "Callers let in or refused",
             metrics.auth_decisions.clone(),
+        );
+        registry.register(
+            "bindu_push_deliveries",
+            "Events sent to receivers, by outcome",
+            metrics.push_deliveries.clone(),
+        );
+        registry.register(
+            "bindu_push_backlog",
+            "Push configurations that wait here for their turn or their receiver",
+            metrics.push_backlog.clone(),
         );
         registry.register(
             "bindu_subscribers",
@@ -259,6 +273,14 @@ impl Metrics {
 
     pub(crate) fn auth_decision(&self, outcome: &'static str, reason: &'static str) {
         self.auth_decisions.get_or_create(&DecisionLabels { outcome, reason }).inc();
+    }
+
+    pub(crate) fn push(&self, outcome: &'static str) {
+        self.push_deliveries.get_or_create(&OutcomeLabels { outcome }).inc();
+    }
+
+    pub(crate) fn push_backlog(&self, claimed: usize) {
+        self.push_backlog.set(i64::try_from(claimed).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn subscribers(&self, subscribers: usize) {

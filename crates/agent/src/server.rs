@@ -5,11 +5,11 @@ use crate::{
     audit::{REQUEST_ID, RequestId},
     body::BodyLimits,
     caller::{Authenticator, Beginning},
-    card::CardProfile,
+    card::Cards,
     connections::{self, ConnectionLimits, Stage},
     dialect::rpc::RpcError,
     places::{PlaceLimits, Places},
-    route::{EncodedEvents, Extension, health, identity, rest, rpc},
+    route::{EncodedEvents, Extension, card, health, identity, page, rest, rpc},
 };
 use axum::{
     Router,
@@ -20,10 +20,10 @@ use axum::{
     response::Response,
     routing::{get, post},
 };
-use bindu_a2a::Json;
+use bindu_a2a::{A2aError, Json, card::CardProfile};
 use bindu_http_client::epoch_seconds;
 use bindu_keeper::{HeldIdentity, Identity, Status};
-use bindu_tasks::{Limits, TaskService, TaskStore, Worker};
+use bindu_tasks::{Limits, PushSender, TaskService, TaskStore, Worker};
 use std::{
     future::Future,
     sync::{
@@ -81,6 +81,8 @@ pub struct ServerSettings {
     pub worker: Arc<dyn Worker>,
     /// What tasks may cost.
     pub task_limits: Limits,
+    /// What sends events to where callers have asked for them.
+    pub push: Option<Arc<dyn PushSender>>,
     /// The extensions of A2A that the card names.
     pub extensions: Vec<Extension>,
     /// What counts.
@@ -97,7 +99,7 @@ pub struct ServerSettings {
 pub struct AgentServer {
     pub(crate) held: Arc<HeldIdentity>,
     pub(crate) status: Arc<Status>,
-    pub(crate) card: CardProfile,
+    pub(crate) cards: Cards,
     pub(crate) authenticator: Option<Authenticator>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskService,
@@ -108,8 +110,6 @@ pub struct AgentServer {
     /// Cancelled when what still streams has to end.
     pub(crate) closing: CancellationToken,
     pub(crate) started: Instant,
-    /// Seconds since the epoch.
-    pub(crate) started_at: u64,
     pub(crate) body_limits: BodyLimits,
     worker: Arc<dyn Worker>,
     drain_deadline: Duration,
@@ -143,20 +143,25 @@ impl AgentServer {
         let beginning = Beginning::now(settings.store.lasts());
         let places = PlaceLimits { requests: settings.concurrency, body: settings.limits.body };
         let worker = Arc::clone(&settings.worker);
+        let started_at = epoch_seconds();
+        let tasks = TaskService::new(settings.store, worker, settings.task_limits);
+        let tasks = match settings.push {
+            Some(sender) => tasks.with_push_sender(sender),
+            None => tasks,
+        };
         Arc::new(Self {
             held: settings.held,
             status: settings.status,
-            card: settings.card,
+            cards: Cards::new(settings.card, started_at),
             authenticator: settings.authenticator,
             metrics: settings.metrics,
-            tasks: TaskService::new(settings.store, worker, settings.task_limits),
+            tasks,
             beginning,
             extensions: settings.extensions,
             places: Places::new(places),
             encoded: Arc::default(),
             closing: CancellationToken::new(),
             started: Instant::now(),
-            started_at: epoch_seconds(),
             body_limits: BodyLimits { bytes: settings.limits.body, timeout: settings.limits.body_timeout },
             worker: settings.worker,
             drain_deadline: settings.drain_deadline,
@@ -175,8 +180,21 @@ impl AgentServer {
         self.tasks.maintain().await;
     }
 
+    /// Sends events to where callers have asked for them. Never ends.
+    pub async fn deliver_pushes(&self) {
+        self.tasks.deliver_pushes().await;
+    }
+
     pub(crate) fn stream_keep_alive(&self) -> Duration {
         self.limits.keep_alive
+    }
+
+    /// The card for a caller that is known, of which this is the client's id; `None` while authentication is off.
+    ///
+    /// # Errors
+    /// [`A2aError::UnsupportedOperation`] if this agent has none.
+    pub fn extended_card(&self, client_id: Option<&str>) -> Result<Json, A2aError> {
+        self.cards.extended(&self.identity(), client_id)
     }
 
     /// Where the server stands.
@@ -240,18 +258,20 @@ impl AgentServer {
 
     fn router(self: &Arc<Self>) -> Router {
         let router = Router::new()
-            .route("/", get(identity::root).post(rpc::call))
-            .route("/.well-known/agent.json", get(identity::card).options(identity::card))
+            .route("/", get(page::root).post(rpc::call))
+            .route("/.well-known/agent-card.json", get(card::agent_card))
+            .route("/.well-known/agent.json", get(card::bindu_card).options(card::bindu_card))
             .route("/.well-known/did.json", get(identity::did_web))
             .route("/.well-known/jwks.json", get(identity::key_set))
             .route("/.well-known/did-rotation.json", get(identity::rotations))
             .route("/.well-known/oauth-protected-resource", get(identity::protected_resource))
             .route("/.well-known/oauth-protected-resource/{*path}", get(identity::protected_resource))
             .route("/did/resolve", get(identity::resolve_get).post(identity::resolve_post))
-            .route("/agent/skills", get(identity::skills))
-            .route("/agent/skills/{id}", get(identity::skill))
-            .route("/agent/skills/{id}/documentation", get(identity::skill))
-            .route("/agent/negotiation", post(identity::negotiation))
+            .route("/agent/skills", get(card::skills))
+            .route("/agent/skills/{id}", get(card::skill))
+            .route("/agent/skills/{id}/documentation", get(card::documentation))
+            .route("/agent/negotiation", post(card::negotiation))
+            .route("/agent/private.json", get(card::private_card))
             .route("/health", get(health::health))
             .route("/livez", get(health::livez))
             .route("/readyz", get(health::readyz))
@@ -276,6 +296,7 @@ impl AgentServer {
                 HeaderName::from_static(REQUEST_ID),
                 HeaderName::from_static("a2a-version"),
                 HeaderName::from_static("a2a-extensions"),
+                header::ETAG,
                 header::WWW_AUTHENTICATE,
                 header::RETRY_AFTER,
             ])
@@ -323,8 +344,9 @@ fn method_label(method: &Method) -> &'static str {
 }
 
 fn endpoint_label(route: &str) -> &'static str {
-    const ROUTES: [&str; 16] = [
+    const ROUTES: [&str; 18] = [
         "/",
+        "/.well-known/agent-card.json",
         "/.well-known/agent.json",
         "/.well-known/did.json",
         "/.well-known/jwks.json",
@@ -336,6 +358,7 @@ fn endpoint_label(route: &str) -> &'static str {
         "/agent/skills/{id}",
         "/agent/skills/{id}/documentation",
         "/agent/negotiation",
+        "/agent/private.json",
         "/health",
         "/livez",
         "/readyz",

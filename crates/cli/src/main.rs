@@ -37,6 +37,12 @@ enum Command {
     Vault(command::vault::Command),
     /// Call another agent, and verify its reply
     Call(command::call::Arguments),
+    /// Show this agent's card, or verify another agent's
+    #[command(subcommand)]
+    Card(command::card::Command),
+    /// Make, check or prune the store of tasks
+    #[command(subcommand)]
+    Storage(command::storage::Command),
     /// Show the settings
     #[command(subcommand)]
     Config(command::config::Command),
@@ -80,6 +86,8 @@ fn command() -> ExitCode {
         Command::Hydra(command) => command::hydra::run(command),
         Command::Vault(command) => command::vault::run(command),
         Command::Call(arguments) => command::call::run(arguments),
+        Command::Card(command) => command::card::run(command),
+        Command::Storage(command) => command::storage::run(command),
         Command::Config(command) => command::config::run(command),
         Command::Completions { shell } => {
             let mut definition = <Arguments as clap::CommandFactory>::command();

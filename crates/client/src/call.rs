@@ -1,14 +1,18 @@
 //! One call: the card, a token, a signature, the message, the task to its end.
 
 use crate::{
-    CallError, CallSigner, KeyChoice, KnownAgents, Reply, ReplyState, SignedCall, Trust,
-    card::{self, Card},
+    CallError, CallSigner, Conversation, EventSink, KeyChoice, KnownAgents, Reply, ReplyState, SignedCall,
+    Trust,
+    card::{self, Card, Protocol},
+    conversation::Turn,
+    standard::Standard,
     trust::{Sources, Trusted},
 };
+use bindu_a2a::Dialect;
 use bindu_http_client::{HttpClient, HttpSettings, Method, ProxySettings, epoch_seconds};
-use bindu_hydra::Hydra;
+use bindu_hydra::{ClientRegistry, TokenSource};
 use bindu_identity::{Did, PublicKey};
-use bindu_keeper::TokenSource;
+use bindu_time::Backoff;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use std::{
@@ -37,8 +41,11 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
 const RELOOKS: [Duration; 4] =
     [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1), Duration::from_secs(2)];
 
-/// The first and the longest pause between two looks at the task.
-const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// The longest pause between two polls of the task.
+const MAX_POLL: Duration = Duration::from_secs(1);
+
+/// The pauses between two polls of the task. The agent asks for no jitter: each caller began at its own time.
+const POLL: Backoff = Backoff::new(Duration::from_millis(20), MAX_POLL, 100);
 
 /// How often one request is sent again because it was refused for a reason that passes.
 const MOST_TRIES: usize = 5;
@@ -56,7 +63,9 @@ pub struct ClientSettings {
     /// Our tokens, where there is a Hydra.
     pub tokens: Option<Arc<TokenSource>>,
     /// Hydra, where there is one: the registry of keys.
-    pub hydra: Option<Hydra>,
+    pub hydra: Option<Arc<dyn ClientRegistry>>,
+    /// That Hydra's public address: only agents that take its tokens are shown one.
+    pub issuer: Option<Url>,
     /// Keys that count whatever anybody says.
     pub pinned: HashMap<Did, Vec<PublicKey>>,
     /// The agents that were called before.
@@ -80,6 +89,8 @@ pub struct CallOptions {
     pub keys: Vec<PublicKey>,
     /// How long the whole call may take.
     pub timeout: Option<Duration>,
+    /// Is told of what an agent streams, as it comes. Nothing of it is verified yet.
+    pub on_event: Option<EventSink>,
 }
 
 /// Calls other agents. Cheap to clone.
@@ -112,8 +123,23 @@ impl AgentClient {
     /// # Errors
     /// As [`AgentClient::call`].
     pub async fn call_with(&self, url: &str, text: &str, options: &CallOptions) -> Result<Reply, CallError> {
+        self.call_in_time(url, (text, &Turn::default()), options).await
+    }
+
+    /// Begins a conversation with the agent at `url`. Nothing is sent yet.
+    #[must_use]
+    pub fn conversation(&self, url: &str, options: CallOptions) -> Conversation {
+        Conversation { client: self.clone(), url: url.to_owned(), options, turn: Turn::default() }
+    }
+
+    pub(crate) async fn call_in_time(
+        &self,
+        url: &str,
+        said: (&str, &Turn),
+        options: &CallOptions,
+    ) -> Result<Reply, CallError> {
         let timeout = options.timeout.unwrap_or(CALL_TIMEOUT).min(LONGEST_TIMEOUT);
-        let called = tokio::time::timeout(timeout, self.call_within(url, text, options, timeout)).await;
+        let called = tokio::time::timeout(timeout, self.call_within(url, said, options, timeout)).await;
         called.unwrap_or_else(|_| {
             Err(CallError::Unavailable {
                 url: url.to_owned(),
@@ -125,7 +151,7 @@ impl AgentClient {
     async fn call_within(
         &self,
         url: &str,
-        text: &str,
+        said: (&str, &Turn),
         options: &CallOptions,
         timeout: Duration,
     ) -> Result<Reply, CallError> {
@@ -137,14 +163,26 @@ impl AgentClient {
         let card =
             card::fetch(&base, &http, &settings.allowed_origins, settings.dangerous_allow_http).await?;
         let sources = Sources {
-            hydra: settings.hydra.as_ref(),
+            hydra: settings.hydra.as_deref(),
             pinned: &settings.pinned,
             known: &settings.known,
             http: &http,
         };
-        let trusted = sources.keys(&card, options).await?;
+        // An agent without a DID proves nothing of what it says; whoever needs a proof names a DID or a key.
+        let needs_proof = options.did.is_some() || !options.keys.is_empty();
         let call = Call::new(settings, (&card, options.did.as_ref()), &http, deadline)?;
-        let (task, state) = call.ask(text).await?;
+        if card.protocol != Protocol::Rpc(Dialect::Bindu) && !needs_proof {
+            let (shown, task, state) = Standard::new(&call, &card, options).ask(said).await?;
+            return Reply::unsigned(&task, shown, state, &card.interface);
+        }
+        let trusted = sources.keys(&card, options).await?;
+        let (task, state) = match card.protocol {
+            Protocol::Rpc(Dialect::Bindu) => call.ask(said).await?,
+            _ => {
+                let (_, task, state) = Standard::new(&call, &card, options).ask(said).await?;
+                (task, state)
+            }
+        };
         let whose = (&sources, &card, options);
         believe((&task, state), trusted, whose, deadline).await
     }
@@ -184,13 +222,22 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().take(500).flat_map(char::escape_debug).collect()
 }
 
+/// Whether a message is in a task's history.
+fn has_message(task: &Value, message_id: &Value) -> bool {
+    let history = task.get("history").and_then(Value::as_array);
+    let is_it = |message: &Value| {
+        ["messageId", "message_id"].iter().any(|name| message.get(*name) == Some(message_id))
+    };
+    history.is_none_or(|history| history.iter().any(is_it))
+}
+
 /// A call under way.
-struct Call<'a> {
+pub(crate) struct Call<'a> {
     settings: &'a ClientSettings,
-    url: &'a Url,
-    client: HttpClient,
+    pub(crate) url: &'a Url,
+    pub(crate) client: HttpClient,
     audience: Option<&'a str>,
-    deadline: Instant,
+    pub(crate) deadline: Instant,
     /// That the agent expects the other one of our keys.
     expects_other_key: AtomicBool,
 }
@@ -227,11 +274,13 @@ impl<'a> Call<'a> {
     }
 
     /// Sends the message, and follows its task to the end.
-    async fn ask(&self, text: &str) -> Result<(Value, ReplyState), CallError> {
+    async fn ask(&self, (text, turn): (&str, &Turn)) -> Result<(Value, ReplyState), CallError> {
         let id = || Uuid::new_v4().to_string();
+        let (context_id, task_id) = (turn.context_id.clone(), turn.task_id.clone());
         // The same ids however often it is sent: another agent of this kind runs it once.
         let message = json!({
-            "kind": "message", "role": "user", "messageId": id(), "contextId": id(), "taskId": id(),
+            "kind": "message", "role": "user", "messageId": id(),
+            "contextId": context_id.unwrap_or_else(id), "taskId": task_id.unwrap_or_else(id),
             "parts": [{"kind": "text", "text": text}],
         });
         let configuration = json!({"acceptedOutputModes": ["text/plain", "application/json"]});
@@ -239,16 +288,16 @@ impl<'a> Call<'a> {
         let mut task = self.submit(&sent).await?;
         let task_id = task.get("id").and_then(Value::as_str).map(str::to_owned);
         let task_id = task_id.ok_or_else(|| self.unavailable("a result that is no task"))?;
-        let (mut pause, mut failures) = (POLL.0, 0);
+        let (mut backoff, mut failures) = (POLL, 0);
         loop {
             if let Some(state) = ReplyState::of(&task) {
                 return Ok((task, state));
             }
+            let pause = backoff.pause(None).most;
             if Instant::now() + pause > self.deadline {
                 return Err(self.unavailable("the task is not done in time"));
             }
             sleep(pause).await;
-            pause = (pause * 2).min(POLL.1);
             // One look that fails is no reason to give the task up.
             match self.rpc("tasks/get", &json!({"taskId": task_id})).await {
                 Ok(seen) => task = seen,
@@ -266,20 +315,23 @@ impl<'a> Call<'a> {
     /// Sends the message. Where the answer is lost, the task is looked for before it is sent again: an agent without
     /// authentication can't tell the second message from another one's.
     async fn submit(&self, sent: &Value) -> Result<Value, CallError> {
-        let task_id = sent.pointer("/message/taskId").cloned().unwrap_or_default();
+        let id = |pointer| sent.pointer(pointer).cloned().unwrap_or_default();
+        let (task_id, message_id) = (id("/message/taskId"), id("/message/messageId"));
         let mut may_have_arrived = false;
         for last in (0..MOST_TRIES).map(|number| number + 1 == MOST_TRIES) {
             if may_have_arrived {
-                sleep(POLL.1).await;
+                sleep(MAX_POLL).await;
                 match self.rpc("tasks/get", &json!({"taskId": task_id})).await {
                     // Not there: it has not arrived.
                     Err(CallError::Rpc { code: TASK_NOT_FOUND, .. }) => {}
                     Err(CallError::Unavailable { .. }) if !last && Instant::now() < self.deadline => continue,
+                    // The task was there before, and this message is not in it yet.
+                    Ok(task) if !has_message(&task, &message_id) => {}
                     found => return found,
                 }
             }
             match self.rpc("message/send", sent).await {
-                Err(CallError::Unavailable { .. }) if !last && Instant::now() + POLL.1 < self.deadline => {
+                Err(CallError::Unavailable { .. }) if !last && Instant::now() + MAX_POLL < self.deadline => {
                     may_have_arrived = true;
                 }
                 answered => return answered,
@@ -335,6 +387,15 @@ impl<'a> Call<'a> {
         Err(self.unavailable("it refuses again and again"))
     }
 
+    /// Our token, for an agent that takes those of our own Hydra: any other would learn a secret that it could use elsewhere.
+    pub(crate) async fn token_for(&self, card: &Card) -> Result<Option<SecretString>, CallError> {
+        let issuer = self.settings.issuer.as_ref().map(Url::origin);
+        match card.token_urls.iter().any(|url| Some(url.origin()) == issuer) {
+            true => self.token().await,
+            false => Ok(None),
+        }
+    }
+
     async fn token(&self) -> Result<Option<SecretString>, CallError> {
         match &self.settings.tokens {
             None => Ok(None),
@@ -382,7 +443,7 @@ impl<'a> Call<'a> {
             Err(error) => return Err(self.unavailable(&error.to_string())),
         };
         let answer = reply.json().unwrap_or_default();
-        let wait = reply.retry_after().unwrap_or(POLL.1).min(LONGEST_WAIT);
+        let wait = reply.retry_after().unwrap_or(MAX_POLL).min(LONGEST_WAIT);
         let reason = answer.pointer("/details/reason").and_then(Value::as_str).map(str::to_owned);
         let reason = reason.or_else(|| answer.pointer("/error/message")?.as_str().map(str::to_owned));
         let reason = reason.or_else(|| answer.get("error")?.as_str().map(str::to_owned)).unwrap_or_default();
@@ -410,7 +471,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn unavailable(&self, detail: &str) -> CallError {
+    pub(crate) fn unavailable(&self, detail: &str) -> CallError {
         CallError::Unavailable { url: self.url.to_string(), detail: detail.to_owned() }
     }
 }

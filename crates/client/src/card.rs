@@ -1,6 +1,7 @@
 //! The other agent's card: who it says it is, and where it takes calls.
 
 use crate::CallError;
+use bindu_a2a::Dialect;
 use bindu_http_client::{HttpClient, HttpSettings, Method};
 use bindu_identity::Did;
 use serde_json::Value;
@@ -13,6 +14,21 @@ pub(crate) struct Card {
     pub(crate) interface: Url,
     /// Who it says it is, where it is a DID.
     pub(crate) did: Option<Did>,
+    /// How it is called.
+    pub(crate) protocol: Protocol,
+    /// Whether it streams.
+    pub(crate) streams: bool,
+    /// Where its tokens are from, as it says: the token endpoints of client credentials.
+    pub(crate) token_urls: Vec<Url>,
+}
+
+/// How an agent is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// JSON-RPC, in a dialect.
+    Rpc(Dialect),
+    /// HTTP+JSON of A2A 1.0.
+    Rest,
 }
 
 /// An address of another agent's: https, or plain http on this machine.
@@ -38,25 +54,31 @@ fn is_loopback(host: &Host<&str>) -> bool {
     }
 }
 
-/// Fetches the card of the agent at `base`. An interface on another origin counts only where `allowed` names it.
+/// Fetches the card of the agent at `base`: A2A's, else Python Bindu's. An interface on another origin counts only where
+/// `allowed` names it.
 pub(crate) async fn fetch(
     base: &Url,
     http: &HttpSettings,
     allowed: &[String],
     allow_http: bool,
 ) -> Result<Card, CallError> {
-    let mut url = base.clone();
-    url.set_query(None);
-    url.set_fragment(None);
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend([".well-known", "agent.json"]);
+    let mut problem = None;
+    for file in ["agent-card.json", "agent.json"] {
+        let mut url = base.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend([".well-known", file]);
+        }
+        let reply = get(&url, http).await?;
+        let no_card = |problem: String| CallError::NoCard { url: url.to_string(), problem };
+        match (reply.status, reply.json().filter(Value::is_object)) {
+            (200, Some(card)) => return read(base, &card, allowed, allow_http),
+            (200, None) => problem = Some(no_card("it is no JSON".to_owned())),
+            (status, _) => problem = Some(no_card(format!("status {status}"))),
+        }
     }
-    let reply = get(&url, http).await?;
-    let no_card = |problem: String| CallError::NoCard { url: url.to_string(), problem };
-    if reply.status != 200 {
-        return Err(no_card(format!("status {}", reply.status)));
-    }
-    read(base, &reply.json().ok_or_else(|| no_card("it is no JSON".to_owned()))?, allowed, allow_http)
+    Err(problem.unwrap_or_else(|| CallError::NoCard { url: base.to_string(), problem: "nothing".to_owned() }))
 }
 
 pub(crate) fn read(
@@ -66,18 +88,66 @@ pub(crate) fn read(
     allow_http: bool,
 ) -> Result<Card, CallError> {
     let no_card = |problem: &str| CallError::NoCard { url: base.to_string(), problem: problem.to_owned() };
-    let interface = card.get("url").and_then(Value::as_str).ok_or_else(|| no_card("it has no `url`"))?;
+    let did = did_of(card);
+    let (protocol, interface) = interface(card, did.is_some())
+        .ok_or_else(|| no_card("it has no `url`, and names no interface that is spoken here"))?;
     let interface = address(interface, allow_http)?;
     let origin = interface.origin().ascii_serialization();
     if interface.origin() != base.origin() && !allowed.contains(&origin) {
         return Err(CallError::OtherOrigin { base: base.to_string(), interface: origin });
     }
-    let extensions = card.pointer("/capabilities/extensions").and_then(Value::as_array);
-    let did = extensions
-        .into_iter()
-        .flatten()
-        .find_map(|extension| extension.get("uri").and_then(Value::as_str).and_then(|uri| uri.parse().ok()));
-    Ok(Card { interface, did })
+    let streams = card.pointer("/capabilities/streaming").and_then(Value::as_bool).unwrap_or_default();
+    Ok(Card { interface, did, protocol, streams, token_urls: token_urls(card) })
+}
+
+/// The DID that a card names: in Bindu's extension, or as the URI of an extension (Python Bindu).
+fn did_of(card: &Value) -> Option<Did> {
+    let extensions = card.pointer("/capabilities/extensions")?.as_array()?;
+    extensions.iter().find_map(|extension| {
+        let text = |pointer| extension.pointer(pointer).and_then(Value::as_str);
+        [text("/params/did"), text("/uri")].into_iter().flatten().find_map(|did| did.parse().ok())
+    })
+}
+
+/// How and where an agent is called. One with a DID is of Bindu's kind: it is called in its dialect, in which the caller
+/// chooses the ids, so that a message whose answer was lost can be looked for.
+fn interface(card: &Value, has_did: bool) -> Option<(Protocol, &str)> {
+    let text = |value: &'_ Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let interfaces = card.get("supportedInterfaces").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let find = |binding: &str, version: &str| {
+        let is_it = |interface: &&Value| {
+            let versions = text(interface, "protocolVersion").unwrap_or_default();
+            text(interface, "protocolBinding").as_deref() == Some(binding)
+                && (versions == version || versions.starts_with(&format!("{version}.")))
+        };
+        interfaces.iter().find(is_it).and_then(|interface| interface.get("url")?.as_str())
+    };
+    let legacy = card.get("url").and_then(Value::as_str);
+    if has_did {
+        let url = legacy.or_else(|| find("JSONRPC", "0.3")).or_else(|| find("JSONRPC", "1"))?;
+        return Some((Protocol::Rpc(Dialect::Bindu), url));
+    }
+    let is_json_rpc =
+        text(card, "preferredTransport").is_none_or(|transport| transport.eq_ignore_ascii_case("JSONRPC"));
+    let is_bindu = text(card, "kind").is_some() && card.get("agentTrust").is_some();
+    find("JSONRPC", "1")
+        .map(|url| (Protocol::Rpc(Dialect::V1), url))
+        .or_else(|| find("HTTP+JSON", "1").map(|url| (Protocol::Rest, url)))
+        .or_else(|| find("JSONRPC", "0.3").map(|url| (Protocol::Rpc(Dialect::V03), url)))
+        .or_else(|| {
+            let dialect = if is_bindu { Dialect::Bindu } else { Dialect::V03 };
+            legacy.filter(|_| is_json_rpc).map(|url| (Protocol::Rpc(dialect), url))
+        })
+}
+
+/// The token endpoints of a card's OAuth 2.0 schemes, in the form of 1.0 or of 0.3.
+fn token_urls(card: &Value) -> Vec<Url> {
+    let schemes = card.get("securitySchemes").and_then(Value::as_object);
+    let url = |scheme: &Value| {
+        let flows = scheme.pointer("/oauth2SecurityScheme/flows").or_else(|| scheme.get("flows"))?;
+        flows.pointer("/clientCredentials/tokenUrl")?.as_str()?.parse().ok()
+    };
+    schemes.into_iter().flatten().filter_map(|(_, scheme)| url(scheme)).collect()
 }
 
 /// GETs from another agent.
@@ -126,5 +196,44 @@ mod tests {
         assert!(read(&base, &card("https://b.example/"), &["https://b.example".to_owned()], false).is_ok());
         assert!(read(&base, &card("http://b.example/"), &["http://b.example".to_owned()], false).is_err());
         assert!(read(&base, &json!({}), &[], false).is_err());
+    }
+
+    #[test]
+    fn an_agent_is_called_in_the_newest_way_that_its_card_offers() {
+        let base: Url = "https://a.example/".parse().expect("a URL");
+        let at = |path: &str, binding: &str, version: &str| json!({"url": format!("https://a.example/{path}"), "protocolBinding": binding, "protocolVersion": version});
+        let [v1, v03, bindu] = [Dialect::V1, Dialect::V03, Dialect::Bindu].map(Protocol::Rpc);
+        let did = json!({"extensions": [{"uri": "urn:x", "params": {"did": "did:bindu:a:b:c"}}]});
+        for (card, want) in [
+            (
+                json!({"supportedInterfaces": [at("g", "GRPC", "1.0"), at("r", "HTTP+JSON", "1.0"), at("j", "JSONRPC", "1.0")]}),
+                Some((v1, "j")),
+            ),
+            (
+                json!({"supportedInterfaces": [at("o", "JSONRPC", "0.3"), at("j", "JSONRPC", "1.0.1")]}),
+                Some((v1, "j")),
+            ),
+            (
+                json!({"supportedInterfaces": [at("o", "JSONRPC", "0.3"), at("r", "HTTP+JSON", "1.0")]}),
+                Some((Protocol::Rest, "r")),
+            ),
+            (json!({"supportedInterfaces": [at("o", "JSONRPC", "0.3.0")]}), Some((v03, "o"))),
+            (json!({"supportedInterfaces": [at("g", "GRPC", "1.0"), at("n", "JSONRPC", "2.0")]}), None),
+            (json!({"url": "https://a.example/old", "protocolVersion": "0.3.0"}), Some((v03, "old"))),
+            (json!({"url": "https://a.example/old", "preferredTransport": "GRPC"}), None),
+            (json!({"url": "https://a.example/b", "kind": "agent", "agentTrust": {}}), Some((bindu, "b"))),
+            (
+                json!({"url": "https://a.example/b", "capabilities": did, "supportedInterfaces": [at("j", "JSONRPC", "1.0")]}),
+                Some((bindu, "b")),
+            ),
+        ] {
+            let found = read(&base, &card, &[], false).ok();
+            let found = found.as_ref().map(|card| (card.protocol, card.interface.path().trim_matches('/')));
+            assert_eq!(found, want, "{card}");
+        }
+        let scheme = json!({"o": {"oauth2SecurityScheme": {"flows": {"clientCredentials": {"tokenUrl": "https://h.example/t"}}}}});
+        let card = json!({"securitySchemes": scheme, "supportedInterfaces": [at("j", "JSONRPC", "1.0")], "capabilities": {"streaming": true}});
+        let card = read(&base, &card, &[], false).expect("a card");
+        assert_eq!((card.streams, card.token_urls.len()), (true, 1));
     }
 }

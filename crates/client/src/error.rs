@@ -1,7 +1,7 @@
 //! What can go wrong with a call, by what can be done about it.
 
+use bindu_hydra::TokenError;
 use bindu_identity::Did;
-use bindu_keeper::TokenError;
 
 /// Why there is no reply that can be believed.
 #[derive(Debug, thiserror::Error)]

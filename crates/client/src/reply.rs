@@ -3,6 +3,7 @@
 use crate::{CallError, KeyChange, Trust, trust::Trusted};
 use bindu_identity::{Signature, text_signature};
 use serde_json::Value;
+use url::Url;
 
 /// Another agent's answer.
 #[derive(Debug, Clone)]
@@ -38,6 +39,12 @@ pub enum ReplyState {
 }
 
 impl ReplyState {
+    /// Whether the agent waits for another message.
+    #[must_use]
+    pub fn waits(self) -> bool {
+        matches!(self, Self::InputRequired | Self::AuthRequired)
+    }
+
     /// As the task says it; `None` while it is worked on.
     pub(crate) fn of(task: &Value) -> Option<Self> {
         match task.pointer("/status/state").and_then(Value::as_str)? {
@@ -76,6 +83,26 @@ impl Reply {
                 Err(CallError::Ended { state: state.label(), said: crate::call::plain(&self.text) })
             }
         }
+    }
+
+    /// What an agent without a DID answers: nothing proves that it is its own. `task` is Python Bindu's form of what is shown.
+    pub(crate) fn unsigned(
+        task: &Value,
+        shown: Value,
+        state: ReplyState,
+        url: &Url,
+    ) -> Result<Self, CallError> {
+        let nobody = Trusted { did: url.to_string(), keys: Vec::new(), trust: Trust::FirstUse, change: None };
+        // A signature of somebody's, by a key that nobody knows, is no more than text.
+        let mut task = task.clone();
+        let artifacts = task.get_mut("artifacts").and_then(Value::as_array_mut);
+        let parts =
+            artifacts.into_iter().flatten().filter_map(|artifact| artifact.get_mut("parts")?.as_array_mut());
+        for metadata in parts.flatten().filter_map(|part| part.get_mut("metadata")?.as_object_mut()) {
+            metadata.remove(text_signature::METADATA_KEY);
+        }
+        let reply = Self::of(&task, state, &nobody)?;
+        Ok(Self { signed: None, task: shown, ..reply })
     }
 
     /// Reads a task, and checks every signature in its artifacts.

@@ -1,7 +1,6 @@
 //! Who signs our calls. During a rotation an agent holds two keys, and whom it calls expects one of them.
 
-use bindu_identity::{Did, Signature, request_signature};
-use bindu_keeper::HeldIdentity;
+use bindu_identity::{Did, Signature};
 
 /// Which of an agent's keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,21 +36,4 @@ pub trait CallSigner: Send + Sync {
     /// Signs a request body at this time (seconds since the epoch) with the key of this choice. `None` if there is no
     /// such key now. A call that is refused as `invalid_signature` is signed once more with the other key.
     fn sign(&self, choice: KeyChoice, body: &str, timestamp: u64) -> Option<SignedCall>;
-}
-
-impl CallSigner for HeldIdentity {
-    fn sign(&self, choice: KeyChoice, body: &str, timestamp: u64) -> Option<SignedCall> {
-        let identity = self.current();
-        let keys = identity.signing_keys();
-        let key = match choice {
-            KeyChoice::Expected => keys.first()?,
-            KeyChoice::Other => {
-                // Somebody refuses the key that Hydra named last: a rotation may be on its way.
-                self.look_again();
-                keys.get(1)?
-            }
-        };
-        let signature = request_signature::sign(key, &identity.did, body, timestamp);
-        Some(SignedCall { did: identity.did.clone(), signature })
-    }
 }

@@ -6,7 +6,7 @@ use crate::{
     known::{Known, KnownAgents, Replaced, Unusable},
 };
 use bindu_http_client::{HttpSettings, epoch_seconds};
-use bindu_hydra::{Hydra, HydraError};
+use bindu_hydra::{ClientRegistry, HydraError};
 use bindu_identity::{
     Did, PublicKey, RotationStatement,
     rotation::{self, MOST_STATEMENTS},
@@ -72,7 +72,7 @@ pub(crate) struct Trusted {
 
 /// Where keys are known from.
 pub(crate) struct Sources<'a> {
-    pub(crate) hydra: Option<&'a Hydra>,
+    pub(crate) hydra: Option<&'a dyn ClientRegistry>,
     pub(crate) pinned: &'a HashMap<Did, Vec<PublicKey>>,
     pub(crate) known: &'a KnownAgents,
     pub(crate) http: &'a HttpSettings,
@@ -230,7 +230,7 @@ fn no_key(did: &str, problem: &str) -> CallError {
 }
 
 /// The key that Hydra names, and those that gave way to it and still count.
-async fn in_hydra(hydra: &Hydra, did: &Did) -> Result<Vec<PublicKey>, CallError> {
+async fn in_hydra(hydra: &dyn ClientRegistry, did: &Did) -> Result<Vec<PublicKey>, CallError> {
     let no_key = |problem: String| CallError::NoKey { did: did.to_string(), problem };
     match hydra.client(did).await {
         Ok(Some(client)) => {

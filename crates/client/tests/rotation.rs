@@ -142,6 +142,7 @@ impl FakeAgent {
             signer: None,
             tokens: None,
             hydra: None,
+            issuer: None,
             pinned,
             known: KnownAgents::in_file(self.file()),
             audiences: Vec::new(),

@@ -3,7 +3,9 @@
 //!
 //! What an answer means is for the store and Hydra crates to say.
 
+mod guard;
 pub mod named_file;
+mod outward;
 mod proxy;
 mod redirect;
 mod reply;
@@ -17,6 +19,8 @@ use std::{
 };
 use url::Url;
 
+pub use guard::{AllowedTargets, NotATarget, Refused, is_public};
+pub use outward::{GuardedClient, Lookup, NotSent, SystemLookup};
 pub use proxy::{Exemptions, ProxySettings, is_loopback, outward_address, proxy_url};
 pub use redirect::RedirectHost;
 pub use reply::{NoReply, Problem, Reply};

@@ -120,6 +120,14 @@ pub struct PatchOperation {
     pub value: Value,
 }
 
+impl PatchOperation {
+    /// The operation as RFC 6902 writes it. It may hold a secret.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({"op": "add", "path": self.path, "value": self.value})
+    }
+}
+
 impl std::fmt::Debug for PatchOperation {
     /// Without the value, which may be a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -192,10 +200,7 @@ impl Hydra {
     /// # Errors
     /// [`HydraError::NoClient`] where it is gone. After [`HydraError::Unavailable`] it is undecided.
     pub async fn patch_client(&self, did: &Did, operations: &[PatchOperation]) -> Result<(), HydraError> {
-        let patch: Vec<Value> = operations
-            .iter()
-            .map(|operation| json!({"op": "add", "path": operation.path, "value": operation.value}))
-            .collect();
+        let patch: Vec<Value> = operations.iter().map(PatchOperation::to_json).collect();
         let request = self
             .client
             .request(Method::PATCH, self.client_url(did)?)

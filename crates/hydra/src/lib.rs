@@ -6,17 +6,23 @@
 //! good answers of `/health/ready` (FACTS §1.7). What to do about an answer is the keeper's to decide.
 
 mod admin;
+mod client_registry;
 mod error;
 mod introspection;
 mod jwt;
 mod readiness;
 mod token;
+mod token_source;
 
 pub use admin::{AUTHENTICATION_METHOD, ClientRegistration, GRANT_TYPES, OAuthClient, PatchOperation};
+pub use client_registry::ClientRegistry;
 pub use error::HydraError;
 pub use introspection::Introspection;
 pub use jwt::{JwtProblem, KeySet, key_id};
 pub use token::{AccessToken, SecretProof};
+pub use token_source::{
+    ClientCredentials, CredentialsSource, ProvenToken, TokenError, TokenSource, TokenSourceParts,
+};
 
 use bindu_http_client::{ClientError, HttpClient, HttpSettings, Method, Reply};
 use readiness::Readiness;
@@ -52,6 +58,12 @@ impl Hydra {
         let tls = [&settings.admin_url, &settings.public_url].into_iter().find(|url| url.scheme() == "https");
         let client = HttpClient::new(tls.unwrap_or(&settings.admin_url), &settings.http)?;
         Ok(Self { client, settings, readiness: Arc::default() })
+    }
+
+    /// Where it gives tokens.
+    #[must_use]
+    pub fn public_url(&self) -> &Url {
+        &self.settings.public_url
     }
 
     /// Whether Hydra and its database are ready. While they are not, no negative answer of Hydra's means anything.

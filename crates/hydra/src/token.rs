@@ -25,24 +25,12 @@ pub enum SecretProof {
 }
 
 impl Hydra {
-    /// Asks for a token with these scopes. (Without `scope` Hydra grants none.)
+    /// Asks for a token with these scopes, for an audience that the client has been registered with if one is named.
+    /// (Without `scope` Hydra grants none.)
     ///
     /// # Errors
-    /// [`HydraError::InvalidClient`] is no proof of anything: see [`Hydra::prove_secret`].
+    /// [`HydraError::InvalidClient`] is no proof of anything: see [`ClientRegistry::prove_secret`](crate::ClientRegistry::prove_secret).
     pub async fn token(
-        &self,
-        did: &Did,
-        secret: &SecretString,
-        scopes: &[String],
-    ) -> Result<AccessToken, HydraError> {
-        self.token_for(did, secret, scopes, None).await
-    }
-
-    /// The same, for an audience that the client has been registered with.
-    ///
-    /// # Errors
-    /// As [`Hydra::token`].
-    pub async fn token_for(
         &self,
         did: &Did,
         secret: &SecretString,
@@ -67,30 +55,6 @@ impl Hydra {
             }),
             (200, None) => Err(HydraError::unavailable("an answer that is not Hydra's", &reply)),
             _ => Err(HydraError::of(&reply)),
-        }
-    }
-
-    /// Finds out whether Hydra accepts a secret. A refusal counts only between two good answers of `/health/ready`:
-    /// with its database down Hydra refuses the right one as well.
-    ///
-    /// # Errors
-    /// Where it can't be found out.
-    pub async fn prove_secret(
-        &self,
-        did: &Did,
-        secret: &SecretString,
-        scopes: &[String],
-    ) -> Result<SecretProof, HydraError> {
-        match self.token(did, secret, scopes).await {
-            Ok(token) => return Ok(SecretProof::Works(token)),
-            Err(HydraError::InvalidClient) => {}
-            Err(other) => return Err(other),
-        }
-        self.ready().await?;
-        match self.token(did, secret, scopes).await {
-            Ok(token) => Ok(SecretProof::Works(token)),
-            Err(HydraError::InvalidClient) => self.ready().await.map(|()| SecretProof::Wrong),
-            Err(other) => Err(other),
         }
     }
 }

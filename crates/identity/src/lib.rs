@@ -10,11 +10,13 @@ pub mod artifact_signature;
 mod derived_key;
 mod did;
 mod document;
+pub mod jws;
 mod key;
 pub mod message_signature;
 pub mod pem;
 pub mod request_signature;
 pub mod rotation;
+pub mod sealed;
 pub mod text_signature;
 
 pub use agent_id::{AgentId, AgentIdError};

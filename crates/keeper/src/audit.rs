@@ -52,6 +52,17 @@ pub(crate) fn credentials_written(did: &Did, write: &CredentialsWrite, version: 
     tracing::warn!(target: "audit", who = %did, what, why, named, version, "{what}");
 }
 
+/// Tokens that were revoked.
+pub(crate) fn tokens_revoked(did: &Did) {
+    tracing::warn!(
+        target: "audit",
+        who = %did,
+        what = "revoked the client's tokens in Hydra",
+        why = "a key was withdrawn",
+        "revoked the client's tokens in Hydra"
+    );
+}
+
 /// A client that was registered.
 pub(crate) fn registered(did: &Did) {
     tracing::info!(

@@ -7,6 +7,7 @@
 
 mod advice;
 mod audit;
+mod credentials;
 mod driver;
 mod held;
 pub mod machine;
@@ -14,7 +15,6 @@ pub mod plan;
 mod registration;
 mod start_error;
 mod status;
-mod token_source;
 
 pub use advice::Advice;
 pub use driver::{Applied, ClientLook, KeyLook, RingLook, Started, StartedWork, StepError, VersionLook};
@@ -22,11 +22,11 @@ pub use held::{HeldIdentity, Identity, Source};
 pub use plan::ring::{RingError, RingStep, RingWish};
 pub use start_error::{MissingRight, NamedKey, OtherDid, Problem, StartError};
 pub use status::{Reason, Status, StatusSnapshot};
-pub use token_source::{ProvenToken, TokenError, TokenSource};
 
-use bindu_hydra::Hydra;
+use bindu_hydra::{ClientRegistry, ProvenToken};
 use bindu_identity::{AgentId, AgentName, Did};
 use bindu_store::{DataDirectory, RecordName, SecretStore};
+use bindu_time::{Clock, Jitter};
 use plan::Policy;
 use secrecy::SecretString;
 use std::{sync::Arc, time::Duration};
@@ -42,7 +42,7 @@ pub struct Keeper {
     /// The data directory, unless it belongs to another agent.
     pub directory: Option<Arc<DataDirectory>>,
     /// Hydra and the client we want there, where authentication is on.
-    pub hydra: Option<(Hydra, ClientProfile)>,
+    pub hydra: Option<(Arc<dyn ClientRegistry>, ClientProfile)>,
     /// What the operator has said.
     pub policy: Policy,
     /// Opens an encrypted private key.
@@ -56,9 +56,13 @@ pub struct Keeper {
     /// Where the outcome is told.
     pub status: Arc<Status>,
     /// The token that has proved our secret last.
-    pub proven: ProvenToken,
+    pub proven: Arc<ProvenToken>,
     /// Says how to fix what is degraded, for the log: the commands and settings are those of the program, not ours.
     pub hint: fn(&Advice) -> String,
+    /// The time of day, for what is written and compared with what others have written.
+    pub clock: Clock,
+    /// Draws the pauses.
+    pub jitter: Jitter,
 }
 
 /// Who the agent is.

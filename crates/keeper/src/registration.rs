@@ -21,7 +21,7 @@ impl Keeper {
             agent_id: self.agent.id.to_string(),
             client_id: self.agent.did.to_string(),
             client_secret: new_secret(),
-            created_at: crate::driver::now(),
+            created_at: self.timestamp(),
             scopes: self.hydra.as_ref().map(|(_, profile)| profile.scopes.clone()).unwrap_or_default(),
             taken_over: None,
             next_secret: None,
@@ -45,7 +45,7 @@ impl Keeper {
             "public_key": identity.public_key.to_string(),
             "key_type": "Ed25519",
             "verification_method": "Ed25519VerificationKey2020",
-            "registered_at": crate::driver::now(),
+            "registered_at": self.timestamp(),
             "hybrid_auth": true,
             DERIVED_KEY: derived_key(identity),
         });

@@ -243,8 +243,8 @@ pub struct NamedKey {
     pub text: String,
     /// The key's fingerprint, if it is one.
     pub fingerprint: Option<Fingerprint>,
-    /// If our record notes an earlier consent to take over, or can't be read: another one must name the key.
-    pub consented_before: bool,
+    /// If a consent must name the key: our record notes an earlier one or can't be read, or rotation statements lead to it.
+    pub must_be_named: bool,
 }
 
 /// What a policy does not allow.
@@ -402,7 +402,8 @@ impl NamedKey {
         Some(Self {
             text: text.clone(),
             fingerprint: text.parse().ok().map(|key: PublicKey| key.fingerprint()),
-            consented_before: seen.taken_over != TakenOver::Nothing,
+            must_be_named: seen.taken_over != TakenOver::Nothing
+                || matches!(&seen.store, Store::Present(stored) if crate::plan::keys::is_led_to(seen, stored)),
         })
     }
 }

@@ -192,9 +192,9 @@ fn a_consent_names_the_key_if_there_was_one_before() {
     let mut observed = seen(Store::Absent, Local::None);
     observed.hydra = names(9);
     let named = NamedKey::seen(&observed).unwrap();
-    assert_eq!((named.fingerprint.is_some(), named.consented_before), (true, false));
+    assert_eq!((named.fingerprint.is_some(), named.must_be_named), (true, false));
     observed.taken_over = TakenOver::Unknown;
-    assert!(NamedKey::seen(&observed).unwrap().consented_before);
+    assert!(NamedKey::seen(&observed).unwrap().must_be_named);
     observed.hydra =
         HydraNames::Key { key: None, text: "no key".to_owned(), after_store: None, after_local: None };
     assert_eq!(NamedKey::seen(&observed).unwrap().fingerprint, None);

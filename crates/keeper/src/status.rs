@@ -38,11 +38,12 @@ pub enum Reason {
     ClockSkew,
     BackgroundWorkFailed,
     ReconcilerStalled,
+    StorageUnavailable,
 }
 
 impl Reason {
     /// Every reason, for metrics that show those that do not apply as 0.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::StoreUnavailable,
         Self::StoreDenied,
         Self::RecordMissing,
@@ -69,6 +70,7 @@ impl Reason {
         Self::ClockSkew,
         Self::BackgroundWorkFailed,
         Self::ReconcilerStalled,
+        Self::StorageUnavailable,
     ];
 
     /// A label, from a closed set.
@@ -101,6 +103,7 @@ impl Reason {
             Self::ClockSkew => "clock_skew",
             Self::BackgroundWorkFailed => "background_work_failed",
             Self::ReconcilerStalled => "reconciler_stalled",
+            Self::StorageUnavailable => "storage_unavailable",
         }
     }
 }
@@ -124,6 +127,8 @@ pub struct StatusSnapshot {
     pub client: Option<Reason>,
     /// What is the matter with the data directory.
     pub directory: Option<Reason>,
+    /// What is the matter with the store of tasks.
+    pub storage: Option<Reason>,
     /// When the store last gave a believable answer.
     pub store_seen: Option<(Instant, SystemTime)>,
     /// When Hydra last did.
@@ -148,11 +153,18 @@ impl StatusSnapshot {
     /// All reasons, without repeats, in their order.
     #[must_use]
     pub fn reasons(&self) -> Vec<Reason> {
-        let mut reasons: Vec<Reason> =
-            [self.keys, self.client, self.directory, self.clock(), self.background(), self.reconciler()]
-                .into_iter()
-                .flatten()
-                .collect();
+        let mut reasons: Vec<Reason> = [
+            self.keys,
+            self.client,
+            self.directory,
+            self.storage,
+            self.clock(),
+            self.background(),
+            self.reconciler(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
         reasons.sort();
         reasons.dedup();
         reasons
@@ -240,6 +252,11 @@ impl Status {
     /// Notes that it has gone on well since it was begun again.
     pub fn work_is_steady(&self, part: &'static str) {
         self.update(|state| _ = state.failing.remove(part));
+    }
+
+    /// Notes whether the store of tasks answers.
+    pub fn task_store_answers(&self, answers: bool) {
+        self.update(|state| state.storage = (!answers).then_some(Reason::StorageUnavailable));
     }
 
     /// Notes that the data directory can't be used.

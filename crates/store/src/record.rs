@@ -104,6 +104,14 @@ impl Fields {
         }
     }
 
+    fn flag(&self, name: &'static str) -> Result<bool, Malformed> {
+        match self.0.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(_) => Err(Malformed { field: name, problem: "it is not a boolean" }),
+        }
+    }
+
     fn texts(&self, name: &'static str) -> Result<Vec<String>, Malformed> {
         let malformed = || Malformed { field: name, problem: "it is not a list of strings" };
         match self.0.get(name) {
@@ -156,6 +164,7 @@ pub struct Malformed {
 /// | `next_compromised` | `true` if the current key is in somebody else's hands: no overlap |
 /// | `previous_private_key`, `previous_public_key` | PEM; the overlap of a rotation |
 /// | `previous_until` | when the overlap ends, RFC 3339 |
+/// | `revoke_tokens` | `true` after a withdrawal, until the client's tokens were revoked |
 /// | `reconcile_interval` | the longest interval of all replicas that have written here, in seconds |
 #[derive(Debug, Clone)]
 pub struct KeyRecord {
@@ -175,6 +184,8 @@ pub struct KeyRecord {
     pub previous: Option<RingKey>,
     /// If the prepared key takes the place of one that is in somebody else's hands.
     pub next_compromised: bool,
+    /// If a key was withdrawn, and the client's tokens are still to be revoked.
+    pub revoke_tokens: bool,
     /// `reconcile_interval`, in seconds.
     pub reconcile_interval: Option<u64>,
 }
@@ -243,13 +254,8 @@ impl KeyRecord {
             lineage: lineage(fields)?,
             next: RingKey::from_fields(fields, &NEXT)?,
             previous: RingKey::from_fields(fields, &PREVIOUS)?,
-            next_compromised: match fields.expose().get("next_compromised") {
-                None | Some(Value::Null) => false,
-                Some(Value::Bool(value)) => *value,
-                Some(_) => {
-                    return Err(Malformed { field: "next_compromised", problem: "it is not a boolean" });
-                }
-            },
+            next_compromised: fields.flag("next_compromised")?,
+            revoke_tokens: fields.flag("revoke_tokens")?,
             reconcile_interval: fields.number("reconcile_interval")?,
         })
     }
@@ -284,9 +290,13 @@ impl KeyRecord {
         }
         RingKey::put(self.next.as_ref(), &mut fields, &NEXT);
         RingKey::put(self.previous.as_ref(), &mut fields, &PREVIOUS);
-        match self.next_compromised {
-            true => fields.set("next_compromised", true),
-            false => _ = fields.remove("next_compromised"),
+        for (name, flag) in
+            [("next_compromised", self.next_compromised), ("revoke_tokens", self.revoke_tokens)]
+        {
+            match flag {
+                true => fields.set(name, true),
+                false => _ = fields.remove(name),
+            }
         }
         if let Some(seconds) = self.reconcile_interval {
             fields.set("reconcile_interval", seconds);
@@ -362,17 +372,25 @@ impl CredentialRecord {
     /// The fields to write.
     #[must_use]
     pub fn to_fields(&self) -> Fields {
-        let mut fields = Fields::default();
+        self.over(&Fields::default())
+    }
+
+    /// The fields to write over a record that is there: its fields that we don't know stay.
+    #[must_use]
+    pub fn over(&self, there: &Fields) -> Fields {
+        let mut fields = there.clone();
         fields.set("agent_id", self.agent_id.as_str());
         fields.set("client_id", self.client_id.as_str());
         fields.set("client_secret", self.client_secret.expose_secret());
         fields.set("created_at", self.created_at.as_str());
         fields.set("scopes", self.scopes.clone());
-        if let Some(taken_over) = &self.taken_over {
-            fields.set("taken_over", taken_over.as_str());
+        match &self.taken_over {
+            Some(taken_over) => fields.set("taken_over", taken_over.as_str()),
+            None => _ = fields.remove("taken_over"),
         }
-        if let Some(next) = &self.next_secret {
-            fields.set("next_client_secret", next.expose_secret());
+        match &self.next_secret {
+            Some(next) => fields.set("next_client_secret", next.expose_secret()),
+            None => _ = fields.remove("next_client_secret"),
         }
         if self.generation > 0 {
             fields.set("generation", self.generation);
@@ -422,6 +440,23 @@ mod tests {
                 "{value}"
             );
         }
+    }
+
+    #[test]
+    fn credentials_over_others_keep_what_is_unknown_and_drop_what_is_over() {
+        let there = fields(json!({
+            "client_id": "did:bindu:x", "client_secret": "old", "next_client_secret": "new", "taken_over": "key",
+            "of tomorrow": [1],
+        }));
+        let read = CredentialRecord::from_fields(&there).expect("well-formed");
+        let next = read.next_secret.clone().expect("a secret");
+        let promoted = CredentialRecord { client_secret: next, next_secret: None, generation: 1, ..read };
+        let written = promoted.over(&there);
+        let text = |name: &str| written.expose().get(name).cloned();
+        assert_eq!(text("client_secret"), Some(json!("new")));
+        assert_eq!(text("next_client_secret"), None);
+        assert_eq!((text("taken_over"), text("of tomorrow")), (Some(json!("key")), Some(json!([1]))));
+        assert_eq!(text("generation"), Some(json!(1)));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub enum Party {
     Owner(Owner),
     /// A conversation: with authentication off one caller can't be told from another.
     Conversation(String),
+    /// The receiver of events, for the same reason: a host.
+    Receiver(String),
 }
 
 impl Party {
@@ -30,7 +32,7 @@ impl Party {
     /// Whether it may be held to a share: a conversation is whatever a caller calls it.
     #[must_use]
     pub fn is_known(&self) -> bool {
-        matches!(self, Self::Owner(_))
+        !matches!(self, Self::Conversation(_))
     }
 }
 

@@ -7,12 +7,14 @@ mod caller;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod fair;
+pub mod history;
 mod limits;
 mod memory;
 mod push;
 mod runner;
 mod send;
 mod service;
+mod sql;
 mod store;
 mod stream;
 mod subscribers;
@@ -25,7 +27,12 @@ mod work;
 pub use caller::{Caller, Client, Owner};
 pub use limits::Limits;
 pub use memory::{Bounds, MemoryStore};
+pub use push::{Delivery, NotDelivered, PushOutcome, PushSender, Sealer, open_secrets, seal_secrets};
 pub use service::TaskService;
+pub use sql::{
+    BadUrl, Figures, LEASE, Migrated, PostgresBackend, PostgresOptions, PostgresStore, Pruned, SqlBounds,
+    SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, is_postgres_url, schema_of,
+};
 pub use store::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError,
     Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,

@@ -23,6 +23,10 @@ pub struct Limits {
     pub lease_renewal: Duration,
     /// Whether push configurations are taken.
     pub push: bool,
+    /// How long a receiver of events may take to answer.
+    pub push_timeout: Duration,
+    /// How long a receiver that takes no events is tried: the waits between the attempts come to this time.
+    pub push_gives_up: Duration,
 }
 
 impl Default for Limits {
@@ -37,6 +41,8 @@ impl Default for Limits {
             cancel_grace: Duration::from_secs(5),
             lease_renewal: Duration::from_secs(10),
             push: false,
+            push_timeout: Duration::from_secs(15),
+            push_gives_up: Duration::from_secs(24 * 3600),
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     Caller, Job, Limits, Outlet, RunKey, Snapshot, StoreError, Submitted, TaskKey, TaskStore, Worker,
-    fair::Party, turns::Turns, unread::Unread,
+    fair::Party, push::Pushing, turns::Turns, unread::Unread,
 };
 use bindu_a2a::{
     Json, Parts,
@@ -48,6 +48,7 @@ pub(crate) struct Runner {
     turns: Turns,
     running: Mutex<HashMap<TaskKey, Running>>,
     pub(crate) unread: Unread,
+    pub(crate) pushing: Arc<Pushing>,
 }
 
 struct Running {
@@ -61,7 +62,15 @@ struct Gone;
 impl Runner {
     pub(crate) fn new(store: Arc<dyn TaskStore>, worker: Arc<dyn Worker>, limits: Arc<Limits>) -> Self {
         let turns = Turns::new(limits.runs, limits.runs_of_one);
-        Self { store, worker, limits, turns, running: Mutex::default(), unread: Unread::default() }
+        Self {
+            store,
+            worker,
+            limits,
+            turns,
+            running: Mutex::default(),
+            unread: Unread::default(),
+            pushing: Arc::default(),
+        }
     }
 
     /// Begins a run. Returns at once.
@@ -292,6 +301,7 @@ impl Log<'_> {
                     let message = message(&task.id, "", text);
                     let failed = vec![failed(message)];
                     let _ = self.runner.store.append(self.run, failed).await;
+                    self.runner.pushing.changed(task);
                     self.runner.unread.settled(task);
                     self.canceled.cancel();
                     return Err(Gone);
@@ -301,6 +311,7 @@ impl Log<'_> {
                     return Err(Gone);
                 }
             }
+            self.runner.pushing.changed(&self.run.task);
             if settles {
                 self.runner.unread.settled(&self.run.task);
             }

@@ -1,6 +1,6 @@
 //! How a message is taken: which task it is for, whether it came before, and what is told if it can't be.
 
-use crate::{Caller, ReplayKey, StoreError, Submission, Submitted, TaskKey, TaskService, push::checked};
+use crate::{Caller, ReplayKey, StoreError, Submission, Submitted, TaskKey, TaskService};
 use bindu_a2a::{
     A2aError, Json,
     call::{SendRequest, UnknownTask},
@@ -36,9 +36,10 @@ impl TaskService {
         let push = match push {
             None => None,
             Some(_) if !self.limits().push => return Err(A2aError::PushNotSupported),
-            Some(push) => Some(checked(push, &message.task_id)?),
+            Some(push) => Some(self.checked(push, &message.task_id)?),
         };
         let message = Arc::new(message);
+        let has_push = push.is_some();
         let submission = Submission {
             owner: owner.clone(),
             message: Arc::clone(&message),
@@ -51,6 +52,10 @@ impl TaskService {
             Ok(submitted) => {
                 if let Some(superseded) = &submitted.superseded {
                     self.runner().stop(superseded);
+                }
+                if has_push {
+                    let id = submitted.task.task.id.clone();
+                    self.runner().pushing.knows(&TaskKey { owner: owner.clone(), id });
                 }
                 self.runner().start(&submitted, message, caller);
                 Ok(Taken::Now(Box::new(submitted)))

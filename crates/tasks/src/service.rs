@@ -1,7 +1,8 @@
 //! What callers ask for, done on a store: the same for every dialect and binding.
 
 use crate::{
-    Caller, Limits, ListQuery, ReplayKey, StoreError, TaskKey, TaskStore, TaskStream, Worker,
+    Caller, Limits, ListQuery, PushSender, ReplayKey, StoreError, TaskKey, TaskStore, TaskStream, Worker,
+    push::Deliveries,
     runner::Runner,
     send::{Taken, refused},
     stream::{Source, Start, message_of},
@@ -36,6 +37,7 @@ pub struct TaskService {
     limits: Arc<Limits>,
     subscribers: Subscribers,
     draining: CancellationToken,
+    deliveries: Option<Arc<Deliveries>>,
 }
 
 impl TaskService {
@@ -45,7 +47,28 @@ impl TaskService {
         let limits = Arc::new(limits);
         let runner = Arc::new(Runner::new(Arc::clone(&store), worker, Arc::clone(&limits)));
         let draining = CancellationToken::new();
-        Self { store, runner, limits, subscribers: Subscribers::default(), draining }
+        Self { store, runner, limits, subscribers: Subscribers::default(), draining, deliveries: None }
+    }
+
+    /// The service with what sends the events of tasks to where callers have asked for them.
+    /// [`TaskService::deliver_pushes`] has to run beside it.
+    #[must_use]
+    pub fn with_push_sender(mut self, sender: Arc<dyn PushSender>) -> Self {
+        let (store, limits) = (Arc::clone(&self.store), Arc::clone(&self.limits));
+        self.deliveries = Some(Arc::new(Deliveries::new(store, sender, limits)));
+        self
+    }
+
+    /// Sends events to where callers have asked for them. Never ends.
+    pub async fn deliver_pushes(&self) {
+        match &self.deliveries {
+            Some(deliveries) => deliveries.run(&self.runner.pushing).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(crate) fn deliveries(&self) -> Option<&Deliveries> {
+        self.deliveries.as_deref()
     }
 
     /// Answers a call that is no stream. [`Call::ExtendedCard`] is not this service's.
@@ -243,6 +266,7 @@ impl TaskService {
         if let Some(run) = &canceled.run {
             self.runner.stop(run);
         }
+        self.runner.pushing.changed(key);
         Ok(Answer::Found(TaskView::whole(canceled.task.task)))
     }
 

@@ -296,7 +296,9 @@ pub trait TaskStore: Send + Sync + 'static {
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
     async fn delete_push(&self, task: &TaskKey, id: &str) -> Result<(), StoreError>;
 
-    /// Claims configurations to which something is due, at most `limit`, for one lease: no other caller gets them meanwhile.
+    /// Claims configurations to which something is due, at most `limit`, those first that
+    /// have been due for longest, for one lease (a minute): no other caller gets them meanwhile. A claim of which nothing is noted
+    /// comes again when its lease has ended.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].

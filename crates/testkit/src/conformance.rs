@@ -116,6 +116,7 @@ fn fields(name: &RecordName, agent: &Agent, writer: u8) -> Fields {
             next: None,
             previous: None,
             next_compromised: false,
+            revoke_tokens: false,
             reconcile_interval: None,
             created_at: None,
         }

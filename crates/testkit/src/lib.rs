@@ -1,5 +1,5 @@
 //! For tests, the demo and the benchmarks: real servers, installed and started by the project's own code on free ports
-//! in temporary directories and stopped whatever happens; a scripted proxy for faults; the conformance suite that each
+//! in temporary directories and stopped whatever happens; a scripted proxy for faults; fakes for faults and time; the conformance suite that each
 //! [`SecretStore`](bindu_store::SecretStore) must pass.
 //!
 //! What goes wrong in here is a panic with its reason: a test has no better use for it.
@@ -11,14 +11,21 @@
 
 pub mod caller;
 pub mod certificates;
+pub mod cluster;
 pub mod conformance;
+pub mod fake;
 pub mod faults;
 pub mod http;
 pub mod install;
 pub mod kills;
 pub mod kubernetes;
+pub mod oci;
 mod ports;
 pub mod proxy;
 pub mod server;
 
-pub use server::{AgentProcess, AgentSetup, Hydra, Nginx, OpenBao, Postgres, PythonBindu, RaftOpenBao};
+pub use cluster::Cluster;
+pub use server::{
+    AgentProcess, AgentSetup, Hydra, Nginx, OfficialAgent, OfficialCallee, OfficialClient, OpenBao, Postgres,
+    PythonBindu, RaftOpenBao, official_client,
+};

@@ -9,6 +9,30 @@ use tokio::{
     net::TcpStream,
 };
 
+/// Between two looks at a task that is not completed.
+const POLL: Duration = Duration::from_millis(1);
+
+/// One exchange of a load.
+pub(super) struct Request {
+    /// What is sent first.
+    first: Vec<u8>,
+    /// What is sent then, again and again, until the answer says that the task is completed.
+    poll: Option<Vec<u8>>,
+}
+
+impl Request {
+    /// A request, and one that asks for what came of it.
+    pub(super) fn polled(first: Vec<u8>, poll: Vec<u8>) -> Self {
+        Self { first, poll: Some(poll) }
+    }
+}
+
+impl From<Vec<u8>> for Request {
+    fn from(first: Vec<u8>) -> Self {
+        Self { first, poll: None }
+    }
+}
+
 /// What became of a load.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Outcome {
@@ -25,10 +49,10 @@ impl Outcome {
 
 /// Sends what comes through `requests` over so many connections, until there is no more or the time is up. It runs on
 /// one thread of its own, so that the other core is the server's.
-pub(super) fn run(
+pub(super) fn run<R: Into<Request> + Send + 'static>(
     address: &str,
     connections: usize,
-    requests: mpsc::Receiver<Vec<u8>>,
+    requests: mpsc::Receiver<R>,
     most: Duration,
 ) -> Outcome {
     let address = address.to_owned();
@@ -49,13 +73,17 @@ pub(super) fn run(
     load.join().expect("no panic")
 }
 
-async fn connection(address: &str, requests: &mpsc::Receiver<Vec<u8>>, until: Instant) -> Outcome {
+async fn connection<R: Into<Request>>(
+    address: &str,
+    requests: &mpsc::Receiver<R>,
+    until: Instant,
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut stream = connect(address).await;
     let mut buffer = Vec::with_capacity(64 * 1024);
     while Instant::now() < until {
         let Ok(request) = requests.recv() else { break };
-        let good = match exchange(&mut stream, &request, &mut buffer).await {
+        let good = match whole(&mut stream, &request.into(), &mut buffer).await {
             Ok(good) => good,
             Err(_) => {
                 stream = connect(address).await;
@@ -78,6 +106,17 @@ async fn connect(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).await.expect("the server listens");
     stream.set_nodelay(true).expect("a TCP connection");
     stream
+}
+
+/// A request, and what comes of it.
+async fn whole(stream: &mut TcpStream, request: &Request, buffer: &mut Vec<u8>) -> std::io::Result<bool> {
+    let mut good = exchange(stream, &request.first, buffer).await?;
+    let Some(poll) = &request.poll else { return Ok(good) };
+    while good && find(buffer, b"\"completed\"").is_none() {
+        tokio::time::sleep(POLL).await;
+        good = exchange(stream, poll, buffer).await?;
+    }
+    Ok(good)
 }
 
 /// Whether the answer is a 200 with a result.

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: measured beside Python Bindu, in one run; a ratio, never an assertion.
 
 mod load;
+mod message;
 mod signed;
 mod start;
 
@@ -12,6 +13,8 @@ const AUTHOR: &str = "bench@example.com";
 pub(crate) enum Bench {
     /// Spawn to ready, and memory after it, with and without Vault and Hydra
     Start,
+    /// A message to its completed task, beside Python Bindu and the official Python and Rust servers
+    Message,
     /// Signed calls with live tokens, beside the bare rate of signature checks; memory after many callers
     Signed(signed::Arguments),
 }
@@ -19,6 +22,7 @@ pub(crate) enum Bench {
 pub(crate) async fn run(bench: Bench) -> bool {
     match bench {
         Bench::Start => start::run().await,
+        Bench::Message => message::run().await,
         Bench::Signed(arguments) => signed::run(arguments).await,
     }
 }

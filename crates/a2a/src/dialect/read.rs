@@ -179,10 +179,19 @@ fn timestamp(value: Value<'_>, name: &str) -> Read<Option<Timestamp>> {
     }
 }
 
+/// Whether an enum's value says that it is not set: ProtoJSON's zero value, or what `ts-proto` writes for `undefined` (the official
+/// JavaScript SDK sends it for a filter that is left out).
+fn is_unset(text: &str) -> bool {
+    matches!(text, "0" | "UNRECOGNIZED" | "TASK_STATE_UNSPECIFIED" | "ROLE_UNSPECIFIED")
+}
+
 /// A state or a role, which A2A 1.0 writes as a name or a number.
 fn named<T>(value: Value<'_>, name: &str, of: impl Fn(&str) -> Option<T>) -> Read<Option<T>> {
     let Some(value) = json::some(value) else { return Ok(None) };
     let text = json::text(value).unwrap_or_else(|| value.get().into());
+    if is_unset(&text) {
+        return Ok(None);
+    }
     of(&text).map_or_else(|| malformed(format!("`{name}` has an unknown value")), |found| Ok(Some(found)))
 }
 
@@ -307,6 +316,7 @@ pub(crate) fn push_config(dialect: Dialect, raw: &RawValue, task_id: &str) -> Re
             None => None,
             Some(raw) => push_authentication(dialect, raw)?,
         },
+        dialect,
     })
 }
 
@@ -355,9 +365,6 @@ pub(super) fn list_request(raw: Value<'_>) -> Read<ListRequest> {
             "includeArtifacts",
         ],
     )?;
-    let is_unspecified =
-        status.is_some_and(|status| json::text(status).as_deref() == Some("TASK_STATE_UNSPECIFIED"));
-    let state = status.filter(|_| !is_unspecified);
     let page_size = match number(size, "pageSize")? {
         None => None,
         Some(size @ 1..=MAX_PAGE) => usize::try_from(size).ok(),
@@ -365,7 +372,7 @@ pub(super) fn list_request(raw: Value<'_>) -> Read<ListRequest> {
     };
     Ok(ListRequest {
         context_id: id(dialect, context_id, "contextId")?,
-        state: json::some(state).map(|state| self::state(dialect, Some(state), "status")).transpose()?,
+        state: named(status, "status", |text| names::state(dialect, text))?,
         changed_since: timestamp(since, "statusTimestampAfter")?,
         page_size,
         page_token: text(token, "pageToken")?.unwrap_or_default(),

@@ -18,7 +18,7 @@ pub(crate) async fn health(State(server): State<Arc<AgentServer>>) -> Response {
     let ready = server.phase() == Phase::Serving;
     let since = |seen: Option<(std::time::Instant, _)>| seen.map(|(at, _)| at.elapsed().as_secs());
     Json(json!({
-        "version": server.card.version,
+        "version": server.cards.profile.version,
         "health": if reasons.is_empty() { "healthy" } else { "degraded" },
         "reasons": reasons,
         "seconds_since": {

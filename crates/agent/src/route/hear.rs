@@ -86,7 +86,8 @@ pub(crate) async fn perform(
     let proof = proof.filter(|_| !call.reads());
     let replay = proof.map(|proof| server.beginning.replay_key(proof)).transpose().map_err(refused)?;
     if call == Call::ExtendedCard {
-        return Err(A2aError::ExtendedCardNotConfigured.into());
+        let client_id = caller.client().map(|client| &*client.id);
+        return Ok(Done::Answer(Answer::Card(server.extended_card(client_id)?)));
     }
     if call.streams() {
         return Ok(Done::Stream(server.tasks.stream(caller, call, replay).await?));

@@ -1,4 +1,4 @@
-//! What tells callers who the agent is: the card, the DID documents, the (empty) list of skills.
+//! What tells callers who the agent is: the DID documents, the keys, how to get a token.
 
 use crate::{
     body,
@@ -8,8 +8,8 @@ use crate::{
 };
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, RawQuery, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -20,18 +20,6 @@ use bindu_a2a::{
 use bindu_identity::{BinduDocument, DerivedKey, Did, PublicKey, WebDocument};
 use serde_json::{json, value::RawValue};
 use std::sync::Arc;
-
-/// `/.well-known/agent.json`.
-pub(crate) async fn card(State(server): State<Arc<AgentServer>>) -> Response {
-    axum::Json(server.card.card(&server.identity(), server.started_at)).into_response()
-}
-
-/// `GET /`: to the card, below the path under which a proxy has us.
-pub(crate) async fn root(State(server): State<Arc<AgentServer>>) -> Response {
-    let url: Uri = server.card.url.parse().unwrap_or_default();
-    let location = format!("{}/.well-known/agent.json", url.path().trim_end_matches('/'));
-    (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
-}
 
 /// `GET /did/resolve?did=`.
 pub(crate) async fn resolve_get(
@@ -63,7 +51,11 @@ pub(crate) async fn resolve_post(
 }
 
 /// The body of a request that needs no token.
-async fn public_body(server: &AgentServer, headers: &HeaderMap, body: Body) -> Result<Bytes, Response> {
+pub(super) async fn public_body(
+    server: &AgentServer,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Response> {
     media::check_headers(headers).map_err(|error| error.respond(&Json::null()))?;
     let no_room = |NoRoom| StatusCode::TOO_MANY_REQUESTS.into_response();
     let mut place = server.places.public().map_err(no_room)?;
@@ -71,7 +63,7 @@ async fn public_body(server: &AgentServer, headers: &HeaderMap, body: Body) -> R
     read.map_err(|why| why.status().into_response())
 }
 
-fn public_json<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a RawValue, RpcError> {
+pub(super) fn public_json<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a RawValue, RpcError> {
     let text = media::json_text(body)?;
     serde_json::from_str(text).map_err(|error| media::not_json(headers, &error))
 }
@@ -94,7 +86,7 @@ fn resolve(server: &AgentServer, did: &str) -> Response {
 /// `/.well-known/did.json`: the did:web twin, under the host of our own URL.
 pub(crate) async fn did_web(State(server): State<Arc<AgentServer>>) -> Response {
     let identity = server.identity();
-    let url: Uri = server.card.url.parse().unwrap_or_default();
+    let url: Uri = server.cards.profile.url.parse().unwrap_or_default();
     let port = url.port_u16().filter(|port| Some(*port) != default_port(&url));
     let web = Did::web(url.host().unwrap_or("localhost"), port);
     let beside = [identity.keys_beside(), identity.second_keys_beside()].concat();
@@ -137,12 +129,12 @@ pub(crate) async fn rotations(State(server): State<Arc<AgentServer>>) -> Respons
 pub(crate) async fn protected_resource(State(server): State<Arc<AgentServer>>) -> Response {
     let Some(authenticator) = &server.authenticator else { return StatusCode::NOT_FOUND.into_response() };
     axum::Json(json!({
-        "resource": server.card.url,
+        "resource": server.cards.profile.url,
         "authorization_servers": [authenticator.issuer().await],
         "scopes_supported": ["agent:read", "agent:write"],
         "bearer_methods_supported": ["header"],
-        "resource_name": server.card.name,
-        "jwks_uri": format!("{}/.well-known/jwks.json", server.card.url.trim_end_matches('/')),
+        "resource_name": server.cards.profile.name,
+        "jwks_uri": server.cards.profile.key_set_url(),
     }))
     .into_response()
 }
@@ -152,49 +144,5 @@ fn default_port(url: &Uri) -> Option<u16> {
         Some("https") => Some(443),
         Some("http") => Some(80),
         _ => None,
-    }
-}
-
-/// `/agent/skills`: none yet.
-pub(crate) async fn skills() -> Response {
-    axum::Json(json!({"skills": [], "total": 0})).into_response()
-}
-
-/// `/agent/skills/{id}` and its documentation.
-pub(crate) async fn skill(Path(id): Path<String>) -> Response {
-    let shown: String = id.chars().take(128).collect();
-    let mut response = RpcError::task(-32030, format!("Skill not found: {shown}")).respond(&Json::null());
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
-}
-
-/// `/agent/negotiation`: without skills nothing is accepted.
-pub(crate) async fn negotiation(
-    State(server): State<Arc<AgentServer>>,
-    headers: HeaderMap,
-    body: Body,
-) -> Response {
-    let body = match public_body(&server, &headers, body).await {
-        Ok(body) => body,
-        Err(response) => return response,
-    };
-    let refused =
-        |error: &str| (StatusCode::BAD_REQUEST, axum::Json(json!({"error": error}))).into_response();
-    match public_json(&headers, &body) {
-        Err(error) if error.status == StatusCode::UNSUPPORTED_MEDIA_TYPE => error.respond(&Json::null()),
-        Err(_) => refused("Invalid JSON payload"),
-        Ok(body) => match Members::of(body).unwrap_or_default().take_text("task_summary").as_deref() {
-            None | Some("") => refused("'task_summary' is required"),
-            Some(text) if text.chars().count() > 10_000 => {
-                refused("task_summary exceeds maximum length of 10000 characters")
-            }
-            Some(_) => axum::Json(json!({
-                "accepted": false,
-                "score": 0.0,
-                "confidence": 1.0,
-                "rejection_reason": "no_skills_advertised",
-            }))
-            .into_response(),
-        },
     }
 }

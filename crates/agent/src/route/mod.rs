@@ -1,9 +1,11 @@
 //! The routes, a file for each kind of them.
 
+pub(crate) mod card;
 mod encoded;
 pub(crate) mod health;
 mod hear;
 pub(crate) mod identity;
+pub(crate) mod page;
 mod refuse;
 pub(crate) mod rest;
 pub(crate) mod rpc;

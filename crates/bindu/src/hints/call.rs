@@ -3,8 +3,7 @@
 use super::Hint;
 use crate::{ExitClass, Refusal};
 use bindu_client::CallError;
-use bindu_hydra::HydraError;
-use bindu_keeper::TokenError;
+use bindu_hydra::{HydraError, TokenError};
 use bindu_store::Outage;
 
 /// A call that failed.

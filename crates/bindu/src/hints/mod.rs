@@ -51,10 +51,10 @@ impl Hint {
         self.setting("BINDU_START_DEADLINE=5m")
     }
 
-    /// The consent to replace the key that Hydra names: by its fingerprint, if there was another consent before.
+    /// The consent to replace the key that Hydra names: by its fingerprint, if it must be named.
     fn consent(self, named: &NamedKey) -> Self {
         match &named.fingerprint {
-            Some(key) if named.consented_before => self.setting(format!("--take-over={key}")),
+            Some(key) if named.must_be_named => self.setting(format!("--take-over={key}")),
             _ => self.take_over(),
         }
     }

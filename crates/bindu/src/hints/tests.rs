@@ -6,11 +6,9 @@ use super::{
 };
 use crate::{ExitClass, Refusal, report};
 use bindu_client::CallError;
-use bindu_hydra::HydraError;
+use bindu_hydra::{HydraError, TokenError};
 use bindu_identity::{AgentId, AgentName, Did, Fingerprint, SigningKey};
-use bindu_keeper::{
-    Advice, MissingRight, NamedKey, OtherDid, Problem, StartError, StepError, StoreKind, TokenError,
-};
+use bindu_keeper::{Advice, MissingRight, NamedKey, OtherDid, Problem, StartError, StepError, StoreKind};
 use bindu_store::{AdministrationError, Outage, OutageReason};
 use std::fmt::Write as _;
 
@@ -26,8 +24,8 @@ fn fingerprint() -> Fingerprint {
     SigningKey::from_seed(&[1; 32]).public_key().fingerprint()
 }
 
-fn named(consented_before: bool) -> NamedKey {
-    NamedKey { text: "KEY".to_owned(), fingerprint: Some(fingerprint()), consented_before }
+fn named(must_be_named: bool) -> NamedKey {
+    NamedKey { text: "KEY".to_owned(), fingerprint: Some(fingerprint()), must_be_named }
 }
 
 fn outage() -> Outage {

@@ -6,13 +6,14 @@ use crate::{
 };
 use bindu_agent::Metrics;
 use bindu_http_client::{HttpSettings, NoObserver, RequestObserver, TlsSettings};
-use bindu_hydra::{Hydra, HydraSettings};
+use bindu_hydra::{ClientRegistry, Hydra, HydraSettings, ProvenToken};
 use bindu_identity::{AgentId, AgentName, Did};
-use bindu_keeper::{AgentProfile, ClientProfile, Keeper, ProvenToken, Reason, Status, StoreKind};
+use bindu_keeper::{AgentProfile, ClientProfile, Keeper, Reason, Status, StoreKind};
 use bindu_store::{
     DataDirectory, DirectoryError, DirectoryErrorKind, DirectoryOwner, FileStore, SecretStore, VaultSettings,
     VaultStore,
 };
+use bindu_time::{Clock, at_random};
 use std::{path::Path, sync::Arc, time::Duration};
 
 /// How long one request to Vault may take: its storage answers in milliseconds, or is in trouble.
@@ -86,15 +87,17 @@ impl Parts {
             store,
             store_kind,
             directory,
-            hydra: hydra.clone().zip(client),
+            hydra: hydra.clone().map(|hydra| Arc::new(hydra) as Arc<dyn ClientRegistry>).zip(client),
             policy: settings.policy.clone(),
             key_password: settings.key_password.clone(),
             start_deadline: settings.start_deadline,
             reconcile_interval: settings.reconcile_interval,
             rotation_overlap: settings.rotation_overlap,
             status,
-            proven: ProvenToken::default(),
+            proven: Arc::new(ProvenToken::default()),
             hint: |advice| hints::advice(advice).to_string(),
+            clock: Clock::system(),
+            jitter: at_random,
         };
         Ok(Self { keeper, hydra, metrics })
     }

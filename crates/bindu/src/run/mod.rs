@@ -3,14 +3,17 @@
 
 mod address;
 mod build;
+mod card;
 pub mod log;
 mod outgoing;
 mod signals;
+pub mod storage;
 mod supervisor;
 mod systemd;
 
 pub use address::agent_url;
 pub use build::{Parts, administered_vault};
+pub use card::card_profile;
 pub use outgoing::{Outgoing, outgoing};
 
 use crate::{
@@ -19,12 +22,13 @@ use crate::{
 };
 pub use bindu_agent::handler::guard_or_continue;
 use bindu_agent::{
-    AgentServer, CardProfile, PortError, Probes, ReservedPort, ServerSettings,
+    AgentServer, HttpPushSender, Metrics, PortError, Probes, ReservedPort, ServerSettings,
     caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler, HandlerWorker},
 };
-use bindu_keeper::{Keeper, StartedWork};
-use bindu_tasks::{Bounds, Limits, MemoryStore};
+use bindu_http_client::{GuardedClient, SystemLookup, TlsSettings};
+use bindu_keeper::{HeldIdentity, Keeper, StartedWork};
+use bindu_tasks::{Limits, PushSender};
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -123,28 +127,22 @@ impl Run {
         let (held, work) = started.split();
         let identity = held.current();
         let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
+        let directory_is_ours = keeper.directory.is_some() && keeper.status.snapshot().directory.is_none();
+        let task_store = storage::open(&settings, identity.did.as_str(), directory_is_ours).await?;
         let client = outgoing.client.clone();
         let server = AgentServer::new(ServerSettings {
             held: Arc::clone(&held),
             status: Arc::clone(&keeper.status),
-            card: CardProfile {
-                name: keeper.agent.name.name.clone(),
-                author: keeper.agent.name.author.clone(),
-                description: settings.description.clone(),
-                url: url.clone(),
-                version: settings.version.clone(),
-            },
+            card: card_profile(&settings, &keeper.agent.name, &url),
             authenticator: hydra.zip(settings.hydra.as_ref()).map(|(hydra, choice)| {
                 let own_id = identity.did.to_string();
                 Authenticator::new(hydra, auth_settings(&settings, choice, &url, own_id))
             }),
             concurrency: settings.auth.concurrency,
-            store: Arc::new(MemoryStore::new(Bounds {
-                remembered_of_one: settings.auth.replay_quota,
-                ..Bounds::default()
-            })),
+            store: Arc::clone(&task_store),
             worker: HandlerWorker::new(Arc::clone(&held), handler, outgoing.client),
-            task_limits: Limits::default(),
+            task_limits: Limits { push: settings.push.enabled, ..Limits::default() },
+            push: push_sender(&settings, &held, &metrics)?,
             extensions: Vec::new(),
             metrics: Arc::clone(&metrics),
             drain_deadline: settings.drain_deadline,
@@ -171,6 +169,13 @@ impl Run {
             let tasks = Arc::clone(&tasks);
             async move { tasks.maintain_tasks().await }
         });
+        let (watched, status) = (task_store, Arc::clone(&keeper.status));
+        supervisor.watch(Part::TaskStore, move || storage::watch(Arc::clone(&watched), Arc::clone(&status)));
+        let pushes = Arc::clone(&server);
+        supervisor.watch(Part::Pushes, move || {
+            let pushes = Arc::clone(&pushes);
+            async move { pushes.deliver_pushes().await }
+        });
         if let Some(tokens) = outgoing.tokens {
             supervisor.watch(Part::OwnTokens, move || {
                 let tokens = Arc::clone(&tokens);
@@ -184,6 +189,24 @@ impl Run {
         server.serve(listener, asked).await;
         Ok(())
     }
+}
+
+/// What sends events of tasks, if it is on.
+fn push_sender(
+    settings: &Settings,
+    held: &Arc<HeldIdentity>,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Arc<dyn PushSender>>, Refusal> {
+    if !settings.push.enabled {
+        return Ok(None);
+    }
+    let (allowed, timeout) = (settings.push.allowed.clone(), Limits::default().push_timeout);
+    let client =
+        GuardedClient::new(allowed, timeout, &TlsSettings::default(), SystemLookup).map_err(|error| {
+            let hint = "mend the system's certificates, or set BINDU_PUSH_ENABLED=false";
+            Refusal::new(ExitClass::Failed, "events of tasks cannot be sent", hint).because_of(&error)
+        })?;
+    Ok(Some(Arc::new(HttpPushSender::new(client, Arc::clone(held), Arc::clone(metrics)))))
 }
 
 /// The probes answer for as long as the agent runs, a drain included.

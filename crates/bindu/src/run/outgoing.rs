@@ -1,8 +1,10 @@
 //! What calls other agents, from the settings.
 
 use crate::settings::Settings;
-use bindu_client::{AgentClient, CallSigner, ClientSettings, KnownAgents};
-use bindu_keeper::{HeldIdentity, Keeper, TokenSource};
+use bindu_client::{AgentClient, CallSigner, ClientSettings, KeyChoice, KnownAgents, SignedCall};
+use bindu_hydra::TokenSource;
+use bindu_identity::request_signature;
+use bindu_keeper::{HeldIdentity, Keeper};
 use std::sync::Arc;
 
 /// The file in the data directory that remembers the keys of agents that were called.
@@ -19,8 +21,7 @@ pub struct Outgoing {
 /// The outgoing side of an agent with this identity. Without one it can call agents that let everybody in.
 #[must_use]
 pub fn outgoing(settings: &Settings, keeper: &Arc<Keeper>, identity: Option<Arc<HeldIdentity>>) -> Outgoing {
-    let hydra = keeper.hydra.as_ref().map(|(hydra, _)| hydra.clone());
-    let tokens = hydra.as_ref().map(|_| Arc::new(TokenSource::new(Arc::clone(keeper))));
+    let tokens = keeper.token_source().map(Arc::new);
     let known = match &keeper.directory {
         Some(directory) if directory.path().is_dir() => {
             KnownAgents::in_file(directory.path().join(KNOWN_AGENTS))
@@ -30,8 +31,9 @@ pub fn outgoing(settings: &Settings, keeper: &Arc<Keeper>, identity: Option<Arc<
     let pinned = settings.auth.pinned_keys.iter();
     let client = AgentClient::new(ClientSettings {
         tokens: tokens.clone().filter(|_| identity.is_some()),
-        signer: identity.map(|identity| identity as Arc<dyn CallSigner>),
-        hydra,
+        signer: identity.map(|identity| Arc::new(RingSigner(identity)) as Arc<dyn CallSigner>),
+        hydra: keeper.hydra.as_ref().map(|(registry, _)| Arc::clone(registry)),
+        issuer: settings.hydra.as_ref().map(|hydra| hydra.public_url.clone()),
         pinned: pinned.map(|(did, keys)| (did.clone(), keys.request.clone())).collect(),
         known,
         audiences: settings.hydra.as_ref().map(|hydra| hydra.audiences.clone()).unwrap_or_default(),
@@ -40,4 +42,24 @@ pub fn outgoing(settings: &Settings, keeper: &Arc<Keeper>, identity: Option<Arc<
         proxies: settings.proxies.clone(),
     });
     Outgoing { client, tokens }
+}
+
+/// Signs calls with the key ring that is held.
+struct RingSigner(Arc<HeldIdentity>);
+
+impl CallSigner for RingSigner {
+    fn sign(&self, choice: KeyChoice, body: &str, timestamp: u64) -> Option<SignedCall> {
+        let identity = self.0.current();
+        let keys = identity.signing_keys();
+        let key = match choice {
+            KeyChoice::Expected => keys.first()?,
+            KeyChoice::Other => {
+                // Somebody refuses the key that Hydra named last: a rotation may be on its way.
+                self.0.look_again();
+                keys.get(1)?
+            }
+        };
+        let signature = request_signature::sign(key, &identity.did, body, timestamp);
+        Some(SignedCall { did: identity.did.clone(), signature })
+    }
 }

@@ -3,6 +3,7 @@
 
 use bindu_agent::Metrics;
 use bindu_keeper::Status;
+use bindu_time::Backoff;
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{
@@ -10,8 +11,8 @@ use tokio_util::{
     task::{AbortOnDropHandle, TaskTracker},
 };
 
-/// The pause before a part is begun again: at first, and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// The pauses before a part is begun again. Nobody else is hit by it: no jitter.
+const RETRY: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30), 100);
 
 /// A part that has run for so long has failed for the first time when it fails again, and is no reason to be degraded.
 const STEADY: Duration = Duration::from_secs(30);
@@ -35,6 +36,10 @@ pub(super) enum Part {
     ProbeServer,
     /// Renews leases of tasks, and ends abandoned ones.
     Tasks,
+    /// Looks whether the store of tasks answers.
+    TaskStore,
+    /// Sends events of tasks to where callers have asked for them.
+    Pushes,
     /// Looks how old the state is.
     Status,
 }
@@ -48,6 +53,8 @@ impl Part {
             Self::OwnTokens => "own_tokens",
             Self::ProbeServer => "probe_server",
             Self::Tasks => "tasks",
+            Self::TaskStore => "task_store",
+            Self::Pushes => "pushes",
             Self::Status => "status",
         }
     }
@@ -99,13 +106,14 @@ impl Supervisor {
         let (stop, status, metrics) =
             (self.stop.clone(), Arc::clone(&self.status), Arc::clone(&self.metrics));
         let watching = async move {
-            let mut pause = PAUSE.0;
+            let mut retry = RETRY;
             loop {
                 let begun = Instant::now();
                 let panicked = run_one(part, work(), &status).await;
                 if begun.elapsed() >= STEADY {
-                    pause = PAUSE.0;
+                    retry = RETRY;
                 }
+                let pause = retry.pause(None).most;
                 tracing::error!(
                     part = part.label(),
                     panicked,
@@ -115,7 +123,6 @@ impl Supervisor {
                 status.work_failed(part.label());
                 metrics.background_restart(part.label());
                 sleep(pause).await;
-                pause = (pause * 2).min(PAUSE.1);
             }
         };
         self.parts.spawn(async move {

@@ -8,13 +8,15 @@ use super::{
         AUTH_PINNED_KEYS, AUTH_RATE_LIMIT, AUTH_REPLAY_QUOTA, AUTH_REQUIRE_PERMISSIONS,
         AUTH_STALE_IF_UNAVAILABLE, CALL_ALLOWED_ORIGINS, CALL_DANGEROUS_ALLOW_HTTP, HTTP_BODY_TIMEOUT,
         HTTP_CORS_ORIGINS, HTTP_HEADER_TIMEOUT, HTTP_IDLE_TIMEOUT, HTTP_MAX_BODY, HTTP_MAX_CONNECTIONS,
-        HTTP_STREAM_KEEP_ALIVE, HTTP_WRITE_TIMEOUT, HYDRA_CACHE_TTL, HYDRA_SENSITIVE_SCOPES, nearest,
+        HTTP_STREAM_KEEP_ALIVE, HTTP_WRITE_TIMEOUT, HYDRA_CACHE_TTL, HYDRA_SENSITIVE_SCOPES,
+        PUSH_ALLOWED_HOSTS, PUSH_ENABLED, nearest,
     },
 };
 use bindu_agent::{
     HttpLimits,
     caller::{CallerKeys, MOST_FRESH, PermitSettings, TokenSettings},
 };
+use bindu_http_client::AllowedTargets;
 use bindu_identity::Did;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -40,6 +42,15 @@ pub struct CallChoice {
     pub allowed_origins: Vec<String>,
     /// Plain http beyond this machine.
     pub dangerous_allow_http: bool,
+}
+
+/// Where events of tasks are sent.
+#[derive(Debug, Clone)]
+pub struct PushChoice {
+    /// Whether callers may ask for it.
+    pub enabled: bool,
+    /// Receivers that need not be public.
+    pub allowed: AllowedTargets,
 }
 
 /// The methods of Python Bindu's dialect, those that are not served yet among them: their scopes may be set all the same.
@@ -152,6 +163,10 @@ impl Reader {
             connections: self.value(&HTTP_MAX_CONNECTIONS),
             cors_origins: origins.iter().filter_map(|origin| origin.parse().ok()).collect(),
         }
+    }
+
+    pub(super) fn push(&mut self) -> PushChoice {
+        PushChoice { enabled: self.value(&PUSH_ENABLED), allowed: self.value(&PUSH_ALLOWED_HOSTS) }
     }
 
     pub(super) fn call(&mut self) -> CallChoice {

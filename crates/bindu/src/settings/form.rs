@@ -1,7 +1,7 @@
 //! The forms of values: each a pure function from a text to its type, or to what the text must be.
 
 use bindu_agent::caller::CallerKeys;
-use bindu_http_client::{Exemptions, RedirectHost, proxy_url};
+use bindu_http_client::{AllowedTargets, Exemptions, RedirectHost, proxy_url};
 use bindu_identity::{Did, PublicKey};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -142,6 +142,17 @@ fn bytes(text: &str) -> Option<usize> {
     (1024..=1024 * 1024 * 1024).contains(&bytes).then_some(bytes)
 }
 
+/// Where tasks are kept. It may hold a password.
+pub(super) fn database(text: &str) -> Form<SecretString> {
+    let is_known = text == "memory"
+        || text.strip_prefix("sqlite:").is_some_and(|path| !path.trim_matches('/').is_empty())
+        || bindu_tasks::is_postgres_url(text);
+    must(
+        is_known.then(|| SecretString::from(text)),
+        "`postgres://user:password@host/name`, `sqlite:PATH` or `memory`",
+    )
+}
+
 /// The address of a server. It is published and logged, so it holds no password.
 pub(super) fn address(text: &str) -> Form<Url> {
     let url: Option<Url> = text.parse().ok();
@@ -191,6 +202,16 @@ pub(super) fn redirect_hosts(text: &str) -> Form<Vec<RedirectHost>> {
     };
     let read = |hosts: Vec<String>| hosts.iter().map(|host| host.parse().ok()).collect();
     must(hosts.and_then(read), "hosts, each with a port or without, such as vault-1,vault-2:8200")
+}
+
+/// Targets that need not be public.
+pub(super) fn targets(text: &str) -> Form<AllowedTargets> {
+    let targets = match text.starts_with('[') {
+        true => strings(text),
+        false => Some(text.split(',').map(|target| target.trim().to_owned()).collect()),
+    };
+    let read = |targets: Vec<String>| AllowedTargets::read(targets.iter().map(String::as_str)).ok();
+    must(targets.and_then(read), "hosts, domains and networks, such as hook.internal,.example.com,10.0.0.0/8")
 }
 
 pub(super) fn list(text: &str) -> Form<Vec<String>> {

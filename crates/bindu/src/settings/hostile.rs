@@ -35,6 +35,8 @@ fn good(setting: &Entry) -> &'static str {
         "auth.pinned_keys" => "{}",
         "auth.rate_limit" => "100/s",
         "log.format" => "json",
+        "storage.type" => "memory",
+        "storage.url" | "storage.listen_url" => "postgres://user:password@db.example.com/bindu",
         _ => "value",
     }
 }

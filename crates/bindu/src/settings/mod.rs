@@ -13,14 +13,18 @@ mod page;
 mod reader;
 pub mod registry;
 mod setting;
+mod skills;
+mod storage;
 mod typed;
 mod vault;
 
-pub use access::{AuthChoice, CallChoice};
+pub use access::{AuthChoice, CallChoice, PushChoice};
 pub use form::{duration, is_origin};
 pub use layers::{Layers, Origin, Resolved, Value};
 pub use page::page;
 pub use setting::{Content, Entry, Setting};
+pub use skills::SkillSource;
+pub use storage::{StorageChoice, StoragePlace, StorageType};
 pub use typed::{HandlerChoice, HydraChoice, LogFormat, Settings};
 pub use vault::{LoginMethod, VaultChoice, VaultDoubt};
 

@@ -2,7 +2,7 @@
 
 /// Settings that change who gets in, or what is kept, and that this version does not serve: refused where they are
 /// set, since ignoring them would open a door or lose data.
-pub(super) const NOT_YET: &[&str] = &["HYDRA__ALLOWED_DIDS", "DATABASE_URL"];
+pub(super) const NOT_YET: &[&str] = &["HYDRA__ALLOWED_DIDS"];
 
 /// Variables of ours that are no settings, or of Python Bindu's without effect here: no warning.
 pub(super) const KNOWN_OTHERWISE: &[&str] = &[

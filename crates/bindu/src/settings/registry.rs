@@ -3,11 +3,13 @@
 use super::{
     form,
     setting::{Content, Entry, Setting, setting},
+    skills::{self, SkillSource},
+    storage::StorageType,
     typed::LogFormat,
     vault::LoginMethod,
 };
 use bindu_agent::caller::{CallerKeys, JwtMode, Rate};
-use bindu_http_client::{Exemptions, RedirectHost};
+use bindu_http_client::{AllowedTargets, Exemptions, RedirectHost};
 use bindu_identity::{AgentId, Did};
 use bindu_keeper::plan::{OnAbsent, OnUnavailable, RecreateKeys, TakeOver};
 use secrecy::SecretString;
@@ -58,6 +60,12 @@ settings!(
         "its UUID; else derived from author and name");
     DESCRIPTION: String = setting("description", &["BINDU_DESCRIPTION"], form::text,
         "what it does, for its card").content(Content::Prose);
+    SKILLS: Vec<SkillSource> = setting("skills", &["BINDU_SKILLS"], skills::sources,
+        "what it can do, for everybody: a list of folders with a `skill.yaml` or a `SKILL.md`, and of objects with `name`, `description` and more (docs/CONFIGURATION.md#skills)").default("[]").content(Content::List);
+    PRIVATE_SKILLS: Vec<SkillSource> = setting("private_skills", &["BINDU_PRIVATE_SKILLS"], skills::sources,
+        "what it can do besides, shown to the callers of `private_skills_for` alone; likewise").default("[]").content(Content::List);
+    PRIVATE_SKILLS_FOR: Vec<String> = setting("private_skills_for", &["BINDU_PRIVATE_SKILLS_FOR"], form::list,
+        "the client ids that see the private skills, a list. Exact, without patterns").default("[]").content(Content::List);
     VERSION: String = setting("version", &["BINDU_VERSION"], form::text,
         "its version, for its card and `/health`").otherwise("this program's");
     DATA_DIR: PathBuf = setting("data_dir", &["BINDU_DATA_DIR", "DID__PKI_DIR"], form::file,
@@ -90,8 +98,8 @@ settings!(
         "how long a start without a key waits for an unavailable store, `100ms` to `24h`").default("60s");
     RECONCILE_INTERVAL: Duration = setting("reconcile_interval", &["BINDU_RECONCILE_INTERVAL"], |text| form::lasting(text, Duration::from_secs(1), DAY),
         "how often all is compared again, give or take 10 %; `1s` to `24h`").default("60s");
-    ROTATION_OVERLAP: Duration = setting("rotation.overlap", &["BINDU_ROTATION_OVERLAP"], |text| form::lasting(text, Duration::from_secs(1), YEAR),
-        "how long a replaced key stays valid beside its successor, `1s` to `365d` (docs/ROTATION.md)").default("7d");
+    ROTATION_OVERLAP: Duration = setting("rotation.overlap", &["BINDU_ROTATION_OVERLAP"], |text| form::lasting(text, Duration::from_secs(2), YEAR),
+        "how long a replaced key stays valid beside its successor, `2s` to `365d`, and at least twice `reconcile_interval` (docs/ROTATION.md)").default("7d");
     DRAIN_DEADLINE: Duration = setting("drain_deadline", &["BINDU_DRAIN_DEADLINE"], |text| form::lasting(text, SHORTEST, DAY),
         "how long an end waits for requests and tasks, `100ms` to `24h`").default("25s");
     DRAIN_GRACE: Duration = setting("drain_grace", &["BINDU_DRAIN_GRACE"], |text| form::lasting(text, Duration::ZERO, DAY),
@@ -194,6 +202,10 @@ settings!(
         "origins that the card of another agent may send our calls to, beside its own, a list (docs/HYDRA.md#calling-others)").default("[]").content(Content::List);
     CALL_DANGEROUS_ALLOW_HTTP: bool = setting("call.dangerous_allow_http", &["BINDU_CALL_DANGEROUS_ALLOW_HTTP"], form::flag,
         "call agents beyond this machine over plain http: tokens can be read on the way").default("false").never_empty();
+    PUSH_ENABLED: bool = setting("push.enabled", &["BINDU_PUSH_ENABLED", "BINDU_PUSH__ENABLED"], form::flag,
+        "send the events of tasks to where callers ask for them (docs/PUSH.md)").default("true").never_empty();
+    PUSH_ALLOWED_HOSTS: AllowedTargets = setting("push.allowed_hosts", &["BINDU_PUSH_ALLOWED_HOSTS", "BINDU_PUSH__ALLOWED_HOSTS"], form::targets,
+        "receivers of events that are taken though their addresses are not public: hosts, domains with a dot before them, addresses and networks, such as `hook.internal,.svc.cluster.local,10.0.0.0/8`, or a list (docs/PUSH.md#which-receivers)").default("[]").content(Content::List);
     PROXY_HTTP: Url = setting("proxy.http", &["http_proxy", "HTTP_PROXY"], form::proxy,
         "the proxy for `http://` addresses (docs/CONFIGURATION.md#proxies)").content(Content::Proxy);
     PROXY_HTTPS: Url = setting("proxy.https", &["https_proxy", "HTTPS_PROXY"], form::proxy,
@@ -218,8 +230,20 @@ settings!(
         "the scopes to register, a list").default("[\"openid\", \"offline\", \"agent:read\", \"agent:write\"]").content(Content::List);
     HYDRA_AUDIENCES: Vec<String> = setting("hydra.audiences", &["HYDRA__AUDIENCES"], form::list,
         "the audiences to register, a list. A call to another agent asks for the one that is the URL it goes to, or the DID that was asked for").default("[]").content(Content::List);
-    STORAGE_TYPE: String = setting("storage.type", &["STORAGE_TYPE"], form::text,
-        "where tasks are kept; this version knows `memory`").default("memory");
+    STORAGE_TYPE: StorageType = setting("storage.type", &["STORAGE_TYPE"], |text| form::choice(text, &StorageType::NAMES),
+        "where tasks are kept: `memory`, `sqlite` or `postgres` (docs/STORAGE.md)").otherwise("what `storage.url` says, else `tasks.db` in the data directory; memory if that can't be used").never_empty();
+    STORAGE_URL: SecretString = setting("storage.url", &["DATABASE_URL"], form::database,
+        "the database: `postgres://user:password@host/name`, `sqlite:PATH` or `memory`").secret().never_empty();
+    STORAGE_LISTEN_URL: SecretString = setting("storage.listen_url", &["BINDU_STORAGE_LISTEN_URL"], form::database,
+        "with a pooler in front of PostgreSQL: the database without it, for notifications").secret();
+    STORAGE_CONNECTIONS: usize = setting("storage.connections", &["BINDU_STORAGE_CONNECTIONS"], |text| form::count(text, 2, 1000),
+        "how many connections to PostgreSQL there may be, 2 to 1000").default("10");
+    STORAGE_MAX_BYTES: usize = setting("storage.max_bytes", &["BINDU_STORAGE_MAX_BYTES"], form::size,
+        "the most bytes of the SQLite file, 1 KiB to 1 GiB").default("1GiB");
+    STORAGE_RETENTION: Duration = setting("storage.retention", &["BINDU_STORAGE_RETENTION"], |text| form::lasting(text, Duration::from_secs(60), YEAR),
+        "how long a task is kept in a database that has ended, or that waits for its caller, `60s` to `365d`").default("7d");
+    STORAGE_MAX_TASKS: usize = setting("storage.max_tasks", &["BINDU_STORAGE_MAX_TASKS"], |text| form::count(text, 1, 100_000_000),
+        "how many tasks of one caller are kept in a database, 1 to 100,000,000: the oldest that have ended go first").default("5000");
     LOG_LEVEL: String = setting("log.level", &["RUST_LOG", "LOG_LEVEL"], form::text,
         "what is logged (docs/OPERATIONS.md#logs)").default("info");
     LOG_FORMAT: LogFormat = setting("log.format", &["LOG_FORMAT"], |text| form::choice(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]),

@@ -52,6 +52,19 @@ fn dotenv_is_below_the_environment() {
     assert_eq!((settings.name.as_deref(), settings.author.as_deref()), (Some("variable"), Some("dotenv")));
 }
 
+/// An agent that comes from its longest pause must find both keys.
+#[test]
+fn an_overlap_is_twice_the_interval_at_least() {
+    let is_taken = |overlap, interval| {
+        let settings = [("BINDU_ROTATION_OVERLAP", overlap), ("BINDU_RECONCILE_INTERVAL", interval)];
+        load(&settings, None).is_ok()
+    };
+    assert!(is_taken("2m", "60s") && is_taken("2s", "1s") && is_taken("7d", "24h"));
+    assert!(!is_taken("119s", "60s") && !is_taken("2s", "60s") && !is_taken("1s", "1s"));
+    let refusal = load(&[("BINDU_ROTATION_OVERLAP", "10s")], None).err().expect("too short");
+    assert!(format!("{refusal:?}").contains("reconcile_interval"), "{refusal:?}");
+}
+
 #[test]
 fn an_empty_variable_is_an_unset_one() {
     assert_eq!(load(&[("BINDU_PORT", ""), ("PORT", "5")], None).map(|settings| settings.port).ok(), Some(5));

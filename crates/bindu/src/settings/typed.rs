@@ -2,19 +2,20 @@
 //! be right; a secret is never shown.
 
 use super::{
-    AuthChoice, CallChoice, Layers, Resolved, VaultChoice, VaultDoubt,
+    AuthChoice, CallChoice, Layers, PushChoice, Resolved, StorageChoice, VaultChoice, VaultDoubt,
     reader::Reader,
     registry::{
         AUTH_ENABLED, AUTHOR, COMMAND, COMMAND_TIMEOUT, COMMAND_WORKERS, DATA_DIR, DEPLOYMENT_URL,
         DESCRIPTION, DRAIN_DEADLINE, DRAIN_GRACE, ECHO, HOST, HYDRA_ADMIN_URL, HYDRA_AUDIENCES,
         HYDRA_AUTO_REGISTER_AGENTS, HYDRA_DEFAULT_AGENT_SCOPES, HYDRA_PUBLIC_URL, HYDRA_TIMEOUT,
         HYDRA_VERIFY_SSL, ID, KEY_PASSWORD_FILE, LOG_FORMAT, LOG_LEVEL, NAME, ON_ABSENT, ON_UNAVAILABLE,
-        PORT, PROBE_LISTEN, PROXY_EXEMPT, PROXY_HTTP, PROXY_HTTPS, RECONCILE_INTERVAL, RECREATE_KEYS,
-        ROTATION_OVERLAP, START_DEADLINE, STORAGE_TYPE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT, VAULT_PREFIX,
+        PORT, PRIVATE_SKILLS_FOR, PROBE_LISTEN, PROXY_EXEMPT, PROXY_HTTP, PROXY_HTTPS, RECONCILE_INTERVAL,
+        RECREATE_KEYS, ROTATION_OVERLAP, START_DEADLINE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT, VAULT_PREFIX,
         VERSION,
     },
 };
 use crate::{ExitClass, Refusal};
+use bindu_a2a::card::Skill;
 use bindu_agent::HttpLimits;
 use bindu_http_client::ProxySettings;
 use bindu_identity::AgentId;
@@ -36,6 +37,12 @@ pub struct Settings {
     pub description: String,
     /// Its version.
     pub version: String,
+    /// What it can do, for everybody.
+    pub skills: Vec<Skill>,
+    /// What it can do besides, for some callers.
+    pub private_skills: Vec<Skill>,
+    /// Which callers those are, by their client ids.
+    pub private_callers: Vec<String>,
     /// Where it keeps its files.
     pub data_dir: PathBuf,
     /// The address to listen on.
@@ -78,8 +85,12 @@ pub struct Settings {
     pub open_on_purpose: bool,
     /// What requests and connections may cost.
     pub http: HttpLimits,
+    /// Where tasks are kept.
+    pub storage: StorageChoice,
     /// How other agents are called.
     pub call: CallChoice,
+    /// Where events of tasks are sent.
+    pub push: PushChoice,
     /// Which proxy Hydra and other agents are asked through.
     pub proxies: ProxySettings,
     /// What is logged.
@@ -180,13 +191,23 @@ impl Reader {
                     .to_owned(),
             );
         }
-        if self.value(&STORAGE_TYPE) != "memory" {
-            let problem = "this version keeps tasks in memory only; unset it, or set it to `memory`";
-            self.mistake(&STORAGE_TYPE, problem);
+        let [skills, private_skills] = self.skills();
+        let private_callers = self.value(&PRIVATE_SKILLS_FOR);
+        if !private_skills.is_empty() && (!auth_is_on || private_callers.is_empty()) {
+            let lacks = if auth_is_on { "private_skills_for names nobody" } else { "authentication is off" };
+            self.warnings.push(format!("`private_skills`: nobody sees them, since {lacks}"));
+        }
+        // An agent that comes from its longest pause must find both keys.
+        if self.value(&ROTATION_OVERLAP) < self.value(&RECONCILE_INTERVAL).saturating_mul(2) {
+            let problem = "it is shorter than twice `reconcile_interval`: a replica that looks seldom would sign with a key that has ended";
+            self.mistake(&ROTATION_OVERLAP, problem);
         }
         Settings {
             name,
             author,
+            skills,
+            private_skills,
+            private_callers,
             id: self.get(&ID),
             description: self.value(&DESCRIPTION),
             version: self.get(&VERSION).unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned()),
@@ -216,7 +237,9 @@ impl Reader {
             auth,
             open_on_purpose: self.is_said(&AUTH_ENABLED) && !auth_is_on,
             http: self.http(),
+            storage: self.storage(),
             call: self.call(),
+            push: self.push(),
             proxies,
             log_level: self.value(&LOG_LEVEL),
             log_format: self.get(&LOG_FORMAT),

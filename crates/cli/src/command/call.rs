@@ -6,10 +6,12 @@ use bindu::{
     run::{log, outgoing},
     settings::Settings,
 };
+use bindu_a2a::{call::StreamEvent, model::TaskState};
+use bindu_client::EventSink;
 use bindu_identity::{Did, PublicKey};
 use bindu_keeper::HeldIdentity;
 use serde_json::json;
-use std::{sync::Arc, time::Duration};
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -52,6 +54,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
         did: arguments.did,
         keys: arguments.keys,
         timeout: Some(Duration::from_secs(arguments.timeout)),
+        on_event: is_watched(arguments.output).then(|| EventSink(Arc::new(progress))),
     };
     let reply = with_keeper(&settings, async |keeper| {
         let identity = match settings.hydra {
@@ -62,10 +65,49 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Refusal> {
         };
         let identity = identity.map(|identity| Arc::new(HeldIdentity::new(identity)));
         let client = outgoing(&settings, &keeper, identity).client;
-        let called = client.call_with(&arguments.url, &arguments.text, &options).await;
-        called.map_err(|error| hints::call(&error))
+        let mut conversation = client.conversation(&arguments.url, options);
+        let mut text = arguments.text;
+        loop {
+            let reply = conversation.say(&text).await.map_err(|error| hints::call(&error))?;
+            match answer(&reply, arguments.output) {
+                Some(answer) => text = answer,
+                None => return Ok(reply),
+            }
+        }
     })?;
     tell(&reply, arguments.output, arguments.accept_unsigned)
+}
+
+/// Whether a person watches: then the agent's progress and its questions are shown.
+fn is_watched(output: Output) -> bool {
+    matches!(output, Output::Text) && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// What an agent says while it works.
+fn progress(event: &StreamEvent) {
+    if let StreamEvent::Status { status, .. } = event
+        && status.state == TaskState::Working
+        && let Some(message) = &status.message
+    {
+        super::note(&format!("{}\n", plain(&message.parts.as_text())));
+    }
+}
+
+/// The answer to an agent's question, from the terminal; `None` if it has asked nothing, or nobody answers.
+fn answer(reply: &AgentReply, output: Output) -> Option<String> {
+    if reply.state != AgentReplyState::InputRequired || !is_watched(output) {
+        return None;
+    }
+    super::note(&format!("{}\n> ", plain(&reply.text)));
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).ok()?;
+    let line = line.trim_end_matches(['\r', '\n']);
+    Some(line.to_owned()).filter(|line| !line.is_empty())
+}
+
+/// Another agent's words, without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.chars().filter(|character| *character == '\n' || !character.is_control()).collect()
 }
 
 fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(), Refusal> {

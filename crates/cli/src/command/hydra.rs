@@ -3,8 +3,9 @@
 
 use super::{LookArguments, Output, SettingFlags, note, print, with_keeper, with_opened_keeper};
 use bindu::{ExitClass, Refusal, hints, run::log, settings::Settings};
+use bindu_hydra::TokenError;
 use bindu_keeper::{
-    Applied, ClientLook, Keeper, TokenError, TokenSource,
+    Applied, ClientLook, Keeper,
     plan::client::{Client, Local, Secret, Step, Store},
 };
 use secrecy::ExposeSecret as _;
@@ -59,7 +60,11 @@ fn settings(flags: SettingFlags) -> Result<Settings, Refusal> {
 fn token(arguments: TokenArguments) -> Result<(), Refusal> {
     let settings = settings(arguments.settings)?;
     let token = with_keeper(&settings, async |keeper| {
-        let token = TokenSource::new(keeper).token(arguments.audience.as_deref()).await;
+        let tokens = keeper.token_source().ok_or(TokenError::NoHydra);
+        let token = match tokens {
+            Ok(tokens) => tokens.token(arguments.audience.as_deref()).await,
+            Err(error) => Err(error),
+        };
         token.map_err(|error| hints::token(&error))
     })?;
     print(&format!("{}\n", token.expose_secret()));
@@ -171,6 +176,14 @@ fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
                     look.registration
                 ));
             }
+            if let Some(patch) = &look.patch {
+                text.push_str(&format!(
+                    "\nthe JSON Patch that brings Hydra's client in step (PATCH /admin/clients/ID):\n{patch:#}\n"
+                ));
+            }
+            if look.secret_differs {
+                text.push_str("\nits client_secret must be the store's\n");
+            }
             print(&text);
         }
         Output::Json => print(&format!(
@@ -181,6 +194,8 @@ fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
                 "sure": seen.sure,
                 "would": would,
                 "reason": reason,
+                "patch": look.patch,
+                "secret_differs": look.secret_differs,
                 "registration": if to_register { look.registration.clone() } else { Value::Null },
             })
         )),

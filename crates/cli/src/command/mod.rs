@@ -1,10 +1,12 @@
 //! The commands, a file for each.
 
 pub(crate) mod call;
+pub(crate) mod card;
 pub(crate) mod config;
 pub(crate) mod hydra;
 pub(crate) mod identity;
 pub(crate) mod run;
+pub(crate) mod storage;
 pub(crate) mod vault;
 
 use bindu::{
@@ -22,7 +24,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Flags of every command that reads the settings.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args, Clone, Default)]
 pub(crate) struct SettingFlags {
     /// The configuration file: TOML, or JSON in Python Bindu's shape [default: bindu.toml, where there is one]
     #[arg(long, value_name = "FILE")]

@@ -216,6 +216,7 @@ async fn call_with_two_keys(
         signer: Some(Arc::new(TwoKeys { did: name.did.parse().unwrap(), expected, other })),
         tokens: bindu::run::outgoing(&settings, &keeper, None).tokens,
         hydra: None,
+        issuer: None,
         pinned: Default::default(),
         known: Default::default(),
         audiences: Vec::new(),

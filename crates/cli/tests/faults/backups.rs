@@ -1,6 +1,7 @@
 //! Vault and Hydra restored from backups of different days: by raft snapshots and copies of the database.
 
 use crate::{AUTHOR, Names, agent, assert_refused, degraded, names, public_key};
+use bindu_identity::PublicKey;
 use bindu_testkit::{AgentSetup, Hydra, Postgres, RaftOpenBao, http};
 use std::path::Path;
 
@@ -101,7 +102,7 @@ fn fingerprint(key: &str) -> String {
 /// Hydra's from before the agent, Vault's from before the agent.
 ///
 /// Promise: an older Hydra is brought up to Vault's key without a question. An older Vault is never believed over what Hydra
-/// has seen: an empty pod refuses and changes nothing, a kept disk keeps its key; only `--take-over` goes back. There is
+/// has seen: an empty pod refuses and changes nothing, a kept disk keeps its key; only `--take-over=FINGERPRINT` goes back. There is
 /// one client all the time, and never a key that nobody had.
 #[tokio::test(flavor = "multi_thread")]
 async fn backups_of_different_days() {
@@ -134,8 +135,14 @@ async fn backups_of_different_days() {
     assert_eq!(public_key(&kept.url, &did).await, servers.keys[1], "the kept disk keeps its key");
     assert_eq!(servers.held().await, before, "nothing was changed");
     drop(kept);
+    // A `true` that was left in place is no consent to go back behind a rotation.
     let disk = empty();
-    let pod = servers.agent(disk.path()).set("BINDU_TAKE_OVER", "true").start().await;
+    let (code, _, stderr) = servers.agent(disk.path()).set("BINDU_TAKE_OVER", "true").output();
+    let fingerprint = servers.keys[1].parse::<PublicKey>().unwrap().fingerprint().to_string();
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stderr.contains(&format!("--take-over={fingerprint}")), "{stderr}");
+    assert_eq!(servers.held().await, before, "nothing was changed");
+    let pod = servers.agent(disk.path()).set("BINDU_TAKE_OVER", &fingerprint).start().await;
     http::healthy(&pod.url).await;
     assert_eq!(public_key(&pod.url, &did).await, servers.keys[0], "consent takes the backup's key");
     servers.hydra_names(0).await;

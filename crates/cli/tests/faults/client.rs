@@ -181,7 +181,8 @@ async fn local_credentials_are_adopted() {
 
 /// `HYDRA__AUTO_REGISTER_AGENTS=false` on a first start, and `bindu hydra plan` before and after.
 ///
-/// Promise: nothing is registered; the plan prints the client for somebody else to register, and changes nothing.
+/// Promise: nothing is registered; the plan prints the client for somebody else to register, and later the JSON Patch that brings
+/// it in step, and changes nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_register_is_printed() {
     let names = names("Registered By Others");
@@ -210,6 +211,26 @@ async fn what_others_register_is_printed() {
     http::healthy(&agent.url).await;
     let (code, stdout, stderr) = plan.output();
     assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("nothing to do"), "{stdout}");
+    // The client drifts: what is to be put back is printed as a patch, which works.
+    let key = public_key(&agent.url, &names.did).await;
+    patch(&names, "/grant_types", json!(["refresh_token"])).await;
+    patch(&names, "/client_name", json!("Another Name")).await;
+    patch(&names, "/metadata/derived_public_key", json!(key)).await;
+    let look = setup.clone().command(&["hydra", "plan", "--output", "json"]);
+    let printed: Value = serde_json::from_str(&look.output().1).expect("JSON");
+    assert_eq!((&printed["reason"], &printed["secret_differs"]), (&json!("client_differs"), &json!(false)));
+    let operations = printed["patch"].as_array().expect("a JSON Patch");
+    let paths: Vec<_> = operations.iter().filter_map(|operation| operation["path"].as_str()).collect();
+    for path in ["/grant_types", "/client_name", "/metadata/derived_public_key"] {
+        assert!(paths.contains(&path), "{path} in {printed}");
+    }
+    for operation in operations {
+        patch(&names, operation["path"].as_str().unwrap(), operation["value"].clone()).await;
+    }
+    let (_, stdout, stderr) = plan.output();
+    let printed: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(printed["patch"], Value::Null, "{stdout} {stderr}");
     assert!(stdout.contains("nothing to do"), "{stdout}");
 }
 

@@ -191,9 +191,21 @@ async fn prepare_a_key(setup: &AgentSetup, names: &Names) -> String {
     bindu_identity::pem::decode_public_key(pem).expect("a key").to_string()
 }
 
-/// The places of one kind of start, from its exec until all is done.
+/// The places of one kind of start, from its exec until all is done: those of the shortest of three runs. On a busy machine
+/// Hydra's answer may come after Vault's, and a write-back then takes passes that other runs don't have.
 async fn places_of(start: Start, round: usize) -> Vec<Place> {
-    let case = Case::prepare(start, &format!("Recorded {start:?} {round}")).await;
+    let mut shortest = record_places(start, &format!("Recorded {start:?} {round}")).await;
+    for run in 1..3 {
+        let places = record_places(start, &format!("Recorded {start:?} {round} {run}")).await;
+        if places.len() < shortest.len() {
+            shortest = places;
+        }
+    }
+    shortest
+}
+
+async fn record_places(start: Start, name: &str) -> Vec<Place> {
+    let case = Case::prepare(start, name).await;
     let trace = case.disk.path().join("trace");
     let mut agent = case.setup.clone().under(&install::strace(), kills::recording(&trace)).start().await;
     case.has_ended_or_is_done(&mut agent, start).await;

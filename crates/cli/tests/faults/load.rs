@@ -370,7 +370,7 @@ async fn rotate_and_undo(fleet: &Fleet, old: PublicKey) -> PublicKey {
     fleet.replicas[1].crash().await;
     fleet.calls(each).await;
     // Undone, while the replica that asks Python is killed.
-    let undo = operator.set("BINDU_ROTATION_OVERLAP", "10s");
+    let undo = operator.set("BINDU_ROTATION_OVERLAP", "10s").set("BINDU_RECONCILE_INTERVAL", "1s");
     tokio::join!(run(&undo, &["identity", "undo", "--apply"]), fleet.replicas[2].crash());
     hydra_names(names, &old).await;
     fleet.calls(each).await;

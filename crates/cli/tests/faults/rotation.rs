@@ -6,7 +6,8 @@ use serde_json::json;
 
 /// A rotation record that comes under a running agent, and while another replica is down.
 ///
-/// Promise: both take the new key, without a restart and at the next start; Hydra names it.
+/// Promise: both take the new key, without a restart and at the next start; Hydra names it; `identity history` names the old private
+/// half in the archive.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_is_taken_without_a_restart() {
     let names = names("Rotated");
@@ -15,6 +16,7 @@ async fn a_rotation_is_taken_without_a_restart() {
     http::healthy(&running.url).await;
     let away = full(two.path(), &names).await.start().await;
     http::healthy(&away.url).await;
+    let old = public_key(&away.url, &names.did).await;
     away.kill();
     let key = rotate(&names).await;
     http::eventually("it is taken", async || {
@@ -33,6 +35,15 @@ async fn a_rotation_is_taken_without_a_restart() {
     assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 2);
     let archive = std::fs::read_dir(two.path().join(".bindu/archive")).unwrap().count();
     assert_eq!(archive, 2, "the old pair is kept");
+    // Its private half is a copy of a key that is over: the history names it, with its path.
+    let look = full(two.path(), &names).await.command(&["identity", "history", "--output", "json"]);
+    let (code, stdout, stderr) = look.output();
+    assert_eq!(code, 0, "{stderr}");
+    let history: serde_json::Value = serde_json::from_str(&stdout).expect("JSON");
+    let old = old.parse::<bindu_identity::PublicKey>().unwrap().fingerprint().to_string();
+    let kept = &history["archive"][0];
+    assert_eq!(kept["recoverable"], json!(old), "{history}");
+    assert!(two.path().join(kept["path"].as_str().expect("a path")).is_file(), "{history}");
 }
 
 /// A rewrite of the rotated record that drops `replaces`, as Python Bindu's do it; a replica that slept through both.

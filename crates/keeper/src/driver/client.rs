@@ -7,7 +7,7 @@ use crate::{
     plan::client::Secret,
     registration::{self, Wanted},
 };
-use bindu_hydra::{Hydra, HydraError, SecretProof};
+use bindu_hydra::{ClientRegistry, HydraError, SecretProof};
 use bindu_store::{CredentialRecord, Expected, Fields};
 use secrecy::SecretString;
 use std::time::Duration;
@@ -54,9 +54,9 @@ impl Driver {
         };
         let scopes = self.scopes(keeper, record);
         let work = async {
-            let first = keeper.try_one(hydra, &record.client_secret, &scopes).await;
+            let first = keeper.try_one(&**hydra, &record.client_secret, &scopes).await;
             match (&record.next_secret, first.secret) {
-                (Some(next), Secret::Wrong) => match keeper.try_one(hydra, next, &scopes).await {
+                (Some(next), Secret::Wrong) => match keeper.try_one(&**hydra, next, &scopes).await {
                     Trial { secret: Secret::Works, is_refused } => {
                         Trial { secret: Secret::NextWorks, is_refused }
                     }
@@ -170,6 +170,23 @@ impl Driver {
         })
     }
 
+    /// Revokes all tokens of the client, our own too; if Hydra has done it.
+    pub(super) async fn revoke_tokens(&mut self, keeper: &Keeper, within: Duration) -> bool {
+        let Some((hydra, _)) = &keeper.hydra else { return false };
+        match timeout(within, hydra.revoke_all_tokens(&keeper.agent.did)).await {
+            Ok(Ok(())) => {
+                audit::tokens_revoked(&keeper.agent.did);
+                keeper.proven.forget();
+                true
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the tokens of the client are still to be revoked");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Keeps a copy of the store's credentials on the disk, for the time when the store is away. One that is not proven
     /// takes no other one's place: that may be the last copy of the right one.
     pub(super) fn cache_credentials(&mut self, keeper: &Keeper, proven: bool) {
@@ -191,25 +208,19 @@ impl Driver {
 
 /// The record whose prepared secret takes the place of the one before.
 fn promoted(record: &CredentialRecord, there: &Fields) -> Option<Fields> {
-    let next = record.next_secret.clone()?;
     let promoted = CredentialRecord {
-        client_secret: next,
+        client_secret: record.next_secret.clone()?,
         next_secret: None,
         generation: record.generation + 1,
         ..record.clone()
     };
-    let mut fields = there.clone();
-    fields.remove("next_client_secret");
-    for (name, value) in promoted.to_fields().expose() {
-        fields.set(name, value.clone());
-    }
-    Some(fields)
+    Some(promoted.over(there))
 }
 
 impl Keeper {
     /// If one secret works; and if Hydra, though it knows the client by it, gives it no token.
-    async fn try_one(&self, hydra: &Hydra, secret: &SecretString, scopes: &[String]) -> Trial {
-        let asked = std::time::Instant::now();
+    async fn try_one(&self, hydra: &dyn ClientRegistry, secret: &SecretString, scopes: &[String]) -> Trial {
+        let asked = tokio::time::Instant::now();
         let (secret, is_refused) = match hydra.prove_secret(&self.agent.did, secret, scopes).await {
             Ok(SecretProof::Works(token)) => {
                 self.proven.note(token, asked);

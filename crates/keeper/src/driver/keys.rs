@@ -112,7 +112,7 @@ impl Driver {
             public_key: held.key,
             signing_key,
             ring: found.ring.clone(),
-            created_at: created_at.unwrap_or_else(now),
+            created_at: created_at.unwrap_or_else(|| keeper.timestamp()),
             version: held.version,
             lineage: held.lineage,
             provisional: held.provisional,
@@ -146,6 +146,9 @@ impl Driver {
         if let Err(error) = directory.open_again() {
             return tracing::debug!(%error, cause = %error.source, "the data directory still can't be used");
         }
+        if let Err(error) = directory.probe() {
+            return tracing::debug!(%error, cause = %error.source, "the data directory still can't be written");
+        }
         // Whoever used it in the meantime may have been another agent.
         match directory.owner(&keeper.agent.did) {
             Ok(DirectoryOwner::This | DirectoryOwner::Unknown) => {}
@@ -171,13 +174,14 @@ impl Keeper {
         let (key, private_pem) = Self::new_pair(self.key_password.as_ref())?;
         Some(FoundKey {
             ring: KeyRing::of(Arc::new(key), private_pem),
-            created_at: Some(now()),
+            created_at: Some(self.timestamp()),
             lineage: Lineage::default(),
             has_lineage: true,
             version: None,
             written_at: None,
             interval: None,
             next_is_compromised: false,
+            revokes_tokens: false,
             fields: None,
         })
     }
@@ -203,11 +207,12 @@ impl Keeper {
             private_key: found.ring.current.private_pem.clone(),
             public_key: Some(pem::encode_public_key(&found.public_key())),
             did: Some(self.agent.did.to_string()),
-            created_at: Some(found.created_at.clone().unwrap_or_else(now)),
+            created_at: Some(found.created_at.clone().unwrap_or_else(|| self.timestamp())),
             lineage: Some(found.lineage.clone()),
             next: found.ring.next.as_ref().map(beside),
             previous: found.ring.previous.as_ref().map(beside),
             next_compromised: found.next_is_compromised,
+            revoke_tokens: found.revokes_tokens,
             reconcile_interval: Some(found.interval.unwrap_or(0).max(self.reconcile_interval.as_secs())),
         }
     }
@@ -215,7 +220,14 @@ impl Keeper {
     /// The record after a step of a rotation; its fields that we don't know stay.
     pub(crate) fn after_step(&self, found: &FoundKey, step: RingStep) -> Result<Fields, &'static str> {
         let mut new = found.clone();
-        let overlap = |compromised: bool| if compromised { 0 } else { self.rotation_overlap.as_secs() };
+        let interval =
+            found.interval.unwrap_or(ring::DEFAULT_INTERVAL).max(self.reconcile_interval.as_secs());
+        // All replicas load a key before it counts, and no longer need the other one before that ends.
+        let long_enough = interval.saturating_mul(2);
+        let overlap = |compromised: bool| match compromised {
+            true => 0,
+            false => self.rotation_overlap.as_secs().max(long_enough),
+        };
         match step {
             RingStep::PutBack | RingStep::Note => {}
             RingStep::Prepare { at_once, compromised } => {
@@ -224,9 +236,7 @@ impl Keeper {
                 let password = self.key_password.as_ref().filter(|_| is_encrypted);
                 let (key, private_pem) =
                     Self::new_pair(password).ok_or("the system gives no random numbers")?;
-                let interval =
-                    found.interval.unwrap_or(ring::DEFAULT_INTERVAL).max(self.reconcile_interval.as_secs());
-                let at = in_seconds(self.now(), if at_once { 0 } else { interval.saturating_mul(2) });
+                let at = in_seconds(self.now(), if at_once { 0 } else { long_enough });
                 new.ring.next = Some(RingKey { signing_key: Arc::new(key), private_pem, at });
                 new.next_is_compromised = compromised;
                 new.ring.previous = None;
@@ -237,6 +247,7 @@ impl Keeper {
                 new.next_is_compromised = false;
                 if compromised {
                     new.ring.previous = None;
+                    new.revokes_tokens = self.hydra.is_some();
                 }
             }
             RingStep::Undo => {
@@ -245,6 +256,7 @@ impl Keeper {
             }
             RingStep::Abandon => (new.ring.next, new.next_is_compromised) = (None, false),
             RingStep::Retire => new.ring.previous = None,
+            RingStep::Revoke => new.revokes_tokens = false,
         }
         let there = found.fields.clone().unwrap_or_default();
         Ok(self.record_of(&new).over(&there))
@@ -270,7 +282,7 @@ impl Keeper {
             next: None,
             previous: Some(RingKey { at: until, ..old }),
         };
-        FoundKey { ring, lineage, created_at: Some(now()), ..found }
+        FoundKey { ring, lineage, created_at: Some(self.timestamp()), ..found }
     }
 
     /// Writes a key ring to the directory; another key that lies there is kept in the archive first. Whether it is there
@@ -344,7 +356,7 @@ impl Keeper {
                 named: acknowledged.named,
             }),
             provisional,
-            created_at: found.created_at.clone().or(remembered).or_else(|| Some(now())),
+            created_at: found.created_at.clone().or(remembered).or_else(|| Some(self.timestamp())),
             generation: Some(found.lineage.generation),
             replaces: found.lineage.replaces_text(),
             rotations: match found.lineage.statements.is_empty() {
@@ -416,11 +428,6 @@ pub(super) fn failure(error: &WriteError) -> WriteFailure {
         // The enum is open: what is not known is undecided.
         _ => WriteFailure::Unavailable { reason: bindu_store::OutageReason::NotTheStore, retry_after: None },
     }
-}
-
-/// Now, as Python's `datetime.now(timezone.utc).isoformat()` writes it.
-pub(crate) fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
 }
 
 /// A moment after `now`, as statements carry it: RFC 3339, UTC, whole seconds.

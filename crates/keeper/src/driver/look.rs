@@ -1,15 +1,17 @@
 //! Looking without changing anything, for the commands that print what a start would do.
 
-use super::{Driver, FoundKey};
+use super::{Driver, FoundKey, HydraAnswer};
+use crate::registration::{self, Wanted};
 use crate::{
     Identity, Keeper, StartError,
-    machine::{Event, Machine, Seen, would_hold},
+    machine::{Event, Machine, Member, Seen, would_hold},
     plan::{
         client::{self, ClientPolicy, Step as ClientStep},
         history::{self, Past},
         keys::{self, Observed, Plan, Row},
     },
 };
+use bindu_hydra::PatchOperation;
 use bindu_store::{Outage, Version};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -40,6 +42,10 @@ pub struct ClientLook {
     pub step: ClientStep,
     /// The client as it would be registered, without its secret.
     pub registration: Value,
+    /// The JSON Patch (RFC 6902) that brings a client that is ours in step, if somebody else registers it; without the secret.
+    pub patch: Option<Value>,
+    /// If that client's secret must be the store's as well.
+    pub secret_differs: bool,
 }
 
 /// A version of the keys record.
@@ -110,7 +116,19 @@ impl Keeper {
             seen = work.observed();
             step = client::plan(&seen, &policy);
         }
-        Some(ClientLook { seen, step, registration })
+        let members = match profile.auto_register {
+            true => Vec::new(),
+            false => work.for_somebody_else(),
+        };
+        let secret_differs = members.contains(&Member::Secret);
+        let client = match &driver.hydra {
+            HydraAnswer::There(Ok(client)) => client.as_ref(),
+            _ => None,
+        };
+        let wanted = Wanted { identity: &identity, agent: &self.agent, profile, record: None, client };
+        let patch = registration::patch(&members, &wanted);
+        let patch = (!patch.is_empty()).then(|| patch.iter().map(PatchOperation::to_json).collect());
+        Some(ClientLook { seen, step, registration, patch, secret_differs })
     }
 
     /// All versions of the keys record that the store keeps, newest first.

@@ -9,7 +9,6 @@ mod look;
 mod observe;
 mod ring;
 
-pub(crate) use keys::now;
 pub use look::{ClientLook, KeyLook, VersionLook};
 pub use ring::{Applied, RingLook, StepError};
 
@@ -23,12 +22,14 @@ use crate::{
 use bindu_hydra::{HydraError, OAuthClient};
 use bindu_identity::{Lineage, PublicKey};
 use bindu_store::{CredentialRecord, Fields, Outage, Version};
-use rand::RngExt as _;
 use std::{collections::HashMap, future::Future, sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Instant};
 
 /// A pause that a machine which asks for nothing is given: a guard, no part of any plan.
 const IDLE: Duration = Duration::from_secs(5);
+
+/// Looks that others ask for are this far apart: who refuses our signatures decides when they do.
+const ASKED_APART: Duration = Duration::from_secs(1);
 
 /// A start that went well.
 #[derive(Debug)]
@@ -75,6 +76,8 @@ pub(crate) struct FoundKey {
     pub(crate) interval: Option<u64>,
     /// If the prepared key takes the place of one that is in somebody else's hands.
     pub(crate) next_is_compromised: bool,
+    /// If the client's tokens are still to be revoked.
+    pub(crate) revokes_tokens: bool,
     /// The record as it was read, with fields that we don't know.
     pub(crate) fields: Option<Fields>,
 }
@@ -105,6 +108,8 @@ pub(crate) struct Driver {
     outage: Option<Outage>,
     /// What the store said of a write that it refused.
     refused: Option<String>,
+    /// When somebody's wish for a look was last granted.
+    asked: Option<Instant>,
 }
 
 /// Hydra's answer about our client: there, still coming, or not asked for.
@@ -197,6 +202,7 @@ impl Driver {
             hydra: HydraAnswer::None,
             outage: None,
             refused: None,
+            asked: None,
         }
     }
 
@@ -290,6 +296,9 @@ impl Driver {
             Effect::Patch { members, within } => {
                 return event(self.patch(keeper, &members, within).await);
             }
+            Effect::RevokeTokens { within } => {
+                return event(Event::TokensRevoked(self.revoke_tokens(keeper, within).await));
+            }
             Effect::CacheCredentials { proven } => self.cache_credentials(keeper, proven),
             Effect::ReportKeys { plan, seen } => keeper.report_keys(&plan, &seen, self.outage.as_ref()),
             Effect::ReportClient(reason) => keeper.status.update(|state| state.client = reason),
@@ -303,17 +312,14 @@ impl Driver {
                 let error = StartError::new(verdict, seen.as_deref(), self.heard(), keeper.place());
                 return Done::Refused(Box::new(error));
             }
-            Effect::Wait(pause) => return event(self.wait(pause).await),
+            Effect::Wait(pause) => return event(self.wait(keeper, pause).await),
         }
         Done::Nothing
     }
 
     /// Waits, unless somebody asks for a look.
-    async fn wait(&self, pause: Pause) -> Event {
-        let pause = match pause.least < pause.most {
-            true => rand::rng().random_range(pause.least..=pause.most),
-            false => pause.least,
-        };
+    async fn wait(&mut self, keeper: &Keeper, pause: Pause) -> Event {
+        let pause = pause.draw(keeper.jitter);
         if let (None, Some(outage)) = (&self.held, &self.outage) {
             tracing::warn!(detail = outage.detail, "waiting for the store");
         }
@@ -321,7 +327,7 @@ impl Driver {
             None => tokio::time::sleep(pause).await,
             Some(held) => tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = held.asked_to_look() => {}
+                () = asked_to_look(held, self.asked) => self.asked = Some(Instant::now()),
             },
         }
         Event::Elapsed
@@ -391,6 +397,14 @@ impl Keeper {
         };
         self.status.update(|state| state.directory = Some(reason));
         false
+    }
+}
+
+/// Waits until somebody asks for a look, and then as long as wishes must be apart.
+async fn asked_to_look(held: &HeldIdentity, before: Option<Instant>) {
+    held.asked_to_look().await;
+    if let Some(before) = before {
+        tokio::time::sleep_until(before + ASKED_APART).await;
     }
 }
 

@@ -22,7 +22,10 @@ use bindu_store::{
 };
 use secrecy::SecretString;
 use std::{ops::RangeInclusive, sync::Arc, time::Duration};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
 
 impl Driver {
     /// Looks at the data directory: fast, and no network.
@@ -36,9 +39,10 @@ impl Driver {
     /// Asks the store and Hydra at the same time.
     pub(super) async fn observe(&mut self, keeper: &Keeper, store: Duration, hydra: Duration) -> Observation {
         let did = &keeper.agent.did;
+        let hydra_until = Instant::now() + hydra;
         // Hydra's answer has a task of its own: if nobody may wait for it, it's taken only if it is there.
         let asked = keeper.hydra.as_ref().filter(|_| did.is_addressable()).map(|(hydra, _)| {
-            let (hydra, did) = (hydra.clone(), did.clone());
+            let (hydra, did) = (Arc::clone(hydra), did.clone());
             AbortOnDrop(tokio::spawn(async move { hydra.client(&did).await }))
         });
         let (keys_record, credentials_record) = (keeper.keys_record(), keeper.credentials_record());
@@ -54,7 +58,7 @@ impl Driver {
         let (keys, credentials) = tokio::join!(keys, credentials);
         self.hydra = match asked {
             None => HydraAnswer::None,
-            Some(mut task) => match timeout(hydra, &mut task.0).await {
+            Some(mut task) => match timeout_at(hydra_until, &mut task.0).await {
                 Ok(Ok(answer)) => HydraAnswer::There(answer),
                 Ok(Err(_)) => HydraAnswer::None,
                 Err(_) => HydraAnswer::Coming(task),
@@ -219,6 +223,7 @@ impl FoundKey {
                 is_due: is_past(&next.at),
                 is_compromised: self.next_is_compromised,
             }),
+            revokes_tokens: self.revokes_tokens,
             previous: self
                 .ring
                 .previous
@@ -269,6 +274,7 @@ impl Keeper {
             written_at: None,
             interval: None,
             next_is_compromised: false,
+            revokes_tokens: false,
             fields: None,
         };
         let local = Local::Present { key, acknowledged, lineage: found.lineage.clone() };
@@ -393,6 +399,7 @@ impl Keeper {
             written_at: None,
             interval: record.reconcile_interval,
             next_is_compromised: record.next_compromised,
+            revokes_tokens: record.revoke_tokens,
             fields: Some(fields.clone()),
         })
     }
@@ -408,9 +415,14 @@ impl Keeper {
 
     /// Now, by the store's clock if it has told the time: replicas with different clocks take the same step at the same time.
     pub(crate) fn now(&self) -> jiff::Timestamp {
-        let now = jiff::Timestamp::now();
+        let now = self.clock.now();
         let skew = self.status.snapshot().store_skew.unwrap_or(0);
         jiff::Timestamp::from_second(now.as_second().saturating_sub(skew)).unwrap_or(now)
+    }
+
+    /// Now, by our own clock, as Python Bindu writes dates.
+    pub(crate) fn timestamp(&self) -> String {
+        bindu_time::python_timestamp(self.clock.now())
     }
 
     /// How long ago a record was written: by the store's clock if it says so, else by the key's own date.

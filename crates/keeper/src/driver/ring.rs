@@ -129,12 +129,28 @@ impl Keeper {
         if let (crate::StoreKind::File, Some(found)) = (self.store_kind, &driver.store) {
             self.put_on_disk(found, Some(Acknowledged { version, named: false }), false);
         }
-        let client = self.bring_client(driver, chosen.held).await;
-        let tokens_revoked = match (&self.hydra, is_compromised) {
-            (Some((hydra, _)), true) => Some(hydra.revoke_all_tokens(&self.agent.did).await.is_ok()),
-            (None, _) | (_, false) => None,
-        };
+        let client = self.bring_client(&mut driver, chosen.held).await;
+        let mut tokens_revoked = None;
+        if is_compromised && self.hydra.is_some() {
+            let is_done = driver.revoke_tokens(self, TIMEOUT).await;
+            tokens_revoked = Some(is_done);
+            // Before Hydra names the new key they could be had again: then a replica does it once more.
+            if is_done && client.is_none() {
+                version = self.note_revoked(&mut driver).await.unwrap_or(version);
+            }
+        }
         Ok(Applied { version, client, tokens_revoked })
+    }
+
+    /// Notes in the record that the tokens were revoked; a replica may have been faster.
+    async fn note_revoked(&self, driver: &mut Driver) -> Option<Version> {
+        driver.observe(self, TIMEOUT, Duration::ZERO).await;
+        let found = driver.store.as_ref().filter(|found| found.revokes_tokens)?;
+        let (version, lineage) = (found.version?, found.lineage.clone());
+        match driver.write_ring(self, RingStep::Revoke, version, lineage).await {
+            Event::KeysWritten(Ok(version)) => Some(version),
+            _ => None,
+        }
     }
 
     /// Writes the key that is held here to the store: the operator's word.
@@ -165,7 +181,7 @@ impl Keeper {
         };
         let version = written?;
         driver.hold(self, Slot::Local, held.clone(), crate::plan::keys::Row::AbsentPresent);
-        let client = self.bring_client(driver, held).await;
+        let client = self.bring_client(&mut driver, held).await;
         Ok(Applied { version, client, tokens_revoked: None })
     }
 
@@ -192,12 +208,12 @@ impl Keeper {
             self.store.write(&self.credentials_record(), &fields, Expected::Version(*version)).await;
         let version = written.map_err(|error| super::keys::failure(&error))?;
         driver.hold(self, chosen.slot, chosen.held.clone(), look.plan.row);
-        let client = self.bring_client(driver, chosen.held).await;
+        let client = self.bring_client(&mut driver, chosen.held).await;
         Ok(Applied { version, client, tokens_revoked: None })
     }
 
     /// One pass of the machine, for what Hydra must know now.
-    async fn bring_client(&self, mut driver: Driver, held: crate::machine::Held) -> Option<Reason> {
+    async fn bring_client(&self, driver: &mut Driver, held: crate::machine::Held) -> Option<Reason> {
         self.hydra.as_ref()?;
         let mut machine = Machine::holding(self.config(), held, true);
         driver.drive(self, &mut machine, Event::Elapsed, |end| matches!(end, End::PassEnded)).await;

@@ -147,7 +147,8 @@ impl ClientWork {
         let (Client::OfOurNextKey, Some(named)) = (&hydra.client, hydra.named) else { return hydra };
         let text = named.to_string();
         let is_drift = self.occasion.next_is_drift && !hydra.follows;
-        let is_consented = self.occasion.take_over.covers(Some(&text), &self.credentials.taken_over());
+        let before = self.credentials.taken_over();
+        let is_consented = self.occasion.take_over.covers(Some(&text), &before, hydra.follows);
         match is_drift || is_consented {
             true => HydraClient { client: Client::OfAnotherKey(text), ..hydra },
             false => hydra,
@@ -374,6 +375,19 @@ impl ClientWork {
     fn is_unread(&self) -> bool {
         let Some(HydraClient { client: Client::OfAnotherKey(named), .. }) = &self.hydra else { return false };
         self.occasion.has_history && self.occasion.is_read_for.as_ref() != Some(named)
+    }
+
+    /// What somebody else has to write who registers the client instead of us: what we would, if it is ours to change.
+    pub(crate) fn for_somebody_else(&self) -> Vec<Member> {
+        let seen = client::Observed { fenced: true, ..self.observed() };
+        let policy = ClientPolicy { auto_register: true, take_over: self.occasion.take_over.clone() };
+        let mut members = match client::plan(&seen, &policy) {
+            Step::Repair => self.repairs(&seen),
+            Step::Describe => Vec::new(),
+            _ => return Vec::new(),
+        };
+        members.extend(self.described());
+        members
     }
 
     /// What of a client that names our key differs, and may be written now.

@@ -13,6 +13,7 @@ use crate::{
 };
 use bindu_identity::{Lineage, PublicKey};
 use bindu_store::{Expected, OutageReason, Version};
+use bindu_time::Pause;
 use std::{ops::RangeInclusive, time::Duration};
 
 /// What has happened.
@@ -44,6 +45,8 @@ pub enum Event {
     Registered(Result<bool, Reason>),
     /// Answer to [`Effect::Patch`].
     Patched(Result<(), Reason>),
+    /// Answer to [`Effect::RevokeTokens`]: if Hydra has done it.
+    TokensRevoked(bool),
 }
 
 /// What the data directory holds.
@@ -246,27 +249,6 @@ pub enum CredentialsWrite {
     Promoted,
 }
 
-/// How long to wait: drawn from these bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pause {
-    /// At least.
-    pub least: Duration,
-    /// At most.
-    pub most: Duration,
-}
-
-impl Pause {
-    /// Exactly this long.
-    pub(super) fn exactly(pause: Duration) -> Self {
-        Self { least: pause, most: pause }
-    }
-
-    /// Not beyond this.
-    pub(super) fn at_most(self, bound: Duration) -> Self {
-        Self { least: self.least.min(bound), most: self.most.min(bound) }
-    }
-}
-
 /// Why a start ends without an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -292,7 +274,7 @@ pub enum Effect {
     Observe {
         /// How long the store is waited for.
         store: Duration,
-        /// How long Hydra is waited for, beyond the store's answer. Its answer stays worth having.
+        /// How long Hydra is waited for, from now on; as long as the store at least. Its answer stays worth having.
         hydra: Duration,
     },
     /// Read these earlier versions of the keys record. [`Event::History`].
@@ -385,6 +367,11 @@ pub enum Effect {
         /// How long it is waited for.
         within: Duration,
     },
+    /// Revoke all tokens of the client. [`Event::TokensRevoked`].
+    RevokeTokens {
+        /// How long it is waited for.
+        within: Duration,
+    },
     /// Keep a copy of the store's credentials in the directory.
     CacheCredentials {
         /// If they are proven: only such take the place of others.
@@ -440,6 +427,7 @@ impl Effect {
             | Self::ReadCredentials
             | Self::Register { .. }
             | Self::Patch { .. }
+            | Self::RevokeTokens { .. }
             | Self::Wait(_) => true,
             Self::WriteDisk { .. }
             | Self::Remember { .. }

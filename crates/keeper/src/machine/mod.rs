@@ -11,7 +11,6 @@
 //!
 //! The tables that decide are in [`plan`](crate::plan). The model check (`tests/model`) runs this very machine.
 
-mod backoff;
 mod client_work;
 mod effect;
 mod repairs;
@@ -19,8 +18,8 @@ mod running;
 mod start;
 
 pub use effect::{
-    Credentials, CredentialsWrite, DiskSeen, Effect, Event, HydraClient, Member, Observation, Pause, Slot,
-    Trial, Verdict, WriteFailure,
+    Credentials, CredentialsWrite, DiskSeen, Effect, Event, HydraClient, Member, Observation, Slot, Trial,
+    Verdict, WriteFailure,
 };
 
 use crate::{
@@ -33,9 +32,9 @@ use crate::{
 };
 use bindu_identity::{Lineage, PublicKey};
 use bindu_store::Version;
+pub use bindu_time::Pause;
 pub(crate) use start::{Seen, held_on_disk, would_hold};
 
-use backoff::Backoff;
 use client_work::ClientWork;
 use running::Running;
 use start::Start;
@@ -254,6 +253,7 @@ fn waits_for_a_person(reason: Reason) -> bool {
         | Reason::DirectoryOfAnotherAgent
         | Reason::ClockSkew
         | Reason::BackgroundWorkFailed
-        | Reason::ReconcilerStalled => false,
+        | Reason::ReconcilerStalled
+        | Reason::StorageUnavailable => false,
     }
 }

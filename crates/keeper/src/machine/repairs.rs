@@ -3,6 +3,7 @@
 
 use super::Member;
 use bindu_identity::PublicKey;
+use bindu_time::doubled;
 use std::{collections::VecDeque, time::Duration};
 
 /// The same repair this often within the window, and somebody undoes it: then ours stop.
@@ -47,7 +48,7 @@ impl Repairs {
         let times = |repair: &Repair| self.done.iter().filter(|(_, other)| other == repair).count();
         let is_contested = self.done.iter().any(|(_, repair)| times(repair) >= MAX_REPAIRS);
         if is_contested && !self.is_contested {
-            self.window = (self.window * 2).min(WINDOW.1);
+            self.window = doubled(self.window, WINDOW.1);
         }
         self.is_contested = is_contested;
         Restraint { is_contested, is_paused: self.pause.is_some_and(|(until, _)| now < until) }
@@ -60,7 +61,7 @@ impl Repairs {
 
     /// Notes that a repair was begun and came to nothing.
     pub(super) fn in_vain(&mut self, now: Duration) {
-        let pause = self.pause.map_or(BACKOFF.0, |(_, pause)| (pause * 2).min(BACKOFF.1));
+        let pause = self.pause.map_or(BACKOFF.0, |(_, pause)| doubled(pause, BACKOFF.1));
         self.pause = Some((now + pause, pause));
     }
 

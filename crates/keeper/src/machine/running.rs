@@ -4,7 +4,7 @@
 //! start has consented to, and if it may not write it says so and goes on: a running agent outlives its dependencies.
 
 use super::{
-    Backoff, ClientWork, DiskSeen, Effect, Event, Held, Machine, Phase, Turn, WriteFailure,
+    ClientWork, DiskSeen, Effect, Event, Held, Machine, Phase, Turn, WriteFailure,
     client_work::{Finished, HYDRA_TIMEOUT},
     repairs::{Repairs, Restraint},
     start::{Chosen, Seen, choose, expected, hears, report},
@@ -21,6 +21,7 @@ use crate::{
     },
 };
 use bindu_store::Version;
+use bindu_time::{Backoff, Pause};
 use std::time::Duration;
 
 /// The backoff while something is pending or down.
@@ -48,8 +49,9 @@ pub(super) struct Running {
     /// The store's last answer about the keys, and since when it has been the same.
     doubt: Option<(Store, Duration)>,
     repairs: Repairs,
-    /// If Hydra answered too late for the record's earlier versions to be read for the key that it named.
-    is_unread: bool,
+    /// How long the next pass waits for Hydra before it settles the keys: longer, if the last one would have needed an answer
+    /// that came too late.
+    hearing: Duration,
     /// The version of the record with which the client has been seen to name our key.
     pub(super) compared: Option<Version>,
     /// If name, scopes and URL have been compared since the start.
@@ -74,6 +76,8 @@ struct Pass {
     plan: Option<Plan>,
     /// The step of a rotation that is being written.
     ring_step: Option<RingStep>,
+    /// If a step of a rotation may be due, and Hydra has not been heard yet.
+    step_needs_hydra: bool,
     /// If writing about the client is allowed in this pass.
     sure: bool,
     is_pending: bool,
@@ -88,7 +92,7 @@ impl Running {
             is_new: true,
             doubt: None,
             repairs: Repairs::new(),
-            is_unread: false,
+            hearing: FIRST_HEARING,
             compared: None,
             described: false,
             consent: policy.take_over.clone(),
@@ -154,6 +158,11 @@ impl Machine {
                     self.written_in_pass(&mut running, pass, outcome, turn);
                 }
             }
+            Event::TokensRevoked(is_done) => {
+                if let Some(pass) = running.pass.take() {
+                    self.tokens_revoked(&mut running, pass, is_done, turn);
+                }
+            }
             event => self.client_event(&mut running, event, turn),
         }
         Phase::Running(running)
@@ -169,6 +178,7 @@ impl Machine {
                 is_compromised: false,
             }),
             previous: held.and_then(|held| held.previous).map(|key| ring::Previous { key, is_over: false }),
+            revokes_tokens: false,
         };
         DiskSeen {
             local: held.map_or(Local::None, Held::as_local),
@@ -246,24 +256,42 @@ impl Machine {
             turn.push(Effect::ReportClient(Some(Reason::ClientPending)));
         }
         self.decided(running, &mut pass, &plan, turn);
-        if let Some(step) = self.upkeep(running, &pass, &plan) {
-            let Store::Present(stored) = &pass.seen.keys.store else { return };
-            turn.push(Effect::WriteRing { step, over: stored.version, lineage: stored.lineage.clone() });
+        if let Some(step) = self.upkeep(running, &mut pass, &plan) {
             pass.ring_step = Some(step);
+            match step {
+                RingStep::Revoke => turn.push(Effect::RevokeTokens { within: HYDRA_TIMEOUT }),
+                _ => pass.write_ring_step(turn),
+            }
             running.pass = Some(pass);
             return;
         }
         self.settle_client(running, pass, turn);
     }
 
+    /// What was revoked is noted in the record; what was not is tried again in a later pass.
+    fn tokens_revoked(&mut self, running: &mut Running, mut pass: Pass, is_done: bool, turn: &mut Turn) {
+        if is_done {
+            pass.write_ring_step(turn);
+            running.pass = Some(pass);
+        } else {
+            pass.ring_step = None;
+            self.settle_client(running, pass, turn);
+        }
+    }
+
     /// The step of a rotation that is due, and ours to take.
-    fn upkeep(&self, running: &Running, pass: &Pass, plan: &Plan) -> Option<RingStep> {
+    fn upkeep(&self, running: &Running, pass: &mut Pass, plan: &Plan) -> Option<RingStep> {
         let Store::Present(stored) = &pass.seen.keys.store else { return None };
         let is_refused = running
             .refused
             .is_some_and(|(version, passes)| version == stored.version && passes < PASSES_REFUSED);
         let hydra = &pass.seen.keys.hydra;
-        if !plan.sure || is_refused || !hydra.is_heard() {
+        if !plan.sure || is_refused {
+            return None;
+        }
+        let step = ring::upkeep(stored, self.config.reconcile_interval.as_secs())?;
+        if !hydra.is_heard() {
+            pass.step_needs_hydra = true;
             return None;
         }
         let names_next = stored.ring.next.is_some_and(|next| hydra.names(&next.key));
@@ -272,9 +300,11 @@ impl Machine {
         if hydra.other_than_stored(stored).is_some() && !names_next {
             return None;
         }
-        match ring::upkeep(stored, self.config.reconcile_interval.as_secs())? {
+        match step {
             // While Hydra names the replaced key, all replicas sign with it.
             RingStep::Retire if hydra.is_key() && !hydra.names(&stored.key) => None,
+            // Not before the withdrawn key is refused; and not if somebody else writes to Hydra.
+            RingStep::Revoke if !hydra.names(&stored.key) || !self.config.hydra.auto_register => None,
             step => Some(step),
         }
     }
@@ -390,9 +420,11 @@ impl Machine {
         finished: Finished,
         turn: &mut Turn,
     ) {
-        running.is_unread = finished.is_unread;
+        // A Hydra that gives no answer is not waited for: it would hold up the work on the keys.
+        let is_needed = finished.is_unread || pass.step_needs_hydra && finished.is_heard;
+        running.hearing = if is_needed { HYDRA_TIMEOUT } else { FIRST_HEARING };
+        pass.is_pending |= is_needed;
         if finished.is_unread {
-            pass.is_pending = true;
             return;
         }
         let is_restrained = pass.was_contested || pass.was_paused;
@@ -443,7 +475,7 @@ impl Machine {
             running.retry = RETRY;
             // Ten percent of jitter, so that a fleet does not come in step.
             let interval = self.config.reconcile_interval;
-            super::Pause { least: interval * 9 / 10, most: interval * 11 / 10 }
+            Pause { least: interval * 9 / 10, most: interval * 11 / 10 }
         };
         turn.push(Effect::Wait(pause));
     }
@@ -455,6 +487,7 @@ impl Pass {
             seen,
             plan: None,
             ring_step: None,
+            step_needs_hydra: false,
             sure: false,
             is_pending: false,
             was_paused: false,
@@ -463,9 +496,17 @@ impl Pass {
     }
 }
 
+impl Pass {
+    /// Writes the step of a rotation over what was seen.
+    fn write_ring_step(&self, turn: &mut Turn) {
+        if let (Some(step), Store::Present(stored)) = (self.ring_step, &self.seen.keys.store) {
+            turn.push(Effect::WriteRing { step, over: stored.version, lineage: stored.lineage.clone() });
+        }
+    }
+}
+
 fn observe(running: &Running, turn: &mut Turn) {
-    let hydra = if running.is_unread { HYDRA_TIMEOUT } else { FIRST_HEARING };
-    turn.push(Effect::Observe { store: STORE_TIMEOUT, hydra });
+    turn.push(Effect::Observe { store: STORE_TIMEOUT, hydra: running.hearing });
 }
 
 /// A key that this process made stays one that it made, until another takes its place.

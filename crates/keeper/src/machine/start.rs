@@ -1,8 +1,7 @@
 //! The first phase: observe and plan until an identity is held or refused; then the client, if there is none yet.
 
 use super::{
-    Backoff, ClientWork, Effect, Event, Held, Machine, Pause, Phase, Running, Slot, Turn, Verdict,
-    WriteFailure,
+    ClientWork, Effect, Event, Held, Machine, Pause, Phase, Running, Slot, Turn, Verdict, WriteFailure,
     client_work::Occasion,
     effect::{Credentials, DiskSeen, Observation},
 };
@@ -18,6 +17,7 @@ use crate::{
 };
 use bindu_identity::{Lineage, PublicKey};
 use bindu_store::{Expected, OutageReason, Version};
+use bindu_time::Backoff;
 use std::time::Duration;
 
 /// How long a start waits for the store if the directory holds a key, and for Hydra if it holds none.

@@ -254,7 +254,8 @@ fn existing(seen: &Observed, policy: &ClientPolicy, client: &Client, stored: &St
 
 /// Only with consent, which is noted in the record before it is used.
 fn take_over(seen: &Observed, policy: &ClientPolicy, key: Option<&String>, before: &TakenOver) -> Step {
-    match policy.take_over.covers(key.map(String::as_str), before) && seen.sure && policy.auto_register {
+    match policy.take_over.covers(key.map(String::as_str), before, false) && seen.sure && policy.auto_register
+    {
         false => Step::Leave(Reason::ClientOfAnotherKey),
         true if seen.fenced => Step::Repair,
         true => Step::TakeOver { key: key.cloned() },

@@ -1,13 +1,10 @@
 //! What earlier versions prove, and what they don't.
 
 use super::*;
-use crate::plan::{TakenOver, keys::Acknowledged, ring::Ring};
-use bindu_identity::SigningKey;
-use std::time::Duration;
-
-fn key(seed: u8) -> PublicKey {
-    SigningKey::from_seed(&[seed; 32]).public_key()
-}
+use crate::plan::keys::{
+    self, Acknowledged,
+    tests::{bare, key, names},
+};
 
 fn past(seed: u8, lineage: Option<(u64, &[u8])>) -> Past {
     Past::Key {
@@ -22,41 +19,8 @@ fn of(generation: u64, replaces: &[u8]) -> Lineage {
     Lineage { generation, replaces, statements: Vec::new() }
 }
 
-fn bare(seed: u8, version: Version) -> Store {
-    Store::Present(Stored {
-        key: key(seed),
-        version,
-        lineage: Lineage::default(),
-        has_lineage: false,
-        ring: Ring::default(),
-        interval: None,
-    })
-}
-
 fn seen(store: Store, local: Local, hydra: HydraNames) -> Observed {
-    Observed {
-        store,
-        local,
-        hydra,
-        running: false,
-        seen_for: Duration::ZERO,
-        earlier: Earlier::NotRead,
-        lost: false,
-        heard_store: false,
-        taken_over: TakenOver::Nothing,
-        age: None,
-        provisional: false,
-        name_problem: None,
-    }
-}
-
-fn names(seed: u8) -> HydraNames {
-    HydraNames::Key {
-        key: Some(key(seed)),
-        text: key(seed).to_string(),
-        after_store: None,
-        after_local: None,
-    }
+    Observed { hydra, ..keys::tests::seen(store, local) }
 }
 
 fn held(seed: u8, version: Version) -> Local {

@@ -384,7 +384,8 @@ fn table(seen: &Observed, policy: &Policy) -> Plan {
 /// The rows of a record that holds a key, from top to bottom.
 fn present(seen: &Observed, policy: &Policy, stored: &Stored, local: &Local) -> Plan {
     let named = seen.hydra.other_than_stored(stored);
-    let consents = policy.take_over.covers(named, &seen.taken_over);
+    let is_rotated = is_led_to(seen, stored);
+    let consents = policy.take_over.covers(named, &seen.taken_over, is_rotated);
     if named.is_some() && !consents && is_rolled_back(seen, stored, local) {
         return match (seen.seen_for < DOUBT, seen.running) {
             // A standby that lags behind a rotation shows the same for a moment.
@@ -466,8 +467,12 @@ fn is_rolled_back(seen: &Observed, stored: &Stored, local: &Local) -> bool {
         Local::Present { key, .. } => *key == stored.key || stored.replaces(key),
         Local::None | Local::Unusable(_) | Local::Unreadable(_) | Local::Locked(_) => true,
     };
-    let HydraNames::Key { after_store: Some(generation), .. } = seen.hydra else { return false };
-    knows_no_better && generation > stored.lineage.generation
+    knows_no_better && is_led_to(seen, stored)
+}
+
+/// If statements lead from the store's key to the one that Hydra names.
+pub(crate) fn is_led_to(seen: &Observed, stored: &Stored) -> bool {
+    matches!(&seen.hydra, HydraNames::Key { after_store: Some(after), .. } if *after > stored.lineage.generation)
 }
 
 fn absent_present(seen: &Observed, key: &PublicKey, past: &Lineage) -> Plan {
@@ -499,7 +504,7 @@ fn is_lost(seen: &Observed) -> bool {
 
 fn absent_none(seen: &Observed, policy: &Policy) -> Plan {
     if let HydraNames::Key { text, .. } = &seen.hydra
-        && !policy.take_over.covers(Some(text), &seen.taken_over)
+        && !policy.take_over.covers(Some(text), &seen.taken_over, false)
     {
         return match seen.seen_for < DOUBT {
             true => look_again(Row::AbsentNamed, Some(DOUBT)),

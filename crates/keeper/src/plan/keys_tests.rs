@@ -178,7 +178,7 @@ fn only_statements_prove_a_rollback() {
     );
     observed.running = false;
     observed.local = Local::None;
-    let consent = Policy { take_over: TakeOver::Any, ..Policy::default() };
+    let consent = Policy { take_over: TakeOver::Key(key(2).fingerprint()), ..Policy::default() };
     assert_eq!(plan(&observed, &consent).step, Step::UseStore);
 }
 
@@ -573,6 +573,28 @@ proptest! {
             prop_assert!(*named == stored.key || stored.replaces(named));
         }
     }
+}
+
+/// A `true` that was left in place does not go back behind a rotation: only a consent to that very key does.
+#[test]
+fn a_consent_to_any_key_does_not_cover_one_that_was_rotated_to() {
+    let look = |take_over: TakeOver, taken_over: TakenOver| {
+        let mut seen = seen(stored(1, 3), Local::None);
+        let led_to = HydraNames::Key {
+            key: Some(key(9)),
+            text: key(9).to_string(),
+            after_store: Some(4),
+            after_local: None,
+        };
+        (seen.hydra, seen.seen_for, seen.taken_over) = (led_to, DOUBT, taken_over);
+        plan(&seen, &Policy { take_over, ..Policy::default() })
+    };
+    let fingerprint = key(9).fingerprint();
+    let known = TakenOver::Key(fingerprint.to_string());
+    assert_eq!(look(TakeOver::Any, TakenOver::Nothing).row, Row::PresentRolledBack);
+    assert_eq!(look(TakeOver::Any, TakenOver::Unknown).row, Row::PresentRolledBack);
+    assert_eq!(look(TakeOver::Any, known).step, Step::UseStore, "it was named when it was consented to");
+    assert_eq!(look(TakeOver::Key(fingerprint), TakenOver::Nothing).step, Step::UseStore);
 }
 
 /// A `true` that was left in place after a take-over consents to nothing new.

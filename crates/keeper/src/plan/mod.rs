@@ -58,13 +58,15 @@ pub enum TakeOver {
 impl TakeOver {
     /// Whether this is consent to replace the key that Hydra names (`None`: a client that names none), where the record has
     /// consented before: a `true` that was left in place covers only that key, and nothing where the record can't be read.
-    pub(crate) fn covers(&self, named: Option<&str>, before: &TakenOver) -> bool {
+    /// Nor does it cover a key that was reached by rotation statements (`is_rotated`) and that nobody has consented to: that is
+    /// our own newer key, and who went back to an older record without noticing did not mean it.
+    pub(crate) fn covers(&self, named: Option<&str>, before: &TakenOver, is_rotated: bool) -> bool {
         let fingerprint = named.and_then(|key| key.parse::<PublicKey>().ok()).map(|key| key.fingerprint());
         match self {
             Self::No => false,
             Self::Key(consented) => fingerprint.as_ref() == Some(consented),
             Self::Any => match before {
-                TakenOver::Nothing => true,
+                TakenOver::Nothing => !is_rotated,
                 TakenOver::Unknown => false,
                 TakenOver::Key(known) => {
                     known == fingerprint.as_ref().map_or(client::NO_KEY, Fingerprint::as_str)

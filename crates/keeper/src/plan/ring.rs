@@ -21,6 +21,8 @@ pub struct Ring {
     pub next: Option<Next>,
     /// The key that the last rotation has replaced, during the overlap.
     pub previous: Option<Previous>,
+    /// If a key was withdrawn, and the client's tokens are still to be revoked.
+    pub revokes_tokens: bool,
 }
 
 /// A prepared key.
@@ -68,6 +70,8 @@ pub enum RingStep {
     PutBack,
     /// Note a longer reconcile interval.
     Note,
+    /// Note that the client's tokens were revoked, as a withdrawn key asks for.
+    Revoke,
 }
 
 impl RingStep {
@@ -89,6 +93,7 @@ impl RingStep {
             Self::Abandon => "undo: take the prepared key out of the record",
             Self::Undo => "undo: rotate back to the replaced key, one generation up",
             Self::PutBack => "put our fields back into the record",
+            Self::Revoke => "revoke the client's tokens, and note it in the record",
             Self::Note => "note our reconcile interval in the record",
         }
     }
@@ -125,6 +130,8 @@ pub fn upkeep(stored: &Stored, interval: u64) -> Option<RingStep> {
         }
         Ring { previous: Some(previous), .. } if previous.is_over => Some(RingStep::Retire),
         _ if stored.interval.unwrap_or(DEFAULT_INTERVAL) < interval => Some(RingStep::Note),
+        // The last: a gate before Hydra may refuse it for ever.
+        Ring { revokes_tokens: true, .. } => Some(RingStep::Revoke),
         _ => None,
     }
 }

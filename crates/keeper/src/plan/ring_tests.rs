@@ -2,15 +2,13 @@
 
 use super::*;
 use crate::plan::{
-    Policy, TakenOver,
-    history::Earlier,
-    keys::{self, HydraNames, Local},
+    Policy,
+    keys::{
+        self, Local,
+        tests::{key, seen},
+    },
 };
-use bindu_identity::{Lineage, SigningKey};
-
-fn key(seed: u8) -> PublicKey {
-    SigningKey::from_seed(&[seed; 32]).public_key()
-}
+use bindu_identity::Lineage;
 
 fn stored(ring: Ring) -> Stored {
     Stored {
@@ -24,28 +22,15 @@ fn stored(ring: Ring) -> Stored {
 }
 
 fn next(is_due: bool) -> Ring {
-    Ring { next: Some(Next { key: key(2), is_due, is_compromised: false }), previous: None }
+    Ring { next: Some(Next { key: key(2), is_due, is_compromised: false }), ..Ring::default() }
 }
 
 fn previous(is_over: bool) -> Ring {
-    Ring { next: None, previous: Some(Previous { key: key(9), is_over }) }
+    Ring { previous: Some(Previous { key: key(9), is_over }), ..Ring::default() }
 }
 
 fn steps(stored: Stored, past: &[(u64, Past)], wish: RingWish) -> Result<Vec<RingStep>, RingError> {
-    let seen = Observed {
-        store: Store::Present(stored),
-        local: Local::None,
-        hydra: HydraNames::NotAsked,
-        running: false,
-        seen_for: Duration::ZERO,
-        earlier: Earlier::NotRead,
-        lost: false,
-        heard_store: false,
-        taken_over: TakenOver::Nothing,
-        age: None,
-        provisional: false,
-        name_problem: None,
-    };
+    let seen = seen(Store::Present(stored), Local::None);
     super::plan(&seen, &keys::plan(&seen, &Policy::default()), past, wish)
 }
 
@@ -97,6 +82,13 @@ fn a_running_agent_finishes_what_is_due() {
         (stored(previous(false)), 60, None),
         (stored(previous(true)), 60, Some(RingStep::Retire)),
         (stored(Ring::default()), 300, Some(RingStep::Note)),
+        (stored(Ring { revokes_tokens: true, ..Ring::default() }), 60, Some(RingStep::Revoke)),
+        // A gate before Hydra may refuse it for ever: it holds nothing up.
+        (
+            stored(Ring { revokes_tokens: true, ..next(true) }),
+            60,
+            Some(RingStep::Activate { compromised: false }),
+        ),
         (rewritten(1), 60, Some(RingStep::PutBack)),
         (rewritten(0), 60, None),
     ];

@@ -128,6 +128,8 @@ fn seen_ring(record: &Record, is_over: bool) -> Ring {
     Ring {
         next: record.next.map(|key| Next { key: public(key), is_due: false, is_compromised: false }),
         previous: record.previous.map(|key| Previous { key: public(key), is_over }),
+        // No key of this world is withdrawn.
+        revokes_tokens: false,
     }
 }
 
@@ -146,6 +148,7 @@ impl World {
             Effect::ReadDisk => Some(self.read_disk(index, &mut process, bug)),
             Effect::Observe { .. } => Some(self.observe(&mut process, is_stale, bug)),
             Effect::ReadHistory { versions, .. } => Some(self.history(&mut process, versions, bug)),
+            Effect::RevokeTokens { .. } => panic!("no key of this world is withdrawn"),
             Effect::MakeKey => {
                 let key = self.make();
                 process.new = Some(key);

@@ -36,6 +36,12 @@ const PUBLIC_KEY: &str = "public.pem";
 const CREDENTIALS: &str = "oauth_credentials.json";
 const IDENTITY: &str = "identity.json";
 const ARCHIVE: &str = "archive";
+
+/// How the private keys in the archive are named, behind their fingerprint.
+const PRIVATE_SUFFIX: &str = ".private.pem";
+
+/// A file that is written to find out if one can be: swept like a half-written one.
+const PROBE: &str = ".writing-probe";
 const LOCK: &str = "lock";
 
 /// An agent's data directory.
@@ -226,7 +232,7 @@ impl DataDirectory {
                 Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
             format!("unreadable-{digest}")
         });
-        let (private_name, public_name) = (format!("{name}.private.pem"), format!("{name}.public.pem"));
+        let (private_name, public_name) = (format!("{name}{PRIVATE_SUFFIX}"), format!("{name}.public.pem"));
         let mut parts = Vec::new();
         if let Some(private_key) = &pair.private_key {
             let content = private_key.expose_secret().as_bytes();
@@ -239,6 +245,47 @@ impl DataDirectory {
         files::make_folder(&archive)?;
         files::replace(&archive, &parts)?;
         Ok(archive.join(private_name))
+    }
+
+    /// Finds out if both the directory and its archive can be written: a failure of one of them is over only then.
+    ///
+    /// # Errors
+    /// If one of them can't.
+    pub fn probe(&self) -> Result<(), DirectoryError> {
+        let _turn = lock(&self.turn);
+        self.must_be_open()?;
+        let archive = self.path.join(ARCHIVE);
+        files::make_folder(&archive)?;
+        for folder in [&self.path, &archive] {
+            files::replace(folder, &[Part { name: PROBE, content: b"", role: Role::Content }])?;
+            let path = folder.join(PROBE);
+            fs::remove_file(&path).map_err(|source| DirectoryError::new("remove", &path, source))?;
+        }
+        Ok(())
+    }
+
+    /// The private keys under `archive/`: by whose fingerprint they are named, and where they lie.
+    ///
+    /// # Errors
+    /// If the archive can't be listed.
+    pub fn archived(&self) -> Result<Vec<(String, PathBuf)>, DirectoryError> {
+        let archive = self.path.join(ARCHIVE);
+        let entries = match fs::read_dir(&archive) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(DirectoryError::new("list", &archive, source)),
+        };
+        let name = |path: &PathBuf| {
+            let name = path.file_name()?.to_str()?.strip_suffix(PRIVATE_SUFFIX)?;
+            Some(name.to_owned())
+        };
+        let mut found: Vec<_> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter_map(|path| name(&path).map(|name| (name, path)))
+            .collect();
+        found.sort();
+        Ok(found)
     }
 
     /// `identity.json`, if there is one.

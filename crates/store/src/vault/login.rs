@@ -9,6 +9,7 @@ mod tests;
 
 use crate::{Outage, OutageReason};
 use bindu_http_client::named_file;
+use bindu_time::{Backoff, doubled};
 use rand::RngExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
@@ -25,8 +26,11 @@ use tokio::time::Instant;
 /// At which share of its life a token is renewed; drawn, so that a fleet doesn't come in step.
 const RENEW_AT: std::ops::Range<f64> = 0.6..0.7;
 
-/// The pauses between tries that fail: at first, and at most.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// How often something is looked at that somebody else keeps or that lasts; and the longest pause between tries that fail.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+/// The pauses between tries that fail.
+pub(super) const RETRY: Backoff = Backoff::new(Duration::from_millis(500), MAX_PAUSE, 50);
 
 /// How long a login that has failed is not tried again for somebody who waits; a start tries for a minute.
 const LOGIN_PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
@@ -288,7 +292,7 @@ impl Session {
 
     fn wait_longer(&self, outage: &Outage, (first, longest): (Duration, Duration)) {
         let mut failure = lock(&self.failure);
-        let pause = failure.as_ref().map_or(first, |failure| (failure.pause * 2).max(first));
+        let pause = failure.as_ref().map_or(first, |failure| doubled(failure.pause, longest).max(first));
         *failure = Some(Failure { at: Instant::now(), pause: pause.min(longest), outage: outage.clone() });
     }
 
@@ -359,7 +363,7 @@ impl Session {
     pub(super) fn next(&self) -> Next {
         let held = lock(&self.held);
         match held.as_ref() {
-            _ if matches!(self.login, VaultLogin::TokenFile(_)) => Next::Wait(PAUSE.1),
+            _ if matches!(self.login, VaultLogin::TokenFile(_)) => Next::Wait(MAX_PAUSE),
             None => Next::LogIn,
             Some(Held { lease: None, .. }) => Next::LookUp,
             Some(Held { lease: Some(lease), .. }) => match lease.until_renewal() {
@@ -367,7 +371,7 @@ impl Session {
                 Duration::ZERO if lease.is_renewable => Next::Renew,
                 Duration::ZERO if self.can_log_in() => Next::LogIn,
                 // It ends, and nobody here can help it: the next refusal says so.
-                Duration::ZERO => Next::Wait(PAUSE.1),
+                Duration::ZERO => Next::Wait(MAX_PAUSE),
                 wait => Next::Wait(wait.min(Duration::from_secs(24 * 3600))),
             },
         }
@@ -387,21 +391,6 @@ impl Session {
 
 fn is_same(one: &SecretString, other: &SecretString) -> bool {
     one.expose_secret() == other.expose_secret()
-}
-
-/// Pauses that grow while something fails, each drawn from its upper half.
-pub(super) struct Pauses(Duration);
-
-impl Pauses {
-    pub(super) fn new() -> Self {
-        Self(PAUSE.0)
-    }
-
-    pub(super) fn next(&mut self) -> Duration {
-        let pause = self.0.mul_f64(0.5 + rand::random::<f64>() / 2.0);
-        self.0 = (self.0 * 2).min(PAUSE.1);
-        pause
-    }
 }
 
 fn with_role(mut body: Value, name: &str, role: Option<&str>) -> Value {

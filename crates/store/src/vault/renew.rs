@@ -1,8 +1,13 @@
 //! Logging in, renewing and revoking, over the wire.
 
-use super::{VaultStore, login::Next, login::Pauses, meaning};
+use super::{
+    VaultStore,
+    login::{Next, RETRY},
+    meaning,
+};
 use crate::{Outage, OutageReason};
 use bindu_http_client::{Method, Reply};
+use bindu_time::at_random;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -97,13 +102,13 @@ impl VaultStore {
 
     /// Keeps a token alive for ever.
     pub(super) async fn keep_token(&self) {
-        let mut pauses = Pauses::new();
+        let mut retry = RETRY;
         // A start has better questions to ask than how long a token lasts.
         sleep(FIRST_LOOK).await;
         loop {
             let failed = match self.session.next() {
                 Next::Wait(pause) => {
-                    pauses = Pauses::new();
+                    retry = RETRY;
                     sleep(pause.max(Duration::from_millis(100))).await;
                     continue;
                 }
@@ -112,10 +117,10 @@ impl VaultStore {
                 Next::LogIn => self.replace().await.err(),
             };
             match failed {
-                None => pauses = Pauses::new(),
+                None => retry = RETRY,
                 Some(outage) => {
                     tracing::warn!(%outage, "the token of Vault could not be kept alive");
-                    sleep(pauses.next()).await;
+                    sleep(retry.pause(None).draw(at_random)).await;
                 }
             }
         }

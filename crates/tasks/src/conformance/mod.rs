@@ -137,5 +137,6 @@ pub fn push(id: &str) -> PushConfig {
         url: "https://example.com/hook".to_owned(),
         token: Some("a token".to_owned()),
         authentication: None,
+        dialect: bindu_a2a::dialect::Dialect::V1,
     }
 }

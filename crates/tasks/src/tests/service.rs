@@ -108,7 +108,7 @@ impl Tested {
 
 fn task(answer: Result<Answer, A2aError>) -> Task {
     match answer {
-        Ok(Answer::Task(view)) => view.task,
+        Ok(Answer::Sent(view) | Answer::Found(view)) => view.task,
         other => panic!("no task: {other:?}"),
     }
 }

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::Command};
 
 const CARGO_FUZZ: &str = "0.13.2";
 const CARGO_CYCLONEDX: &str = "0.5.9";
+const A2A_CLI: &str = "0.4.5";
 
 /// `cargo-fuzz`, which builds and runs the fuzz targets.
 #[must_use]
@@ -16,6 +17,12 @@ pub fn cargo_fuzz() -> PathBuf {
 #[must_use]
 pub fn cargo_cyclonedx() -> PathBuf {
     built("cargo-cyclonedx", CARGO_CYCLONEDX)
+}
+
+/// `a2acli`, the official Rust client of A2A.
+#[must_use]
+pub fn a2a_cli() -> PathBuf {
+    built("a2a-cli", A2A_CLI).with_file_name("a2acli")
 }
 
 fn built(name: &str, version: &str) -> PathBuf {

@@ -3,19 +3,23 @@
 //! The cache is `BINDU_DEV_CACHE`, else `bindu-dev` in the user's cache directory. Each thing is made in a temporary
 //! directory and moved to its place as a whole, under a lock, so that two test runs at once install it once.
 
+mod a2a;
 mod cluster;
 mod crates_io;
 mod debian;
 mod hydra;
+mod kubernetes;
 mod node;
 mod openbao;
 mod postgres;
 mod python;
 
+pub use a2a::{A2A_JS, A2A_PYTHON, A2A_PYTHON_0_3, a2a_js, a2a_python, a2a_python_0_3, official_rust_agent};
 pub use cluster::cluster_tools;
-pub use crates_io::{cargo_cyclonedx, cargo_fuzz};
-pub use debian::{libfaketime, nginx, strace};
+pub use crates_io::{a2a_cli, cargo_cyclonedx, cargo_fuzz};
+pub use debian::{chromium, libfaketime, nginx, strace};
 pub use hydra::hydra;
+pub use kubernetes::{kubernetes, node_tools};
 pub use node::node;
 pub use openbao::{cargo_deny, openbao};
 pub use postgres::postgres;
@@ -31,7 +35,11 @@ use std::{
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
     let _ = (openbao(), cargo_deny(), cargo_fuzz(), hydra(), strace(), libfaketime(), postgres());
-    let _ = (cluster_tools(), nginx(), node());
+    let _ = (cluster_tools(), nginx(), chromium(), a2a_js(), a2a_python(), a2a_python_0_3(), a2a_cli());
+    let _ = official_rust_agent();
+    if crate::Cluster::can_run() {
+        let _ = (kubernetes(), node_tools());
+    }
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");
     }

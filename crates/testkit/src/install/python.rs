@@ -37,7 +37,7 @@ pub fn python_bindu() -> Option<PathBuf> {
 }
 
 /// A Python of at least 3.12: on the PATH, else one of pyenv's.
-fn python() -> Option<PathBuf> {
+pub(super) fn python() -> Option<PathBuf> {
     let on_path = ["python3.12", "python3.13", "python3.14", "python3"].map(PathBuf::from);
     let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
     let root = root.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".pyenv")));

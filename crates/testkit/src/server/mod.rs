@@ -1,6 +1,8 @@
 //! Real servers, each on free ports of its own in a temporary directory.
 
+mod a2a;
 mod agent;
+mod callee;
 mod hydra;
 mod nginx;
 mod openbao;
@@ -9,7 +11,9 @@ mod postgres;
 mod process;
 mod python_bindu;
 
+pub use a2a::{OfficialAgent, OfficialClient, official_client};
 pub use agent::{AgentProcess, AgentSetup};
+pub use callee::OfficialCallee;
 pub use hydra::Hydra;
 pub use nginx::Nginx;
 pub use openbao::OpenBao;

@@ -62,6 +62,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- $mistakes = append $mistakes "auth.requirePermissions, allowedDids, audience and rateLimit have no effect without auth.enabled" -}}
 {{- end -}}
 {{- end -}}
+{{- if and (gt (.Values.replicas | int) 1) (not .Values.tasks.local) -}}
+{{- $mistakes = append $mistakes "replicas is more than 1 without a shared task store: polls may ask the replica that does not have the task. Set tasks.local=true to accept it" -}}
+{{- end -}}
 {{- range $name := list "VAULT_TOKEN" "VAULT__TOKEN" -}}
 {{- if hasKey $.Values.settings $name -}}
 {{- $mistakes = append $mistakes (printf "settings.%s: a ConfigMap is no place for a secret; use vault.auth=token_file and vault.secretName" $name) -}}

@@ -138,7 +138,7 @@ impl Pool {
             // Under the lock, so that who empties a place sees all that was sent there. A worker that is gone is that
             // of an agent that is ending.
             if let Some(worker) = open.workers.get(place) {
-                let _ = worker.send(Order::Work(job));
+                let _ = worker.send(Order::Work(Box::new(job)));
             }
         }
         drop(schedule);

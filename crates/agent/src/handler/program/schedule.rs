@@ -4,14 +4,14 @@
 //! waits alone. Only a program that can't be started at all makes everybody wait.
 
 use crate::fair::{FairQueue, Party};
+use bindu_time::Backoff;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     time::{Duration, Instant},
 };
 
 /// The pauses of a caller that breaks programs, and of everybody where the program can't be started.
-const MIN_BACKOFF: Duration = Duration::from_millis(100);
-const MAX_BACKOFF: Duration = Duration::from_secs(10);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10), 100);
 
 /// How long a broken program counts against a caller.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -261,7 +261,7 @@ impl<J> Schedule<J> {
     pub(super) fn not_started(&mut self, place: usize, now: Instant) {
         self.down(place);
         self.failed_starts += 1;
-        self.no_start_before = Some(now + backoff(self.failed_starts));
+        self.no_start_before = Some(now + BACKOFF.after(self.failed_starts).most);
     }
 
     /// Takes out everything that waits.
@@ -273,7 +273,8 @@ impl<J> Schedule<J> {
         let record = self.record(party, now);
         record.strikes.push_back(now);
         forget_old(&mut record.strikes, now);
-        record.not_before = Some(now + backoff(u32::try_from(record.strikes.len()).unwrap_or(u32::MAX)));
+        record.not_before =
+            Some(now + BACKOFF.after(u32::try_from(record.strikes.len()).unwrap_or(u32::MAX)).most);
     }
 
     fn record(&mut self, party: Party, now: Instant) -> &mut Record {
@@ -344,10 +345,6 @@ fn share(all: usize) -> usize {
 fn may_have_more(places: &[Place], party: &Party, share: usize) -> bool {
     let running = places.iter().flat_map(|place| &place.running);
     !party.is_known() || running.filter(|running| running.party == *party).count() < share
-}
-
-fn backoff(failures: u32) -> Duration {
-    MIN_BACKOFF.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1))).min(MAX_BACKOFF)
 }
 
 fn forget_old(times: &mut VecDeque<Instant>, now: Instant) {

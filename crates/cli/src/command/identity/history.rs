@@ -39,6 +39,14 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
         .filter(|version| !recoverable(version).is_empty())
         .map(|version| version.version.to_string())
         .collect();
+    // The directory keeps what it has given up, too.
+    let archived = keeper.directory.as_ref().map(|directory| directory.archived().unwrap_or_default());
+    let archived: Vec<(String, String)> = archived
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|(key, _)| !held.contains(key))
+        .map(|(key, path)| (key, path.display().to_string()))
+        .collect();
     let mend =
         (!leaking.is_empty()).then(|| format!("vault kv destroy -versions={} {path}", leaking.join(",")));
     let rotations = stored.map(|stored| stored.lineage.statements.clone()).unwrap_or_default();
@@ -63,6 +71,7 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
                     "kept_in": path,
                     "versions": versions,
                     "rotations": rotations,
+                    "archive": archived.iter().map(|(key, path)| json!({"recoverable": key, "path": path})).collect::<Vec<_>>(),
                     "destroy": mend,
                 })
             ));
@@ -89,6 +98,12 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
                 text.push_str(&format!(
                     "\nprivate halves of retired keys are recoverable from old versions; destroy these with\n  {mend}\n"
                 ));
+            }
+            if !archived.is_empty() {
+                text.push_str("\nprivate halves of keys that are not held any more are recoverable from this disk; remove these files\n");
+                for (key, path) in &archived {
+                    text.push_str(&format!("  {path}  recoverable: {key}\n"));
+                }
             }
             print(&text);
         }

@@ -55,7 +55,7 @@ impl Worker {
         let mut schedule = self.pool.schedule();
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Work(job) => schedule.give_back(self.place, job.id, job),
+                Order::Work(job) => schedule.give_back(self.place, job.id, *job),
                 // What is meant has failed already, or waits again; there it is found to be unwanted when it comes back.
                 Order::Cancel(_) => {}
                 Order::Close => self.is_closing = true,

@@ -53,7 +53,7 @@ const POLL_OF_HALF_A_LINE: Duration = Duration::from_millis(1);
 /// What a worker is told.
 pub(super) enum Order {
     /// Do this.
-    Work(Job),
+    Work(Box<Job>),
     /// Nobody waits for this any more.
     Cancel(u64),
     /// The agent is ending.
@@ -135,7 +135,7 @@ impl Worker {
                 () = sleep_until(&self.timer, moment) => Step::Moment,
             };
             match step {
-                Step::Order(Some(Order::Work(job))) => self.take(job).await,
+                Step::Order(Some(Order::Work(job))) => self.take(*job).await,
                 Step::Order(Some(Order::Cancel(job))) => self.cancel(job),
                 Step::Order(Some(Order::Close) | None) => self.is_closing = true,
                 Step::Happening(Happening::Read) => self.read().await,

@@ -1,0 +1,46 @@
+//! What the cards say, from the settings.
+
+use crate::settings::Settings;
+use bindu_a2a::card::{Abilities, CardProfile, OAuth};
+use bindu_identity::AgentName;
+use std::collections::BTreeMap;
+
+/// What the server does beside answering, in each of its dialects that can say so.
+const ABILITIES: Abilities = Abilities { streaming: true, push_notifications: true };
+
+/// What the usual scopes allow.
+const SCOPES: [(&str, &str); 2] = [
+    ("agent:read", "read your tasks"),
+    ("agent:write", "send messages, cancel tasks and change what is kept of you"),
+];
+
+/// The profile of an agent that is called at this URL.
+#[must_use]
+pub fn card_profile(settings: &Settings, name: &AgentName, url: &str) -> CardProfile {
+    CardProfile {
+        name: name.name.clone(),
+        author: name.author.clone(),
+        description: settings.description.trim().to_owned(),
+        url: url.to_owned(),
+        version: settings.version.clone(),
+        grpc: None,
+        skills: settings.skills.clone(),
+        private_skills: settings.private_skills.clone(),
+        private_callers: settings.private_callers.iter().cloned().collect(),
+        oauth: settings.hydra.as_ref().map(|hydra| OAuth {
+            token_url: format!("{}/oauth2/token", hydra.public_url.as_str().trim_end_matches('/')),
+            scopes: scopes(settings),
+        }),
+        abilities: ABILITIES,
+    }
+}
+
+/// The scopes that calls need: the usual two, and what `auth.permissions` asks for besides.
+fn scopes(settings: &Settings) -> BTreeMap<String, String> {
+    let usual = SCOPES.iter().map(|(scope, allows)| ((*scope).to_owned(), (*allows).to_owned()));
+    let methods = settings.auth.permit.scopes.iter().flatten();
+    let more = methods.flat_map(|(method, scopes)| {
+        scopes.iter().map(move |scope| (scope.clone(), format!("asked for by {method}")))
+    });
+    more.chain(usual).filter(|(scope, _)| !scope.is_empty()).collect()
+}

@@ -1,0 +1,136 @@
+//! Opening the store of tasks that the settings name.
+
+use crate::{
+    ExitClass, Refusal,
+    settings::{Settings, StoragePlace},
+};
+use bindu_keeper::Status;
+use bindu_tasks::{
+    Bounds, MemoryStore, PostgresOptions, PostgresStore, SqlBounds, SqliteError, SqliteOptions, SqliteStore,
+    TaskStore,
+};
+use secrecy::ExposeSecret as _;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+/// The file in the data directory.
+const FILE: &str = "tasks.db";
+
+/// How often is asked whether the store answers.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// How long a write may take.
+const STATEMENT: Duration = Duration::from_secs(10);
+
+/// Opens the store of tasks. `has_directory`: whether the data directory is this process's alone, and can be written.
+///
+/// Only a place that nobody has named gives way to memory; one that was named and cannot be used ends the start. A database
+/// that is away does not: it is used when it comes.
+///
+/// # Errors
+/// What cannot be used, with a hint.
+pub async fn open(
+    settings: &Settings,
+    did: &str,
+    has_directory: bool,
+) -> Result<Arc<dyn TaskStore>, Refusal> {
+    match &settings.storage.place {
+        StoragePlace::Memory => Ok(memory(settings)),
+        StoragePlace::Postgres(_) => {
+            let options = postgres_options(settings, did).ok_or_else(not_sql)?;
+            let store = PostgresStore::open(options).map_err(|error| bad_url(&error))?;
+            Ok(Arc::new(store))
+        }
+        StoragePlace::Unnamed if !has_directory => {
+            tracing::warn!("tasks are kept in memory: the data directory cannot be used");
+            Ok(memory(settings))
+        }
+        StoragePlace::Unnamed => match SqliteStore::open(sqlite_options(settings, has_directory)).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => {
+                tracing::warn!(%error, cause = source(&error), "tasks are kept in memory");
+                Ok(memory(settings))
+            }
+        },
+        StoragePlace::Sqlite(_) => match SqliteStore::open(sqlite_options(settings, has_directory)).await {
+            Ok(store) => Ok(Arc::new(store)),
+            Err(error) => Err(unusable(&error)),
+        },
+    }
+}
+
+/// Tells the status whether the store answers, for ever.
+pub(super) async fn watch(store: Arc<dyn TaskStore>, status: Arc<Status>) {
+    loop {
+        status.task_store_answers(store.check().await.is_ok());
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What a database keeps.
+fn bounds(settings: &Settings) -> SqlBounds {
+    SqlBounds {
+        remembered_of_one: settings.auth.replay_quota,
+        age: settings.storage.retention,
+        tasks_of_one: settings.storage.max_tasks,
+        ..SqlBounds::default()
+    }
+}
+
+fn memory(settings: &Settings) -> Arc<dyn TaskStore> {
+    let bounds = Bounds { remembered_of_one: settings.auth.replay_quota, ..Bounds::default() };
+    Arc::new(MemoryStore::new(bounds))
+}
+
+/// How the settings' file is opened.
+#[must_use]
+pub fn sqlite_options(settings: &Settings, has_directory: bool) -> SqliteOptions {
+    let named: Option<PathBuf> = match &settings.storage.place {
+        StoragePlace::Sqlite(path) => path.clone(),
+        _ => None,
+    };
+    // Whoever holds the directory's lock is alone with what lies in it; a path that was named may be shared.
+    let is_alone = has_directory && named.is_none();
+    SqliteOptions {
+        max_bytes: u64::try_from(settings.storage.max_bytes).unwrap_or(u64::MAX),
+        is_alone,
+        bounds: bounds(settings),
+        ..SqliteOptions::new(named.unwrap_or_else(|| settings.data_dir.join(FILE)))
+    }
+}
+
+/// How the settings' database is used; nothing if it is not PostgreSQL.
+#[must_use]
+pub fn postgres_options(settings: &Settings, did: &str) -> Option<PostgresOptions> {
+    let StoragePlace::Postgres(url) = &settings.storage.place else { return None };
+    Some(PostgresOptions {
+        listen_url: settings.storage.listen_url.as_ref().map(|url| url.expose_secret().to_owned()),
+        connections: u32::try_from(settings.storage.connections).unwrap_or(u32::MAX),
+        statement_timeout: STATEMENT,
+        bounds: SqlBounds { bytes_of_one: 1 << 30, ..bounds(settings) },
+        ..PostgresOptions::new(url.expose_secret(), did)
+    })
+}
+
+fn source(error: &SqliteError) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+}
+
+fn not_sql() -> Refusal {
+    Refusal::new(ExitClass::Usage, "the settings name no database", "set DATABASE_URL")
+}
+
+/// A URL that cannot be used.
+fn bad_url(error: &bindu_tasks::BadUrl) -> Refusal {
+    Refusal::new(ExitClass::Usage, error.to_string(), "DATABASE_URL=postgres://user:password@host/name")
+}
+
+/// A file that cannot be used.
+pub fn unusable(error: &SqliteError) -> Refusal {
+    let hint = match error {
+        SqliteError::Network { .. } => {
+            "keep tasks in PostgreSQL (DATABASE_URL), or name a local path: DATABASE_URL=sqlite:PATH"
+        }
+        _ => "make the path usable, or set STORAGE_TYPE=memory; docs/STORAGE.md",
+    };
+    Refusal::new(ExitClass::Usage, error.to_string(), hint).because_source(error)
+}

@@ -1,0 +1,104 @@
+//! `bindu storage`: the store of tasks.
+
+use super::{SettingFlags, print};
+use bindu::{
+    ExitClass, Refusal,
+    run::{
+        Parts,
+        storage::{open, postgres_options, sqlite_options, unusable},
+    },
+    settings::{Settings, StoragePlace},
+};
+use bindu_tasks::{Migrated, PostgresStore, Pruned, SqliteStore, StoreError};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make the tables, or bring them to this version
+    Migrate {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Check that the store answers
+    Check {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+    /// Forget what is too old or too much, as the running agent does
+    Prune {
+        #[command(flatten)]
+        settings: SettingFlags,
+    },
+}
+
+pub(crate) fn run(command: Command) -> Result<(), Refusal> {
+    let (Command::Migrate { settings: flags }
+    | Command::Check { settings: flags }
+    | Command::Prune { settings: flags }) = &command;
+    let settings = Settings::load(flags.clone().layers(Vec::new())?)?;
+    let did = Parts::look(&settings)?.keeper.agent.did.to_string();
+    let said = bindu::block_on(async {
+        match command {
+            Command::Migrate { .. } => migrate(&settings, &did).await,
+            Command::Check { .. } => check(&settings, &did).await,
+            Command::Prune { .. } => prune(&settings, &did).await,
+        }
+    })?;
+    print(&said);
+    Ok(())
+}
+
+async fn migrate(settings: &Settings, did: &str) -> Result<String, Refusal> {
+    let Migrated { from, to } = match (&settings.storage.place, postgres_options(settings, did)) {
+        (_, Some(options)) => PostgresStore::migrate(&options).await.map_err(away)?,
+        (StoragePlace::Memory, _) => return Err(nothing_kept()),
+        _ => {
+            SqliteStore::migrate(&sqlite_options(settings, false)).await.map_err(|error| unusable(&error))?
+        }
+    };
+    Ok(match from == to {
+        true => format!("the tables have version {to} already\n"),
+        false => format!("the tables went from version {from} to {to}\n"),
+    })
+}
+
+async fn check(settings: &Settings, did: &str) -> Result<String, Refusal> {
+    // Not as if it were alone with it: an agent may be running.
+    let store = match settings.storage.place {
+        StoragePlace::Unnamed => {
+            let options = sqlite_options(settings, false);
+            let store = SqliteStore::open(options).await.map_err(|error| unusable(&error))?;
+            std::sync::Arc::new(store)
+        }
+        _ => open(settings, did, false).await?,
+    };
+    store.check().await.map_err(unanswered)?;
+    Ok("the store answers\n".to_owned())
+}
+
+async fn prune(settings: &Settings, did: &str) -> Result<String, Refusal> {
+    let pruned = match (&settings.storage.place, postgres_options(settings, did)) {
+        (_, Some(options)) => {
+            let store = PostgresStore::open(options).map_err(|error| away(error.to_string()))?;
+            store.prune().await
+        }
+        (StoragePlace::Memory, _) => return Err(nothing_kept()),
+        _ => {
+            let store = SqliteStore::open(sqlite_options(settings, false)).await;
+            store.map_err(|error| unusable(&error))?.prune().await
+        }
+    };
+    let Pruned { tasks, replays } = pruned.map_err(unanswered)?;
+    Ok(format!("forgot {tasks} tasks and {replays} signed requests\n"))
+}
+
+fn unanswered(error: StoreError) -> Refusal {
+    away(error.to_string())
+}
+
+fn away(problem: String) -> Refusal {
+    Refusal::new(ExitClass::Unavailable, "the task store cannot be used", "docs/STORAGE.md").because(problem)
+}
+
+fn nothing_kept() -> Refusal {
+    Refusal::new(ExitClass::Usage, "tasks are kept in memory: there is nothing to do", "set DATABASE_URL")
+}

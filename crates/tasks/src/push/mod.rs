@@ -1,0 +1,12 @@
+//! Push: callers set where the events of their tasks are sent ([`configs`]), and they are sent there ([`deliver`]).
+
+mod backoff;
+pub(crate) mod configs;
+mod deliver;
+mod payload;
+mod secrets;
+mod sender;
+
+pub(crate) use deliver::{Deliveries, Pushing};
+pub use secrets::{Sealer, open_secrets, seal_secrets};
+pub use sender::{Delivery, NotDelivered, PushOutcome, PushSender};

@@ -1,0 +1,52 @@
+//! Leases of runs, by the database's clock.
+
+use super::{
+    key, read,
+    session::{Fault, Session},
+    write::{Done, Reply, Rules},
+};
+use crate::{Abandoned, RunKey, TaskKey};
+
+pub(super) async fn renew<S: Session>(
+    session: &mut S,
+    runs: &[RunKey],
+    rules: &Rules,
+) -> Result<Done, Fault> {
+    let update =
+        "UPDATE {s}bindu_tasks SET lease_until = CASE WHEN phase = 0 THEN {now} + $3 ELSE lease_until END
+        WHERE task_key = $1 AND run = $2 AND phase <> 2";
+    let mut by_key: Vec<_> = runs.iter().map(|run| (key::task(&run.task), run)).collect();
+    // In one order, as all others lock.
+    by_key.sort_by_key(|(key, _)| *key);
+    let mut lost = Vec::new();
+    for (task_key, run) in by_key {
+        let values = vec![task_key.into(), run.run.into(), rules.lease_millis()];
+        if session.execute(update, values).await? == 0 {
+            lost.push(run.clone());
+        }
+    }
+    Ok(Reply::Runs(lost).into())
+}
+
+pub(super) async fn take_abandoned<S: Session>(
+    session: &mut S,
+    limit: usize,
+    rules: &Rules,
+) -> Result<Done, Fault> {
+    let find = "SELECT task, owner_client, owner_subject, id, run FROM {s}bindu_tasks
+        WHERE phase = 0 AND lease_until < {now} ORDER BY lease_until LIMIT $1 {skip}";
+    let take =
+        "UPDATE {s}bindu_tasks SET run = run + 1, replica = $2, lease_until = {now} + $3 WHERE task = $1";
+    let mut taken = Vec::new();
+    for row in session.rows(find, vec![limit.into()]).await? {
+        let task = row.int(0)?;
+        let owner = key::owner_of(row.text(1)?, row.text(2)?);
+        let key = TaskKey { owner, id: key::unescaped(row.text(3)?) };
+        let values = vec![task.into(), rules.replica.as_str().into(), rules.lease_millis()];
+        session.execute(take, values).await?;
+        if let Some(snapshot) = read::snapshot_of(session, task).await? {
+            taken.push(Abandoned { run: RunKey { task: key, run: row.count(4)? + 1 }, task: snapshot });
+        }
+    }
+    Ok(Reply::Abandoned(taken).into())
+}

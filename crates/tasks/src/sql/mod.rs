@@ -1,0 +1,36 @@
+//! Task stores in databases: [`SqliteStore`] in a file, [`PostgresStore`] for replicas. What they do is written once, over
+//! [`session::Session`]; `sqlite` and `postgres` are how each of them connects, locks and tells others.
+//!
+//! Nothing is answered that is not committed. Changes that wait at the same time are committed together (`group`).
+
+mod bounds;
+mod figures;
+mod group;
+mod key;
+mod leases;
+mod open;
+mod postgres;
+mod pushes;
+mod read;
+mod remembered;
+mod schema;
+mod session;
+mod sqlite;
+mod store;
+mod stored;
+mod upkeep;
+mod watchers;
+mod write;
+
+pub use bounds::SqlBounds;
+pub use figures::Figures;
+pub use postgres::{BadUrl, PostgresBackend, PostgresOptions, PostgresStore, is_postgres_url, schema_of};
+pub use schema::Migrated;
+pub use sqlite::{SqliteBackend, SqliteError, SqliteOptions, SqliteStore};
+pub use store::SqlStore;
+pub use upkeep::Pruned;
+
+use std::time::Duration;
+
+/// How long a run is its process's without a word, by the database's clock.
+pub const LEASE: Duration = Duration::from_secs(30);

@@ -1,0 +1,109 @@
+//! [`Session`] over a connection of `sqlx`, the same for both databases.
+
+use super::session::{Dialect, Fault, Row, Session, Value};
+use sqlx::{Database, pool::PoolConnection};
+use std::{fmt, future::Future};
+
+/// What differs between the databases.
+pub trait Sql: Database {
+    /// Sends text of ours without values; several statements are possible.
+    fn simple(
+        connection: &mut Self::Connection,
+        text: &str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// The rows of a statement.
+    fn fetch(
+        connection: &mut Self::Connection,
+        text: String,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<Vec<Row>, sqlx::Error>> + Send;
+
+    /// Does a statement; how many rows it has changed.
+    fn run(
+        connection: &mut Self::Connection,
+        text: String,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// What an error of this database's own means, by its code.
+    fn meaning(code: &str, text: String) -> Fault;
+}
+
+/// An open transaction. A connection whose transaction was not ended is closed, not given back.
+pub struct Open<D: Sql> {
+    connection: Option<PoolConnection<D>>,
+    dialect: Dialect,
+}
+
+impl<D: Sql> fmt::Debug for Open<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Open")
+    }
+}
+
+impl<D: Sql> Open<D> {
+    /// Begins a transaction by these words.
+    pub async fn begin(connection: PoolConnection<D>, words: &str, dialect: Dialect) -> Result<Self, Fault> {
+        let mut open = Self { connection: Some(connection), dialect };
+        D::simple(open.connection()?, words).await.map_err(|error| fault::<D>(&error))?;
+        Ok(open)
+    }
+
+    fn connection(&mut self) -> Result<&mut D::Connection, Fault> {
+        self.connection.as_deref_mut().ok_or_else(|| Fault::Away("the transaction is over".to_owned()))
+    }
+}
+
+/// What an error means. Its text names no value of a caller's.
+pub(super) fn fault<D: Sql>(error: &sqlx::Error) -> Fault {
+    match error {
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            D::meaning(&code, format!("the database refuses it (code {code})"))
+        }
+        sqlx::Error::PoolTimedOut => Fault::Away("the database does not answer in time".to_owned()),
+        sqlx::Error::Io(error) => Fault::Away(format!("the connection to the database: {}", error.kind())),
+        sqlx::Error::Tls(_) => Fault::Away("TLS to the database failed".to_owned()),
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Fault::Away("the store is closed".to_owned()),
+        sqlx::Error::Protocol(_) => Fault::Away("the database's answer is not understood".to_owned()),
+        _ => Fault::Refused("a statement and its values do not fit".to_owned()),
+    }
+}
+
+impl<D: Sql> Session for Open<D>
+where
+    D::Connection: Send,
+{
+    async fn rows(&mut self, statement: &str, values: Vec<Value>) -> Result<Vec<Row>, Fault> {
+        let text = self.dialect.text(statement);
+        D::fetch(self.connection()?, text, values).await.map_err(|error| fault::<D>(&error))
+    }
+
+    async fn execute(&mut self, statement: &str, values: Vec<Value>) -> Result<u64, Fault> {
+        let text = self.dialect.text(statement);
+        D::run(self.connection()?, text, values).await.map_err(|error| fault::<D>(&error))
+    }
+
+    async fn commit(mut self) -> Result<(), Fault> {
+        D::simple(self.connection()?, "COMMIT").await.map_err(|error| fault::<D>(&error))?;
+        drop(self.connection.take());
+        Ok(())
+    }
+
+    async fn roll_back(mut self) {
+        let Ok(connection) = self.connection() else { return };
+        if D::simple(connection, "ROLLBACK").await.is_ok() {
+            drop(self.connection.take());
+        }
+    }
+}
+
+impl<D: Sql> Drop for Open<D> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            // The end of the connection is the end of its transaction.
+            drop(connection.detach());
+        }
+    }
+}

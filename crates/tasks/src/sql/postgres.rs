@@ -1,0 +1,544 @@
+//! Tasks in PostgreSQL (14 or later): what replicas share.
+//!
+//! Each agent has the schema of its DID, named as Python Bindu names it; every name in a statement is qualified, no statement
+//! is named, and each transaction sets its own timeouts, so PgBouncer's transaction pooling works. Only `LISTEN` needs a
+//! session: behind PgBouncer it gets a direct URL, or news comes by the poll.
+
+use super::{
+    bounds::SqlBounds,
+    open::{Open, Sql, fault},
+    schema::{self, Migrated},
+    session::{Backend, Dialect, Fault, Row, Session, Value},
+    store::{SqlStore, StoreOptions},
+    write::News,
+};
+use sha2::{Digest as _, Sha256};
+use sqlx::{
+    AssertSqlSafe, Column as _, Executor as _, PgConnection, Postgres, Row as _, TypeInfo as _,
+    ValueRef as _,
+    postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions},
+};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{sync::mpsc, task::AbortHandle, time::Instant};
+
+/// How long a connection is waited for.
+const ACQUIRE: Duration = Duration::from_secs(3);
+
+/// How long somebody else's lock is waited for: whoever waits in the same lane waits with it.
+const LOCK: Duration = Duration::from_secs(2);
+
+/// Transactions of the group commit at a time.
+const LANES: usize = 4;
+
+/// What was not told is found after this long.
+const POLL: Duration = Duration::from_secs(2);
+
+/// News that come within this time are told together.
+const COALESCE: Duration = Duration::from_millis(10);
+
+/// How many tasks one notification names: its payload is below PostgreSQL's 8,000 bytes.
+const NAMED: usize = 80;
+
+/// How many tasks wait to be told of at most; more are found by the poll.
+const MOST_NEWS: usize = 10_000;
+
+/// The key of the lock that migrations take: "bindu" in bytes, and a number.
+const MIGRATION_LOCK: i64 = 0x62_69_6e_64_75_01;
+
+/// The oldest server.
+const OLDEST: i64 = 140_000;
+
+/// How a database is used.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    /// The URL, with its password.
+    pub url: String,
+    /// A URL without a pooler in between, for `LISTEN`.
+    pub listen_url: Option<String>,
+    /// The agent's DID: its schema.
+    pub did: String,
+    /// The most connections.
+    pub connections: u32,
+    /// The most that a statement may take.
+    pub statement_timeout: Duration,
+    /// How long a run is its process's without a word.
+    pub lease: Duration,
+    /// How much is kept.
+    pub bounds: SqlBounds,
+}
+
+impl fmt::Debug for PostgresOptions {
+    /// Without the URL: it holds a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions").field("did", &self.did).finish_non_exhaustive()
+    }
+}
+
+impl PostgresOptions {
+    /// The defaults for a URL and a DID.
+    #[must_use]
+    pub fn new(url: impl Into<String>, did: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            listen_url: None,
+            did: did.into(),
+            connections: 10,
+            statement_timeout: Duration::from_secs(10),
+            lease: super::LEASE,
+            bounds: SqlBounds { bytes_of_one: 1 << 30, ..SqlBounds::default() },
+        }
+    }
+}
+
+/// A URL that is not one of PostgreSQL's. The text names no part of it: it may hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the database URL is not valid")]
+pub struct BadUrl;
+
+/// Keeps tasks in PostgreSQL.
+pub type PostgresStore = SqlStore<PostgresBackend>;
+
+impl PostgresStore {
+    /// A store on a database, which need not answer yet: the first that it is asked makes the tables. Must be called within a
+    /// runtime: the store works in the background.
+    ///
+    /// # Errors
+    /// [`BadUrl`].
+    pub fn open(options: PostgresOptions) -> Result<Self, BadUrl> {
+        let store = StoreOptions {
+            lease: options.lease,
+            bounds: options.bounds.clone(),
+            waits_before_taking_over: true,
+        };
+        let (backend, news) = PostgresBackend::new(&options)?;
+        let listen = options.listen_url.as_deref().unwrap_or(&options.url);
+        let listener = lazy(connect_options(listen)?, 1);
+        let channel = channel(&options.did);
+        let mut store = Self::start(backend, store);
+        let notify = notify(Arc::downgrade(&store.core), channel.clone(), news);
+        store.background.push(tokio::spawn(notify).abort_handle());
+        let watchers = Arc::clone(&store.watchers);
+        let hear = hear(listener, channel, move |news| watchers.tell(news));
+        let hearing: AbortHandle = tokio::spawn(hear).abort_handle();
+        store.background.push(hearing);
+        Ok(store)
+    }
+
+    /// Brings the tables to this version.
+    ///
+    /// # Errors
+    /// Why not, without secrets.
+    pub async fn migrate(options: &PostgresOptions) -> Result<Migrated, String> {
+        let (backend, _) = PostgresBackend::new(options).map_err(|error| error.to_string())?;
+        let migrated = backend.migrate().await.map_err(|fault| fault.to_string());
+        backend.pool.close().await;
+        migrated
+    }
+}
+
+/// The schema of a DID, as Python Bindu names it (`sanitize_did_for_schema`).
+#[must_use]
+pub fn schema_of(did: &str) -> String {
+    let plain: String = did
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
+        .collect();
+    let name = match plain.chars().next() {
+        Some(first) if first.is_ascii_digit() => format!("schema_{plain}"),
+        _ => plain,
+    };
+    if name.len() <= 63 {
+        return name;
+    }
+    let hash = hex(&Sha256::digest(name.as_bytes()));
+    format!("{}_{}", name.get(..54).unwrap_or_default(), hash.get(..8).unwrap_or_default())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The channel of a DID's news: a name of fixed length, as a DID may be long.
+fn channel(did: &str) -> String {
+    let hash = hex(&Sha256::digest(did.as_bytes()));
+    format!("bindu_{}", hash.get(..16).unwrap_or_default())
+}
+
+/// Python Bindu takes URLs without a scheme, and names its driver in them.
+fn connect_options(url: &str) -> Result<PgConnectOptions, BadUrl> {
+    let url = match url.split_once("://") {
+        Some(("postgres" | "postgresql" | "postgresql+asyncpg", rest)) => format!("postgresql://{rest}"),
+        Some(_) => return Err(BadUrl),
+        None => format!("postgresql://{url}"),
+    };
+    let options: PgConnectOptions = url.parse().map_err(|_| BadUrl)?;
+    Ok(options.application_name("bindu").statement_cache_capacity(0))
+}
+
+/// Whether a text is the URL of a database of PostgreSQL's, with a scheme.
+#[must_use]
+pub fn is_postgres_url(text: &str) -> bool {
+    text.contains("://") && connect_options(text).is_ok()
+}
+
+fn lazy(options: PgConnectOptions, connections: u32) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections.max(1))
+        .min_connections(0)
+        .acquire_timeout(ACQUIRE)
+        .idle_timeout(Duration::from_secs(300))
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// A task's key, and the number of its last event.
+type Told = ([u8; 32], u64);
+
+/// The connections to a database.
+pub struct PostgresBackend {
+    pool: PgPool,
+    dialect: Dialect,
+    schema: String,
+    begin: String,
+    begin_reading: String,
+    /// Whether the tables are there.
+    is_ready: AtomicBool,
+    /// Held by whoever makes them.
+    migration: tokio::sync::Mutex<()>,
+    news: mpsc::Sender<Told>,
+}
+
+impl fmt::Debug for PostgresBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresBackend").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+impl PostgresBackend {
+    fn new(options: &PostgresOptions) -> Result<(Self, mpsc::Receiver<Told>), BadUrl> {
+        let schema = schema_of(&options.did);
+        let statement = options.statement_timeout.as_millis();
+        let timeouts = format!(
+            "SET LOCAL statement_timeout = {statement}; SET LOCAL lock_timeout = {}; \
+            SET LOCAL idle_in_transaction_session_timeout = {}",
+            statement.min(LOCK.as_millis()),
+            2 * statement
+        );
+        let (news, told) = mpsc::channel(MOST_NEWS);
+        let backend = Self {
+            pool: lazy(connect_options(&options.url)?, options.connections),
+            dialect: Dialect::Postgres(format!("\"{schema}\".")),
+            schema,
+            begin: format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {timeouts}"),
+            begin_reading: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {timeouts}"),
+            is_ready: AtomicBool::new(false),
+            migration: tokio::sync::Mutex::default(),
+            news,
+        };
+        Ok((backend, told))
+    }
+
+    /// Begins a transaction. A connection of the pool that has died meanwhile is no reason not to: nothing was sent yet.
+    async fn begin(&self, words: &str) -> Result<Open<Postgres>, Fault> {
+        let begun = Instant::now();
+        loop {
+            let connection = self.pool.acquire().await.map_err(|error| fault::<Postgres>(&error))?;
+            match Open::begin(connection, words, self.dialect.clone()).await {
+                Err(Fault::Away(_)) if begun.elapsed() < ACQUIRE => {}
+                other => return other,
+            }
+        }
+    }
+
+    async fn ready(&self) -> Result<(), Fault> {
+        if self.is_ready.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.migrate().await.map(|_| ())
+    }
+
+    async fn migrate(&self) -> Result<Migrated, Fault> {
+        let _alone = self.migration.lock().await;
+        let mut session = self.begin(&self.begin).await?;
+        let migrated = self.migrate_in(&mut session).await;
+        let migrated = match migrated {
+            Ok(migrated) => migrated,
+            Err(fault) => {
+                session.roll_back().await;
+                return Err(fault);
+            }
+        };
+        session.commit().await?;
+        self.is_ready.store(true, Ordering::Release);
+        Ok(migrated)
+    }
+
+    async fn migrate_in(&self, session: &mut Open<Postgres>) -> Result<Migrated, Fault> {
+        let version =
+            session.rows("SELECT CAST(current_setting('server_version_num') AS BIGINT)", Vec::new()).await?;
+        if version.first().map_or(Ok(0), |row| row.int(0))? < OLDEST {
+            return Err(Fault::Refused("PostgreSQL is older than version 14".to_owned()));
+        }
+        session.rows("SELECT pg_advisory_xact_lock($1)", vec![MIGRATION_LOCK.into()]).await?;
+        // Who may not create schemas may use one that is there.
+        let there = "SELECT CAST(count(*) AS BIGINT) FROM pg_namespace WHERE nspname = $1";
+        let there = session.rows(there, vec![self.schema.as_str().into()]).await?;
+        if there.first().map_or(Ok(0), |row| row.int(0))? == 0 {
+            session.execute(&format!("CREATE SCHEMA \"{}\"", self.schema), Vec::new()).await?;
+        }
+        schema::migrate(session, &self.dialect).await
+    }
+}
+
+impl Backend for PostgresBackend {
+    type Session = Open<Postgres>;
+
+    async fn write(&self) -> Result<Self::Session, Fault> {
+        self.ready().await?;
+        self.begin(&self.begin).await
+    }
+
+    async fn read(&self) -> Result<Self::Session, Fault> {
+        self.ready().await?;
+        self.begin(&self.begin_reading).await
+    }
+
+    fn lanes(&self) -> usize {
+        LANES
+    }
+
+    fn poll_interval(&self) -> Duration {
+        POLL
+    }
+
+    /// Whoever comes next looks at the tables: after a restore they may be gone, or older.
+    fn lost(&self) {
+        self.is_ready.store(false, Ordering::Release);
+    }
+
+    fn tell(&self, news: &[([u8; 32], u64)]) {
+        for news in news {
+            // What does not fit is found by the poll.
+            let _ = self.news.try_send(*news);
+        }
+    }
+
+    async fn size(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    fn connections(&self) -> (u64, u64) {
+        (u64::from(self.pool.size()), self.pool.num_idle() as u64)
+    }
+}
+
+/// Tells other processes of new events, in transactions of its own: a notification takes a lock of the whole server.
+async fn notify(
+    core: std::sync::Weak<super::store::Core<PostgresBackend>>,
+    channel: String,
+    mut news: mpsc::Receiver<Told>,
+) {
+    while let Some((task, number)) = news.recv().await {
+        tokio::time::sleep(COALESCE).await;
+        let mut all = HashMap::from([(task, number)]);
+        while let Ok((task, number)) = news.try_recv() {
+            let known = all.entry(task).or_insert(number);
+            *known = number.max(*known);
+        }
+        let Some(core) = core.upgrade() else { return };
+        let all: Vec<_> = all.into_iter().collect();
+        let _ = send(&core.backend, &channel, &all).await;
+    }
+}
+
+async fn send(backend: &PostgresBackend, channel: &str, news: &[([u8; 32], u64)]) -> Result<(), Fault> {
+    let mut session = backend.begin(&backend.begin).await?;
+    for some in news.chunks(NAMED) {
+        let payload: Vec<String> =
+            some.iter().map(|(task, number)| format!("{}:{number}", hex(task))).collect();
+        let values = vec![channel.into(), payload.join(",").into()];
+        session.rows("SELECT CAST(pg_notify($1, $2) AS TEXT)", values).await?;
+    }
+    session.commit().await
+}
+
+/// Hears what other processes tell.
+async fn hear(pool: PgPool, channel: String, tell: impl Fn(&[News])) {
+    loop {
+        if let Ok(mut listener) = PgListener::connect_with(&pool).await
+            && listener.listen(&channel).await.is_ok()
+        {
+            while let Ok(Some(notification)) = listener.try_recv().await {
+                tell(&named(notification.payload()));
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// The news of a payload. What is not understood is left out: anybody who may connect can send it.
+fn named(payload: &str) -> Vec<News> {
+    let one = |text: &str| {
+        let (task, number) = text.split_once(':')?;
+        let mut hash = [0; 32];
+        if task.len() != 64 {
+            return None;
+        }
+        for (at, byte) in hash.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(task.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(News::Number(hash, number.parse().ok()?))
+    };
+    payload.split(',').filter_map(one).collect()
+}
+
+impl Sql for Postgres {
+    async fn simple(connection: &mut PgConnection, text: &str) -> Result<(), sqlx::Error> {
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await.map(|_| ())
+    }
+
+    async fn fetch(
+        connection: &mut PgConnection,
+        text: String,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(text)).persistent(false);
+        for value in values {
+            query = match value {
+                Value::Int(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Bytes(bytes) => query.bind(bytes),
+                Value::Null => query.bind(None::<i64>),
+            };
+        }
+        let rows = query.fetch_all(connection).await?;
+        rows.iter()
+            .map(|row| {
+                let values = row.columns().iter().map(|column| {
+                    let at = column.ordinal();
+                    let raw = row.try_get_raw(at)?;
+                    if raw.is_null() {
+                        return Ok(Value::Null);
+                    }
+                    Ok(match raw.type_info().name() {
+                        "INT8" => Value::Int(row.try_get_unchecked(at)?),
+                        "BYTEA" => Value::Bytes(row.try_get_unchecked(at)?),
+                        "TEXT" => Value::Text(row.try_get_unchecked(at)?),
+                        // `void`, of functions that are called for what they do.
+                        _ => Value::Null,
+                    })
+                });
+                values.collect::<Result<Vec<_>, sqlx::Error>>().map(Row)
+            })
+            .collect()
+    }
+
+    async fn run(
+        connection: &mut PgConnection,
+        text: String,
+        values: Vec<Value>,
+    ) -> Result<u64, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(text)).persistent(false);
+        for value in values {
+            query = match value {
+                Value::Int(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Bytes(bytes) => query.bind(bytes),
+                Value::Null => query.bind(None::<i64>),
+            };
+        }
+        query.execute(connection).await.map(|done| done.rows_affected())
+    }
+
+    /// By the classes of SQLSTATE.
+    fn meaning(code: &str, text: String) -> Fault {
+        match code {
+            "23505" | "40001" | "40P01" => Fault::Again(text),
+            "53100" => Fault::Full(text),
+            // A standby, after a failover.
+            "25006" => Fault::Away("the database is read-only".to_owned()),
+            // A login that is refused may be repaired while we run.
+            _ if code.starts_with("28") => Fault::Away(format!("the login is refused: {text}")),
+            // No such schema or table: somebody has restored or removed it.
+            "3F000" | "42P01" => Fault::Away("the tables are gone".to_owned()),
+            // Cancelled by its timeout, or no lock in time.
+            "57014" | "55P03" => Fault::Late(text),
+            "3D000" | "42501" | "55000" | "25P03" => Fault::Away(text),
+            // Connection, resources, operator intervention, system error.
+            _ if ["08", "53", "57", "58", "XX"].iter().any(|class| code.starts_with(class)) => {
+                Fault::Away(text)
+            }
+            _ => Fault::Refused(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names are those that `sanitize_did_for_schema` of Python Bindu 2026.36.7 gives.
+    #[test]
+    fn schemas_are_named_as_python_bindu_names_them() {
+        for (did, schema) in [
+            ("did:bindu:alice:agent1:abc123", "did_bindu_alice_agent1_abc123"),
+            (
+                "did:bindu:alice_smith_at_example_com:echo_agent:5c908f70-ec50-7e33-bf7d-2735c15d5c13",
+                "did_bindu_alice_smith_at_example_com_echo_agent_5c908f_75822da2",
+            ),
+            ("1did:A B\"c", "schema_1did_a_b_c"),
+            ("did:bindu:h\u{e9}llo:w", "did_bindu_h_llo_w"),
+        ] {
+            assert_eq!(schema_of(did), schema);
+        }
+    }
+
+    #[test]
+    fn urls_are_taken_as_python_bindu_takes_them_and_never_shown() {
+        for url in [
+            "postgres://u:secret@db:5432/x?sslmode=require",
+            "postgresql://u:secret@db/x",
+            "postgresql+asyncpg://u:secret@db/x",
+            "u:secret@db:5432/x",
+        ] {
+            let options = connect_options(url).expect("a URL");
+            assert_eq!((options.get_host(), options.get_database()), ("db", Some("x")));
+            assert!(!format!("{:?}", PostgresOptions::new(url, "did:x:y")).contains("secret"));
+        }
+        assert!(connect_options("mysql://u:secret@db/x").is_err());
+        assert!(!BadUrl.to_string().contains("secret"));
+    }
+
+    #[test]
+    fn what_anybody_may_send_is_read_without_harm() {
+        let task = [0xab; 32];
+        let good = format!("{}:7", hex(&task));
+        assert_eq!(named(&good), [News::Number(task, 7)]);
+        for bad in ["", ":", "zz:1", &"\u{e9}".repeat(32), &format!("{}:x", "a".repeat(64)), ",,,"] {
+            assert_eq!(named(bad), []);
+        }
+        assert_eq!(named(&format!("junk,{good},")).len(), 1);
+    }
+
+    #[test]
+    fn outages_are_told_from_refusals() {
+        let meaning = |code: &str| Postgres::meaning(code, String::new());
+        for code in ["08006", "57P01", "57P03", "53300", "25006", "28P01", "42P01"] {
+            assert!(matches!(meaning(code), Fault::Away(_)), "{code}");
+        }
+        for code in ["23505", "40001", "40P01"] {
+            assert!(matches!(meaning(code), Fault::Again(_)), "{code}");
+        }
+        assert!(matches!(meaning("57014"), Fault::Late(_)) && matches!(meaning("55P03"), Fault::Late(_)));
+        assert!(matches!(meaning("22021"), Fault::Refused(_)) && matches!(meaning("53100"), Fault::Full(_)));
+    }
+}

@@ -1,0 +1,254 @@
+//! What only reads, in a transaction that sees one state of the whole.
+
+use super::{
+    key,
+    session::{Fault, Row, Session, Value},
+    stored, write,
+};
+use crate::{Conversation, ListQuery, Numbered, Owner, Snapshot, StoreError, TaskKey, TaskPage};
+use bindu_a2a::{
+    call::PushConfig,
+    model::{Task, TaskState, TaskStatus},
+};
+use jiff::Timestamp;
+use std::{collections::HashMap, fmt::Write as _};
+
+/// A reader's answer: what it asks for, or why not; or a fault of the database.
+pub(super) type Read<T> = Result<Result<T, StoreError>, Fault>;
+
+/// A task before its first event.
+pub(super) fn empty_task(id: &str, context_id: &str) -> Task {
+    Task {
+        id: id.to_owned(),
+        context_id: context_id.to_owned(),
+        status: TaskStatus { state: TaskState::Submitted, message: None, timestamp: Timestamp::UNIX_EPOCH },
+        history: Vec::new(),
+        artifacts: Vec::new(),
+        metadata: None,
+    }
+}
+
+/// The task that rows of `id, context_id, number, event` make; nothing without rows.
+fn fold(rows: &[Row]) -> Result<Option<Snapshot>, Fault> {
+    let Some(first) = rows.first() else { return Ok(None) };
+    let mut task = empty_task(&key::unescaped(first.text(0)?), &key::unescaped(first.text(1)?));
+    let mut number = 0;
+    for row in rows {
+        number = row.count(2)?;
+        task.apply(&stored::read_event(row.text(3)?)?);
+    }
+    Ok(Some(Snapshot { task, number }))
+}
+
+/// The task of a row.
+pub(super) async fn snapshot_of<S: Session>(session: &mut S, task: i64) -> Result<Option<Snapshot>, Fault> {
+    let statement = "SELECT t.id, t.context_id, e.number, e.event FROM {s}bindu_tasks AS t
+        JOIN {s}bindu_events AS e ON e.task = t.task WHERE t.task = $1 ORDER BY e.number";
+    fold(&session.rows(statement, vec![task.into()]).await?)
+}
+
+pub(super) async fn read<S: Session>(session: &mut S, task: &TaskKey) -> Read<Snapshot> {
+    let statement = "SELECT t.id, t.context_id, e.number, e.event FROM {s}bindu_tasks AS t
+        JOIN {s}bindu_events AS e ON e.task = t.task WHERE t.task_key = $1 ORDER BY e.number";
+    let rows = session.rows(statement, vec![key::task(task).into()]).await?;
+    Ok(fold(&rows)?.ok_or(StoreError::NotFound))
+}
+
+/// A task's row number, which a statement that asks for what it may have none of needs.
+async fn row_of<S: Session>(session: &mut S, task: &TaskKey) -> Result<Option<i64>, Fault> {
+    let statement = "SELECT task FROM {s}bindu_tasks WHERE task_key = $1";
+    let rows = session.rows(statement, vec![key::task(task).into()]).await?;
+    rows.first().map(|row| row.int(0)).transpose()
+}
+
+pub(super) async fn events<S: Session>(
+    session: &mut S,
+    task: &TaskKey,
+    after: u64,
+    limit: usize,
+) -> Read<Vec<Numbered>> {
+    let Some(task) = row_of(session, task).await? else { return Ok(Err(StoreError::NotFound)) };
+    let statement = "SELECT number, event FROM {s}bindu_events WHERE task = $1 AND number > $2
+        ORDER BY number LIMIT $3";
+    let rows = session.rows(statement, vec![task.into(), after.into(), limit.into()]).await?;
+    let event = |row: &Row| Ok(Numbered { number: row.count(0)?, event: stored::read_event(row.text(1)?)? });
+    Ok(Ok(rows.iter().map(event).collect::<Result<_, Fault>>()?))
+}
+
+pub(super) async fn pushes<S: Session>(session: &mut S, task: &TaskKey) -> Read<Vec<PushConfig>> {
+    let Some(task) = row_of(session, task).await? else { return Ok(Err(StoreError::NotFound)) };
+    let statement = "SELECT config FROM {s}bindu_pushes WHERE task = $1 ORDER BY id";
+    let rows = session.rows(statement, vec![task.into()]).await?;
+    let config = |row: &Row| Ok(stored::read_push(row.text(0)?)?);
+    Ok(Ok(rows.iter().map(config).collect::<Result<_, Fault>>()?))
+}
+
+/// A cursor: the place of a page's last task.
+fn token(changed: i64, task: i64) -> String {
+    format!("{changed}.{task}")
+}
+
+fn place(token: &str) -> Option<(i64, i64)> {
+    let (changed, task) = token.split_once('.')?;
+    Some((changed.parse().ok()?, task.parse().ok()?))
+}
+
+pub(super) async fn list<S: Session>(session: &mut S, owner: &Owner, query: &ListQuery) -> Read<TaskPage> {
+    let mut condition = "owner = $1".to_owned();
+    let mut values: Vec<Value> = vec![key::owner(owner).into()];
+    let mut add = |column: &str, value: Value| {
+        values.push(value);
+        let _ = write!(condition, " AND {column} ${}", values.len());
+    };
+    if let Some(context_id) = &query.context_id {
+        add("context =", key::context(owner, context_id).into());
+    }
+    if let Some(state) = query.state {
+        add("state =", stored::state_name(state).into());
+    }
+    if let Some(since) = query.changed_since {
+        add("changed >=", write::nanos(since).into());
+    }
+    let count = format!("SELECT count(*) FROM {{s}}bindu_tasks WHERE {condition}");
+    let counts = session.rows(&count, values.clone()).await?;
+    let total_size = counts.first().map_or(Ok(0), |row| row.count(0))?;
+    if !query.page_token.is_empty() {
+        let Some((changed, task)) = place(&query.page_token) else {
+            return Ok(Err(StoreError::BadPageToken));
+        };
+        values.extend([changed.into(), task.into()]);
+        let _ = write!(condition, " AND (changed, task) < (${}, ${})", values.len() - 1, values.len());
+    }
+    let page_size = query.page_size.max(1);
+    values.push(page_size.saturating_add(1).into());
+    let page = format!(
+        "SELECT task, id, context_id, changed FROM {{s}}bindu_tasks WHERE {condition}
+            ORDER BY changed DESC, task DESC LIMIT ${}",
+        values.len()
+    );
+    let mut rows = session.rows(&page, values).await?;
+    let has_more = rows.len() > page_size;
+    rows.truncate(page_size);
+    let next_page_token = match rows.last().filter(|_| has_more) {
+        Some(row) => token(row.int(3)?, row.int(0)?),
+        None => String::new(),
+    };
+    let tasks = fill(session, &rows, query.with_artifacts).await?;
+    let total_size = usize::try_from(total_size).unwrap_or(usize::MAX);
+    Ok(Ok(TaskPage { tasks, next_page_token, total_size }))
+}
+
+/// The tasks of rows of `task, id, context_id`, by one scan of their events.
+async fn fill<S: Session>(session: &mut S, rows: &[Row], with_artifacts: bool) -> Result<Vec<Task>, Fault> {
+    let mut tasks = Vec::with_capacity(rows.len());
+    let (mut places, mut list) = (HashMap::with_capacity(rows.len()), String::new());
+    for (at, row) in rows.iter().enumerate() {
+        let task = row.int(0)?;
+        places.insert(task, at);
+        let _ = write!(list, "{}{task}", if at == 0 { "" } else { "," });
+        tasks.push(empty_task(&key::unescaped(row.text(1)?), &key::unescaped(row.text(2)?)));
+    }
+    if rows.is_empty() {
+        return Ok(tasks);
+    }
+    let which = if with_artifacts { "" } else { "AND kind <> 'artifact'" };
+    let statement = format!(
+        "SELECT task, event FROM {{s}}bindu_events WHERE task IN ({list}) {which} ORDER BY task, number"
+    );
+    for row in session.rows(&statement, Vec::new()).await? {
+        let task = places.get(&row.int(0)?).and_then(|at| tasks.get_mut(*at));
+        if let Some(task) = task {
+            task.apply(&stored::read_event(row.text(1)?)?);
+        }
+    }
+    Ok(tasks)
+}
+
+pub(super) async fn contexts<S: Session>(
+    session: &mut S,
+    owner: &Owner,
+    limit: usize,
+) -> Read<Vec<Conversation>> {
+    let statement = "SELECT context, max(changed), min(context_id) FROM {s}bindu_tasks WHERE owner = $1
+        GROUP BY context ORDER BY 2 DESC LIMIT $2";
+    let rows = session.rows(statement, vec![key::owner(owner).into(), limit.into()]).await?;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let of_context = "SELECT id FROM {s}bindu_tasks WHERE owner = $1 AND context = $2 ORDER BY task";
+        let values = vec![key::owner(owner).into(), row.hash(0)?.into()];
+        let tasks = session.rows(of_context, values).await?;
+        let tasks = tasks.iter().map(|row| Ok(key::unescaped(row.text(0)?)));
+        found.push(Conversation {
+            id: key::unescaped(row.text(2)?),
+            tasks: tasks.collect::<Result<_, Fault>>()?,
+            changed: Timestamp::from_nanosecond(row.int(1)?.into()).unwrap_or_default(),
+        });
+    }
+    Ok(Ok(found))
+}
+
+/// The numbers of the last events of tasks, by their keys. Those that are not there are left out.
+pub(super) async fn numbers<S: Session>(
+    session: &mut S,
+    keys: &[key::Hash],
+) -> Result<Vec<(key::Hash, u64)>, Fault> {
+    let mut found = Vec::with_capacity(keys.len());
+    for some in keys.chunks(500) {
+        let places = (1..=some.len()).map(|at| format!("${at}")).collect::<Vec<_>>().join(",");
+        let statement = format!("SELECT task_key, number FROM {{s}}bindu_tasks WHERE task_key IN ({places})");
+        let values = some.iter().map(|key| (*key).into()).collect();
+        for row in session.rows(&statement, values).await? {
+            found.push((row.hash(0)?, row.count(1)?));
+        }
+    }
+    Ok(found)
+}
+
+/// What the background forgets next: tasks in the order of their creation, behind `after`, that nobody works on and whose
+/// status has not changed since; and the last task that was looked at, unless that was the end.
+pub(super) async fn aged<S: Session>(
+    session: &mut S,
+    after: i64,
+    before_nanos: i64,
+    limit: usize,
+) -> Result<(Vec<i64>, Option<i64>), Fault> {
+    let statement = "SELECT task, phase, changed FROM {s}bindu_tasks WHERE task > $1 ORDER BY task LIMIT $2";
+    let rows = session.rows(statement, vec![after.into(), limit.into()]).await?;
+    let (mut old, mut last) = (Vec::new(), None);
+    for row in &rows {
+        last = Some(row.int(0)?);
+        if row.int(1)? != 0 && row.int(2)? < before_nanos {
+            old.push(row.int(0)?);
+        }
+    }
+    Ok((old, last.filter(|_| rows.len() >= limit)))
+}
+
+/// The owners that have more than so many tasks or bytes, or all that have more than nothing.
+pub(super) async fn large_owners<S: Session>(
+    session: &mut S,
+    tasks: usize,
+    bytes: u64,
+) -> Result<Vec<(key::Hash, u64, u64)>, Fault> {
+    let statement = "SELECT owner, count(*), CAST(sum(bytes) AS BIGINT) FROM {s}bindu_tasks
+        GROUP BY owner HAVING count(*) > $1 OR sum(bytes) > $2 ORDER BY 3 DESC LIMIT 100";
+    let rows = session.rows(statement, vec![tasks.into(), bytes.into()]).await?;
+    rows.iter().map(|row| Ok((row.hash(0)?, row.count(1)?, row.count(2)?))).collect()
+}
+
+/// An owner's tasks that may be forgotten, those that have ended before those that wait, and the oldest first: row and bytes.
+pub(super) async fn forgettable<S: Session>(
+    session: &mut S,
+    owner: key::Hash,
+    limit: usize,
+) -> Result<Vec<(i64, u64)>, Fault> {
+    let statement = "SELECT task, bytes FROM {s}bindu_tasks WHERE owner = $1 AND phase <> 0
+        ORDER BY phase DESC, changed, task LIMIT $2";
+    let rows = session.rows(statement, vec![owner.into(), limit.into()]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.count(1)?))).collect()
+}
+
+/// Whether anything is answered, and the tables are there.
+pub(super) async fn nothing<S: Session>(session: &mut S) -> Read<()> {
+    session.rows("SELECT version FROM {s}bindu_storage", Vec::new()).await.map(|_| Ok(()))
+}

@@ -1,0 +1,358 @@
+//! Tasks in a file of SQLite's: what a single agent uses, or two processes of one machine.
+//!
+//! Write-ahead log, synced at each commit. One connection writes, a few read beside it. The file takes at most
+//! [`SqliteOptions::max_bytes`], so that tasks never fill the disk that the agent's identity needs.
+
+use super::{
+    bounds::SqlBounds,
+    open::{Open, Sql},
+    schema::{self, Migrated},
+    session::{Backend, Dialect, Fault, Row, Session, Value},
+    store::{SqlStore, StoreOptions},
+};
+use sqlx::{
+    AssertSqlSafe, Column as _, Executor as _, Row as _, Sqlite, SqliteConnection, TypeInfo as _,
+    ValueRef as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
+use std::{
+    fs::OpenOptions,
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// How long another process may write before ours is refused.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// How many read at a time. Each is a thread with its cache.
+const READERS: u32 = 4;
+
+/// A page's bytes, and the pages that a connection keeps in memory, as SQLite counts them: minus KiB.
+const PAGE: u64 = 4096;
+const CACHE: &str = "-512";
+
+/// What another process has written is seen after this long.
+const POLL: Duration = Duration::from_millis(500);
+
+/// File systems of networks by their magic numbers: locks and shared memory cannot be relied on there.
+const NETWORK: [(u32, &str); 13] = [
+    (0x6969, "NFS"),
+    (0x517b, "SMB"),
+    (0xff53_4d42, "CIFS"),
+    (0xfe53_4d42, "SMB2"),
+    (0x0102_1997, "9P"),
+    (0x00c3_6400, "Ceph"),
+    (0x0bd0_0bd0, "Lustre"),
+    (0x4750_4653, "GPFS"),
+    (0x0161_1970, "GFS2"),
+    (0x7461_636f, "OCFS2"),
+    (0x5346_414f, "AFS"),
+    (0x6b41_4653, "AFS"),
+    (0x7375_7245, "Coda"),
+];
+
+/// How a file is opened.
+#[derive(Debug, Clone)]
+pub struct SqliteOptions {
+    /// The file; it is created with mode 0600.
+    pub path: PathBuf,
+    /// The most bytes that it takes.
+    pub max_bytes: u64,
+    /// Whether no other process uses it, so that runs that are found are those of processes that are gone.
+    pub is_alone: bool,
+    /// How long a run is its process's without a word.
+    pub lease: Duration,
+    /// How much is kept.
+    pub bounds: SqlBounds,
+}
+
+impl SqliteOptions {
+    /// The defaults for a file.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            max_bytes: 1 << 30,
+            is_alone: false,
+            lease: super::LEASE,
+            bounds: SqlBounds::default(),
+        }
+    }
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SqliteError {
+    /// It cannot be created or opened.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It lies on a network's file system.
+    #[error("{} is on a network file system ({kind}), where SQLite would lose data", path.display())]
+    Network {
+        /// The file.
+        path: PathBuf,
+        /// Which kind.
+        kind: &'static str,
+    },
+    /// It is no database, or one of a newer version.
+    #[error("{}: {problem}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// Keeps tasks in a file.
+pub type SqliteStore = SqlStore<SqliteBackend>;
+
+impl SqliteStore {
+    /// Opens a file, which is made if there is none. Must be called within a runtime: the store works in the background.
+    ///
+    /// # Errors
+    /// [`SqliteError`].
+    pub async fn open(options: SqliteOptions) -> Result<Self, SqliteError> {
+        let backend = SqliteBackend::open(&options).await?;
+        let unusable =
+            |fault: Fault| SqliteError::Unusable { path: options.path.clone(), problem: fault.to_string() };
+        backend.migrate().await.map_err(unusable)?;
+        if options.is_alone {
+            backend.end_leases().await.map_err(unusable)?;
+        }
+        let store = StoreOptions {
+            lease: options.lease,
+            bounds: options.bounds.clone(),
+            waits_before_taking_over: !options.is_alone,
+        };
+        Ok(Self::start(backend, store))
+    }
+
+    /// Brings a file's tables to this version.
+    ///
+    /// # Errors
+    /// [`SqliteError`].
+    pub async fn migrate(options: &SqliteOptions) -> Result<Migrated, SqliteError> {
+        let backend = SqliteBackend::open(options).await?;
+        let unusable =
+            |fault: Fault| SqliteError::Unusable { path: options.path.clone(), problem: fault.to_string() };
+        let migrated = backend.migrate().await.map_err(unusable)?;
+        backend.writer.close().await;
+        Ok(migrated)
+    }
+}
+
+/// The connections to a file.
+#[derive(Debug)]
+pub struct SqliteBackend {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    max_bytes: u64,
+}
+
+impl SqliteBackend {
+    async fn open(options: &SqliteOptions) -> Result<Self, SqliteError> {
+        let path = options.path.clone();
+        prepare(&path)?;
+        let pages = (options.max_bytes / PAGE).max(64);
+        let connect = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(false)
+            .page_size(u32::try_from(PAGE).unwrap_or(4096))
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY)
+            .foreign_keys(false)
+            .pragma("cache_size", CACHE)
+            .pragma("journal_size_limit", "16777216")
+            .pragma("max_page_count", pages.to_string())
+            .pragma("trusted_schema", "OFF");
+        let pool = |connections: u32| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .min_connections(0)
+                .acquire_timeout(2 * BUSY)
+                .max_lifetime(None)
+                .idle_timeout(Duration::from_secs(60))
+                .test_before_acquire(false)
+        };
+        let writer = pool(1).idle_timeout(None).connect_lazy_with(connect.clone());
+        let readers = pool(READERS).connect_lazy_with(connect.pragma("query_only", "ON"));
+        Ok(Self { writer, readers, max_bytes: options.max_bytes })
+    }
+
+    async fn migrate(&self) -> Result<Migrated, Fault> {
+        let mut session = self.write().await?;
+        let migrated = schema::migrate(&mut session, &Dialect::Sqlite).await?;
+        session.commit().await?;
+        Ok(migrated)
+    }
+
+    /// Ends the leases of processes that are gone.
+    async fn end_leases(&self) -> Result<(), Fault> {
+        let mut session = self.write().await?;
+        session.execute("UPDATE {s}bindu_tasks SET lease_until = 0 WHERE phase = 0", Vec::new()).await?;
+        session.commit().await
+    }
+}
+
+/// Makes the file if there is none, and refuses the file systems of networks.
+fn prepare(path: &Path) -> Result<(), SqliteError> {
+    let cannot = |source: io::Error| SqliteError::Open { path: path.to_owned(), source };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(cannot)?;
+    let system = rustix::fs::fstatfs(&file).map_err(|error| cannot(error.into()))?;
+    // The type of the field differs between platforms; the numbers have 32 bits.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "magic numbers have 32 bits")]
+    let magic = system.f_type as u32;
+    match network(magic) {
+        Some(kind) => Err(SqliteError::Network { path: path.to_owned(), kind }),
+        None => Ok(()),
+    }
+}
+
+fn network(magic: u32) -> Option<&'static str> {
+    NETWORK.iter().find(|(number, _)| *number == magic).map(|(_, kind)| *kind)
+}
+
+impl Backend for SqliteBackend {
+    type Session = Open<Sqlite>;
+
+    async fn write(&self) -> Result<Self::Session, Fault> {
+        let connection = self.writer.acquire().await.map_err(|error| super::open::fault::<Sqlite>(&error))?;
+        // One that begins as a reader could not become a writer if somebody else has written meanwhile.
+        Open::begin(connection, "BEGIN IMMEDIATE", Dialect::Sqlite).await
+    }
+
+    async fn read(&self) -> Result<Self::Session, Fault> {
+        let connection =
+            self.readers.acquire().await.map_err(|error| super::open::fault::<Sqlite>(&error))?;
+        Open::begin(connection, "BEGIN", Dialect::Sqlite).await
+    }
+
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn poll_interval(&self) -> Duration {
+        POLL
+    }
+
+    fn lost(&self) {}
+
+    fn tell(&self, _news: &[([u8; 32], u64)]) {}
+
+    async fn size(&self) -> Option<(u64, u64)> {
+        let mut session = self.read().await.ok()?;
+        let pages = session.rows("PRAGMA page_count", Vec::new()).await.ok()?;
+        let free = session.rows("PRAGMA freelist_count", Vec::new()).await.ok()?;
+        session.commit().await.ok()?;
+        let pages = pages.first()?.count(0).ok()?.saturating_sub(free.first()?.count(0).ok()?);
+        Some((pages * PAGE, self.max_bytes))
+    }
+
+    fn connections(&self) -> (u64, u64) {
+        let open = self.writer.size() + self.readers.size();
+        (u64::from(open), (self.writer.num_idle() + self.readers.num_idle()) as u64)
+    }
+}
+
+impl Sql for Sqlite {
+    async fn simple(connection: &mut SqliteConnection, text: &str) -> Result<(), sqlx::Error> {
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await.map(|_| ())
+    }
+
+    async fn fetch(
+        connection: &mut SqliteConnection,
+        text: String,
+        values: Vec<Value>,
+    ) -> Result<Vec<Row>, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for value in values {
+            query = match value {
+                Value::Int(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Bytes(bytes) => query.bind(bytes),
+                Value::Null => query.bind(None::<i64>),
+            };
+        }
+        let rows = query.fetch_all(connection).await?;
+        rows.iter()
+            .map(|row| {
+                let values = row.columns().iter().map(|column| {
+                    let at = column.ordinal();
+                    let raw = row.try_get_raw(at)?;
+                    if raw.is_null() {
+                        return Ok(Value::Null);
+                    }
+                    Ok(match raw.type_info().name() {
+                        "TEXT" => Value::Text(row.try_get_unchecked(at)?),
+                        "BLOB" => Value::Bytes(row.try_get_unchecked(at)?),
+                        _ => Value::Int(row.try_get_unchecked(at)?),
+                    })
+                });
+                values.collect::<Result<Vec<_>, sqlx::Error>>().map(Row)
+            })
+            .collect()
+    }
+
+    async fn run(
+        connection: &mut SqliteConnection,
+        text: String,
+        values: Vec<Value>,
+    ) -> Result<u64, sqlx::Error> {
+        let mut query = sqlx::query(AssertSqlSafe(text));
+        for value in values {
+            query = match value {
+                Value::Int(number) => query.bind(number),
+                Value::Text(text) => query.bind(text),
+                Value::Bytes(bytes) => query.bind(bytes),
+                Value::Null => query.bind(None::<i64>),
+            };
+        }
+        query.execute(connection).await.map(|done| done.rows_affected())
+    }
+
+    /// By the primary result code, the low byte of the extended one.
+    fn meaning(code: &str, text: String) -> Fault {
+        match code.parse::<u32>().map(|code| (code & 0xff, code)) {
+            // Busy, locked, input or output, cannot open, protocol, read-only.
+            Ok((5 | 6 | 10 | 14 | 15 | 8, _)) => Fault::Away(text),
+            // Corrupt, not a database: nothing that this process could do.
+            Ok((11 | 26, _)) => Fault::Away(format!("the file is damaged: {text}")),
+            Ok((13, _)) => Fault::Full(text),
+            // A primary key or a unique index.
+            Ok((_, 1555 | 2067)) => Fault::Again(text),
+            _ => Fault::Refused(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_of_networks_are_known_by_their_numbers() {
+        assert_eq!(network(0x6969), Some("NFS"));
+        assert_eq!(network(0xff53_4d42), Some("CIFS"));
+        for local in [0xef53, 0x0102_1994, 0x9123_683e, 0x5846_5342, 0x794c_7630] {
+            assert_eq!(network(local), None, "ext4, tmpfs, btrfs, xfs, overlay");
+        }
+    }
+}

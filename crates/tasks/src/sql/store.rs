@@ -1,0 +1,332 @@
+//! [`TaskStore`] over a database.
+
+use super::{
+    bounds::SqlBounds,
+    figures::{Counters, Figures, add},
+    group::{self, Waiting, error},
+    key,
+    read::{self, Read},
+    session::{Backend, Fault, Session},
+    upkeep,
+    watchers::Watchers,
+    write::{Change, Reply, Rules},
+};
+use crate::{
+    Abandoned, Canceled, Conversation, ListQuery, Numbered, Owner, Pushed, ReplayKey, RunKey, Snapshot,
+    StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
+};
+use async_trait::async_trait;
+use bindu_a2a::{Json, call::PushConfig, event::TaskEvent};
+use jiff::Timestamp;
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
+
+/// How long a reader waits.
+const LONGEST_READ: Duration = Duration::from_secs(20);
+
+/// How a store is started.
+pub(super) struct StoreOptions {
+    pub(super) lease: Duration,
+    pub(super) bounds: SqlBounds,
+    /// Whether others may have been cut off together with us, so that their leases have ended and they have not.
+    pub(super) waits_before_taking_over: bool,
+}
+
+/// Keeps tasks in a database. Dropped, it works no more in the background; what it has answered is committed.
+pub struct SqlStore<B: Backend> {
+    pub(super) core: Arc<Core<B>>,
+    pub(super) watchers: Arc<Watchers>,
+    lanes: Vec<mpsc::Sender<Waiting>>,
+    pub(super) background: Vec<AbortHandle>,
+}
+
+/// What the lanes and the background share.
+pub(super) struct Core<B> {
+    pub(super) backend: B,
+    pub(super) rules: Rules,
+    pub(super) watchers: Arc<Watchers>,
+    pub(super) counters: Counters,
+    pub(super) contact: Contact,
+}
+
+/// Since when the database has answered without a pause as long as a lease.
+#[derive(Debug)]
+pub(super) struct Contact {
+    lease: Duration,
+    waits: bool,
+    /// The first and the last answer.
+    answers: Mutex<Option<(Instant, Instant)>>,
+}
+
+impl Contact {
+    pub(super) fn note(&self, has_answered: bool) {
+        let now = Instant::now();
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        *answers = match *answers {
+            _ if !has_answered => None,
+            Some((first, last)) if now.duration_since(last) < self.lease => Some((first, now)),
+            _ => Some((now, now)),
+        };
+    }
+
+    /// Whether a lease that has ended is one that its holder could have renewed.
+    fn may_take_over(&self) -> bool {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        !self.waits || answers.is_some_and(|(first, _)| first.elapsed() >= self.lease)
+    }
+}
+
+impl<B: Backend> fmt::Debug for SqlStore<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlStore").field("replica", &self.core.rules.replica).finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Drop for SqlStore<B> {
+    fn drop(&mut self) {
+        self.background.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl<B: Backend> SqlStore<B> {
+    /// Starts the lanes and the background.
+    pub(super) fn start(backend: B, options: StoreOptions) -> Self {
+        let watchers = Arc::new(Watchers::default());
+        let rules = Rules {
+            replica: uuid::Uuid::new_v4().to_string(),
+            lease: options.lease,
+            bounds: options.bounds,
+            remembered: Mutex::default(),
+        };
+        let contact = Contact {
+            lease: options.lease,
+            waits: options.waits_before_taking_over,
+            answers: Mutex::default(),
+        };
+        let core = Arc::new(Core {
+            backend,
+            rules,
+            watchers: Arc::clone(&watchers),
+            counters: Counters::default(),
+            contact,
+        });
+        let lane = |_| {
+            let (sender, receiver) = mpsc::channel(group::QUEUE);
+            // It ends with its senders, after the last commit.
+            tokio::spawn(group::lane(Arc::clone(&core), receiver));
+            sender
+        };
+        let lanes = (0..core.backend.lanes()).map(lane).collect();
+        let upkeep = tokio::spawn(upkeep::run(Arc::clone(&core))).abort_handle();
+        Self { core, watchers, lanes, background: vec![upkeep] }
+    }
+
+    /// What it has done, and how it is.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        self.core.counters.figures(self.core.backend.connections())
+    }
+
+    /// Forgets what is too old or too much, as the background does.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub async fn prune(&self) -> Result<upkeep::Pruned, StoreError> {
+        upkeep::prune(&self.core).await.map_err(error)
+    }
+
+    /// A change of a task, committed together with others.
+    async fn change(&self, task: &TaskKey, change: Change) -> Result<Reply, StoreError> {
+        let key = key::task(task);
+        let number = key.first().map_or(0, |byte| usize::from(*byte)) % self.lanes.len().max(1);
+        let lane = self.lanes.get(number).ok_or_else(closed)?;
+        let (answer, answered) = oneshot::channel();
+        add(&self.core.counters.queued, 1);
+        if lane.try_send(Waiting { change, key, answer }).is_err() {
+            self.core.counters.queued.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            return Err(StoreError::Unavailable("too many changes wait for the database".to_owned()));
+        }
+        answered.await.map_err(|_| closed())?
+    }
+
+    /// A change of no task, or of several.
+    async fn change_alone(&self, change: Change) -> Result<Reply, StoreError> {
+        self.core.alone(&change).await.map_err(error)?.answer
+    }
+
+    async fn ask<T, F>(&self, question: impl FnOnce(B::Session) -> F + Send) -> Result<T, StoreError>
+    where
+        F: Future<Output = (B::Session, Read<T>)> + Send,
+        T: Send,
+    {
+        let reading = async {
+            let (session, answer) = question(self.core.backend.read().await?).await;
+            if answer.is_ok() {
+                session.commit().await?;
+            }
+            answer
+        };
+        let outcome = match timeout(LONGEST_READ, reading).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Fault::Away("the database does not answer in time".to_owned())),
+        };
+        self.core.note(outcome.as_ref().err());
+        outcome.map_err(error)?
+    }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("the store is closed".to_owned())
+}
+
+/// What came is not an answer to what was asked.
+fn mismatch<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("the store has answered something else".to_owned()))
+}
+
+/// Asks a question of `read` in a transaction.
+macro_rules! ask {
+    ($store:expr, $question:ident $(, $argument:expr)*) => {
+        $store
+            .ask(async |mut session| {
+                let answer = read::$question(&mut session $(, $argument)*).await;
+                (session, answer)
+            })
+            .await
+    };
+}
+
+#[async_trait]
+impl<B: Backend> TaskStore for SqlStore<B> {
+    async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError> {
+        let task = TaskKey { owner: submission.owner.clone(), id: submission.message.task_id.clone() };
+        match self.change(&task, Change::Submit(Box::new(submission))).await? {
+            Reply::Submitted(submitted) => Ok(*submitted),
+            _ => mismatch(),
+        }
+    }
+
+    async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError> {
+        match self.change(&run.task, Change::Append { run: run.clone(), events }).await {
+            Ok(Reply::Number(number)) => Ok(number),
+            // No room for this result; the end of its task may fit.
+            Err(StoreError::Full) => Err(StoreError::TooLarge),
+            Err(error) => Err(error),
+            Ok(_) => mismatch(),
+        }
+    }
+
+    async fn cancel(&self, task: &TaskKey) -> Result<Canceled, StoreError> {
+        match self.change(task, Change::Cancel(task.clone())).await? {
+            Reply::Canceled(canceled) => Ok(*canceled),
+            _ => mismatch(),
+        }
+    }
+
+    async fn read(&self, task: &TaskKey) -> Result<Snapshot, StoreError> {
+        ask!(self, read, task)
+    }
+
+    async fn list(&self, owner: &Owner, query: &ListQuery) -> Result<TaskPage, StoreError> {
+        ask!(self, list, owner, query)
+    }
+
+    async fn events(&self, task: &TaskKey, after: u64, limit: usize) -> Result<Vec<Numbered>, StoreError> {
+        ask!(self, events, task, after, limit)
+    }
+
+    fn watch(&self, task: &TaskKey) -> Watch {
+        self.watchers.watch(key::task(task))
+    }
+
+    async fn renew(&self, runs: &[RunKey]) -> Result<Vec<RunKey>, StoreError> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.change_alone(Change::Renew(runs.to_vec())).await? {
+            Reply::Runs(lost) => Ok(lost),
+            _ => mismatch(),
+        }
+    }
+
+    async fn take_abandoned(&self, limit: usize) -> Result<Vec<Abandoned>, StoreError> {
+        if !self.core.contact.may_take_over() {
+            // Whoever shares the store may have been cut off as we were, and gets one lease to come back.
+            return self.check().await.map(|()| Vec::new());
+        }
+        match self.change_alone(Change::TakeAbandoned(limit)).await? {
+            Reply::Abandoned(taken) => {
+                add(&self.core.counters.taken_over, taken.len() as u64);
+                Ok(taken)
+            }
+            _ => mismatch(),
+        }
+    }
+
+    async fn remember(&self, task: &TaskKey, replay: &ReplayKey) -> Result<(), StoreError> {
+        let change = Change::Remember { task: task.clone(), replay: replay.clone() };
+        self.change(task, change).await.map(|_| ())
+    }
+
+    async fn put_feedback(&self, task: &TaskKey, feedback: Json) -> Result<(), StoreError> {
+        self.change(task, Change::PutFeedback { task: task.clone(), feedback }).await.map(|_| ())
+    }
+
+    async fn put_push(&self, task: &TaskKey, config: PushConfig) -> Result<(), StoreError> {
+        self.change(task, Change::PutPush { task: task.clone(), config }).await.map(|_| ())
+    }
+
+    async fn pushes(&self, task: &TaskKey) -> Result<Vec<PushConfig>, StoreError> {
+        ask!(self, pushes, task)
+    }
+
+    async fn delete_push(&self, task: &TaskKey, id: &str) -> Result<(), StoreError> {
+        self.change(task, Change::DeletePush { task: task.clone(), id: id.to_owned() }).await.map(|_| ())
+    }
+
+    async fn due_pushes(&self, limit: usize) -> Result<Vec<Pushed>, StoreError> {
+        match self.change_alone(Change::DuePushes(limit)).await? {
+            Reply::Pushed(due) => Ok(due),
+            _ => mismatch(),
+        }
+    }
+
+    async fn note_push(
+        &self,
+        task: &TaskKey,
+        id: &str,
+        outcome: Result<u64, Timestamp>,
+    ) -> Result<(), StoreError> {
+        let change = Change::NotePush { task: task.clone(), id: id.to_owned(), outcome };
+        self.change(task, change).await.map(|_| ())
+    }
+
+    async fn contexts(&self, owner: &Owner, limit: usize) -> Result<Vec<Conversation>, StoreError> {
+        ask!(self, contexts, owner, limit)
+    }
+
+    async fn forget_context(&self, owner: &Owner, context_id: &str) -> Result<usize, StoreError> {
+        let change = Change::ForgetContext { owner: owner.clone(), context_id: context_id.to_owned() };
+        match self.change_alone(change).await? {
+            Reply::Count(count) => Ok(count),
+            _ => mismatch(),
+        }
+    }
+
+    fn lasts(&self) -> bool {
+        true
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        ask!(self, nothing)
+    }
+}

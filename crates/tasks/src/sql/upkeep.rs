@@ -1,0 +1,186 @@
+//! The background of a store: news from other processes, and what is forgotten.
+
+use super::{
+    figures::add,
+    key, read,
+    session::{Backend, Fault, Session},
+    store::Core,
+    write::{Change, News, Reply},
+};
+use jiff::Timestamp;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+use tokio::time::Instant;
+
+/// How often is looked for what is to be forgotten.
+const PRUNING: Duration = Duration::from_secs(60);
+
+/// How many rows are looked at, and how many forgotten, in one transaction: writers wait no longer than that.
+const LOOKED_AT: usize = 2000;
+const AT_ONCE: usize = 200;
+
+/// How many owners that have too much are looked after in one pass.
+const MOST_OWNERS: usize = 100;
+
+/// From this share of its size on a file's oldest tasks are forgotten, in percent.
+const NEARLY_FULL: u64 = 90;
+
+/// What was forgotten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Tasks.
+    pub tasks: usize,
+    /// Signed requests.
+    pub replays: usize,
+}
+
+/// Works until the store is dropped.
+pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
+    let mut ticks = tokio::time::interval(core.backend.poll_interval());
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut next_pruning = Instant::now() + PRUNING;
+    loop {
+        ticks.tick().await;
+        let _ = look(&core).await;
+        if Instant::now() >= next_pruning {
+            let _ = prune(&core).await;
+            next_pruning = Instant::now() + PRUNING;
+        }
+    }
+}
+
+/// Tells watchers what other processes have written.
+async fn look<B: Backend>(core: &Core<B>) -> Result<(), Fault> {
+    let watched = core.watchers.watched();
+    if watched.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<_> = watched.iter().map(|(key, _)| *key).collect();
+    let numbers = ask(core, &keys).await?;
+    let there: HashSet<key::Hash> = numbers.iter().map(|(key, _)| *key).collect();
+    // One that was never told of may be a task that is about to begin.
+    let gone = watched.iter().filter(|(key, told)| *told > 0 && !there.contains(key));
+    let gone: Vec<_> = gone.map(|(key, _)| News::Gone(*key)).collect();
+    let news = numbers.into_iter().map(|(key, number)| News::Number(key, number));
+    core.watchers.tell(&news.chain(gone).collect::<Vec<_>>());
+    Ok(())
+}
+
+async fn ask<B: Backend>(core: &Core<B>, keys: &[key::Hash]) -> Result<Vec<(key::Hash, u64)>, Fault> {
+    let mut session = core.backend.read().await?;
+    let numbers = read::numbers(&mut session, keys).await?;
+    session.commit().await?;
+    Ok(numbers)
+}
+
+/// Forgets what is too old or too much.
+pub(super) async fn prune<B: Backend>(core: &Core<B>) -> Result<Pruned, Fault> {
+    let mut pruned = Pruned::default();
+    loop {
+        let count = count(core, Change::ForgetReplays(AT_ONCE)).await?;
+        pruned.replays += count;
+        if count < AT_ONCE {
+            break;
+        }
+    }
+    pruned.tasks += by_age(core).await?;
+    let bounds = &core.rules.bounds;
+    pruned.tasks += by_owner(core, bounds.tasks_of_one, bounds.bytes_of_one).await?;
+    pruned.tasks += by_size(core).await?;
+    add(&core.counters.forgotten, pruned.tasks as u64);
+    Ok(pruned)
+}
+
+async fn by_age<B: Backend>(core: &Core<B>) -> Result<usize, Fault> {
+    let age = i64::try_from(core.rules.bounds.age.as_nanos()).unwrap_or(i64::MAX);
+    let before = super::write::nanos(Timestamp::now()).saturating_sub(age);
+    let (mut after, mut forgotten) = (0, 0);
+    loop {
+        let mut session = core.backend.read().await?;
+        let (old, next) = read::aged(&mut session, after, before, LOOKED_AT).await?;
+        session.commit().await?;
+        forgotten += forget(core, &old).await?;
+        match next {
+            Some(next) => after = next,
+            None => return Ok(forgotten),
+        }
+    }
+}
+
+/// Forgets the oldest tasks of owners that have more than so many, or so many bytes.
+async fn by_owner<B: Backend>(core: &Core<B>, tasks: usize, bytes: u64) -> Result<usize, Fault> {
+    let mut session = core.backend.read().await?;
+    let owners = read::large_owners(&mut session, tasks, bytes).await?;
+    session.commit().await?;
+    let mut forgotten = 0;
+    for (owner, count, used) in owners.into_iter().take(MOST_OWNERS) {
+        let too_many = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(tasks);
+        forgotten += of_owner(core, owner, too_many, used.saturating_sub(bytes)).await?;
+    }
+    Ok(forgotten)
+}
+
+/// Forgets so many of an owner's tasks and bytes, as far as there are any that nobody works on.
+async fn of_owner<B: Backend>(
+    core: &Core<B>,
+    owner: key::Hash,
+    mut tasks: usize,
+    mut bytes: u64,
+) -> Result<usize, Fault> {
+    let mut forgotten = 0;
+    while tasks > 0 || bytes > 0 {
+        let mut session = core.backend.read().await?;
+        let candidates = read::forgettable(&mut session, owner, AT_ONCE).await?;
+        session.commit().await?;
+        let mut chosen = Vec::new();
+        for (task, size) in candidates {
+            if tasks == 0 && bytes == 0 {
+                break;
+            }
+            tasks = tasks.saturating_sub(1);
+            bytes = bytes.saturating_sub(size);
+            chosen.push(task);
+        }
+        let count = forget(core, &chosen).await?;
+        if count == 0 {
+            break;
+        }
+        forgotten += count;
+    }
+    Ok(forgotten)
+}
+
+/// Makes room in a file that is nearly full: whoever has most there gives most.
+async fn by_size<B: Backend>(core: &Core<B>) -> Result<usize, Fault> {
+    let Some((used, most)) = core.backend.size().await else { return Ok(0) };
+    let bound = most / 100 * NEARLY_FULL;
+    if used <= bound {
+        return Ok(0);
+    }
+    let mut session = core.backend.read().await?;
+    let owners = read::large_owners(&mut session, 0, 0).await?;
+    session.commit().await?;
+    let total: u64 = owners.iter().map(|(_, _, bytes)| bytes).sum::<u64>().max(1);
+    // As a tenth of the file is to become free, each gives that part of what it has.
+    let excess = used - bound + most / 10;
+    let mut forgotten = 0;
+    for (owner, _, bytes) in owners {
+        let share = u128::from(excess) * u128::from(bytes) / u128::from(total);
+        forgotten += of_owner(core, owner, 0, u64::try_from(share).unwrap_or(u64::MAX)).await?;
+    }
+    Ok(forgotten)
+}
+
+async fn forget<B: Backend>(core: &Core<B>, tasks: &[i64]) -> Result<usize, Fault> {
+    let mut forgotten = 0;
+    for some in tasks.chunks(AT_ONCE) {
+        forgotten += count(core, Change::Forget(some.to_vec())).await?;
+    }
+    Ok(forgotten)
+}
+
+async fn count<B: Backend>(core: &Core<B>, change: Change) -> Result<usize, Fault> {
+    match core.alone(&change).await?.answer {
+        Ok(Reply::Count(count)) => Ok(count),
+        _ => Ok(0),
+    }
+}

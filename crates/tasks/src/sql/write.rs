@@ -1,0 +1,564 @@
+//! What changes something: one [`Change`] within a transaction, alone or among others.
+//!
+//! A change that is refused for its own sake has changed nothing: all conditions come before the first write.
+
+use super::{
+    bounds::SqlBounds,
+    key, leases, pushes, read, remembered,
+    session::{Fault, Row, Session, Value},
+    stored,
+};
+use crate::{
+    Abandoned, Canceled, Owner, Pushed, ReplayKey, RunKey, Snapshot, StoreError, Submission, Submitted,
+    TaskKey,
+};
+use bindu_a2a::{
+    Json,
+    call::PushConfig,
+    event::TaskEvent,
+    model::{Task, TaskState, TaskStatus},
+};
+use jiff::Timestamp;
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex},
+    time::{Duration, Instant},
+};
+
+/// What a task's row takes with its indexes.
+const TASK_BYTES: usize = 768;
+
+/// What an event's row takes beside its text.
+const EVENT_BYTES: usize = 96;
+
+/// A last status of at most so many bytes is always taken, so that a task can end.
+const LAST_WORD: usize = 4096;
+
+/// How often results may exceed the bytes of a task.
+const RESULTS: usize = 3;
+
+/// How many events one statement inserts at most.
+const EVENTS_AT_ONCE: usize = 16;
+
+/// One change.
+#[derive(Debug, Clone)]
+pub(super) enum Change {
+    Submit(Box<Submission>),
+    Append {
+        run: RunKey,
+        events: Vec<TaskEvent>,
+    },
+    Cancel(TaskKey),
+    Renew(Vec<RunKey>),
+    TakeAbandoned(usize),
+    Remember {
+        task: TaskKey,
+        replay: ReplayKey,
+    },
+    PutFeedback {
+        task: TaskKey,
+        feedback: Json,
+    },
+    PutPush {
+        task: TaskKey,
+        config: PushConfig,
+    },
+    DeletePush {
+        task: TaskKey,
+        id: String,
+    },
+    DuePushes(usize),
+    NotePush {
+        task: TaskKey,
+        id: String,
+        outcome: Result<u64, Timestamp>,
+    },
+    ForgetContext {
+        owner: Owner,
+        context_id: String,
+    },
+    /// Forgets these tasks, unless they are unfinished.
+    Forget(Vec<i64>),
+    /// Forgets signed requests that have run out, at most so many.
+    ForgetReplays(usize),
+}
+
+/// What a change answers.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Submitted(Box<Submitted>),
+    Canceled(Box<Canceled>),
+    Number(u64),
+    Runs(Vec<RunKey>),
+    Abandoned(Vec<Abandoned>),
+    Pushed(Vec<Pushed>),
+    Count(usize),
+    Done,
+}
+
+/// What watchers of a task are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// The task has events up to this number.
+    Number(key::Hash, u64),
+    /// The task is forgotten.
+    Gone(key::Hash),
+}
+
+/// A change that was done.
+#[derive(Debug)]
+pub(super) struct Done {
+    pub(super) answer: Result<Reply, StoreError>,
+    pub(super) news: Vec<News>,
+}
+
+impl From<StoreError> for Done {
+    fn from(error: StoreError) -> Self {
+        Self { answer: Err(error), news: Vec::new() }
+    }
+}
+
+impl From<Reply> for Done {
+    fn from(reply: Reply) -> Self {
+        Self { answer: Ok(reply), news: Vec::new() }
+    }
+}
+
+/// What holds for all changes of a store.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// Who we are among those who share the store.
+    pub(super) replica: String,
+    pub(super) lease: Duration,
+    pub(super) bounds: SqlBounds,
+    /// How many signed requests of an owner are remembered, about, and when that was counted.
+    pub(super) remembered: Mutex<HashMap<key::Hash, (u64, Instant)>>,
+}
+
+impl Rules {
+    pub(super) fn lease_millis(&self) -> Value {
+        millis(self.lease)
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> Value {
+    Value::Int(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Whether a task is worked on, waits for its caller, or has ended: a column, for partial indexes.
+fn phase(state: TaskState) -> i64 {
+    match state {
+        _ if state.is_active() => 0,
+        _ if state.is_interrupted() => 1,
+        _ => 2,
+    }
+}
+
+/// Does a change.
+pub(super) async fn apply<S: Session>(
+    session: &mut S,
+    change: &Change,
+    rules: &Rules,
+) -> Result<Done, Fault> {
+    match change {
+        Change::Submit(submission) => submit(session, submission, rules).await,
+        Change::Append { run, events } => append(session, run, events, rules).await,
+        Change::Cancel(task) => cancel(session, task, rules).await,
+        Change::Renew(runs) => leases::renew(session, runs, rules).await,
+        Change::TakeAbandoned(limit) => leases::take_abandoned(session, *limit, rules).await,
+        Change::Remember { task, replay } => remembered::remember(session, task, replay, rules).await,
+        Change::PutFeedback { task, feedback } => put_feedback(session, task, feedback, rules).await,
+        Change::PutPush { task, config } => pushes::put_push(session, task, config, rules).await,
+        Change::DeletePush { task, id } => pushes::delete_push(session, task, id).await,
+        Change::DuePushes(limit) => pushes::due_pushes(session, *limit).await,
+        Change::NotePush { task, id, outcome } => pushes::note_push(session, task, id, *outcome).await,
+        Change::ForgetContext { owner, context_id } => forget_context(session, owner, context_id).await,
+        Change::Forget(tasks) => {
+            let (count, news) = forget(session, tasks, true).await?;
+            Ok(Done { answer: Ok(Reply::Count(count)), news })
+        }
+        Change::ForgetReplays(limit) => {
+            let old = "DELETE FROM {s}bindu_replays WHERE replay IN
+                (SELECT replay FROM {s}bindu_replays WHERE ends <= {now} ORDER BY ends LIMIT $1)";
+            let count = session.execute(old, vec![(*limit).into()]).await?;
+            Ok(Reply::Count(usize::try_from(count).unwrap_or(usize::MAX)).into())
+        }
+    }
+}
+
+/// A task's row, as far as changes need it.
+pub(super) struct Held {
+    pub(super) task: i64,
+    pub(super) state: TaskState,
+    pub(super) number: u64,
+    pub(super) run: u64,
+    pub(super) bytes: usize,
+}
+
+impl Held {
+    fn of(row: &Row) -> Result<Self, Fault> {
+        Ok(Self {
+            task: row.int(0)?,
+            state: stored::state_of(row.text(1)?)?,
+            number: row.count(2)?,
+            run: row.count(3)?,
+            bytes: usize::try_from(row.count(4)?).unwrap_or(usize::MAX),
+        })
+    }
+}
+
+impl From<stored::Unreadable> for Fault {
+    fn from(unreadable: stored::Unreadable) -> Self {
+        Self::Refused(unreadable.to_string())
+    }
+}
+
+/// Locks a task's row.
+pub(super) async fn hold<S: Session>(session: &mut S, key: key::Hash) -> Result<Option<Held>, Fault> {
+    let row = "SELECT task, state, number, run, bytes FROM {s}bindu_tasks WHERE task_key = $1 {lock}";
+    session.rows(row, vec![key.into()]).await?.first().map(Held::of).transpose()
+}
+
+/// What has to be known before a message is taken, in one statement.
+const BEFORE: &str = "SELECT
+    (SELECT task FROM {s}bindu_messages WHERE message = $1),
+    (SELECT id FROM {s}bindu_replays WHERE replay = $2 AND ends > {now}),
+    (SELECT count(*) FROM {s}bindu_tasks WHERE owner = $3 AND phase = 0),
+    (SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM {s}bindu_tasks WHERE owner = $3 AND phase = 0),
+    (SELECT count(*) FROM (SELECT 1 AS one FROM {s}bindu_tasks WHERE phase = 0 LIMIT $4) AS found),
+    (SELECT task FROM {s}bindu_tasks WHERE task_key = $5)";
+
+async fn submit<S: Session>(session: &mut S, submission: &Submission, rules: &Rules) -> Result<Done, Fault> {
+    let Submission { owner, message, .. } = submission;
+    let of_owner = key::owner(owner);
+    let task = TaskKey { owner: owner.clone(), id: message.task_id.clone() };
+    let task_key = key::task(&task);
+    let message_key = submission.content.map(|content| key::message(owner, &message.id, &content));
+    let replay_key = submission.replay.as_ref().map(|replay| key::replay(owner, &replay.hash));
+    let none = [0; 32];
+    let values = vec![
+        message_key.unwrap_or(none).into(),
+        replay_key.unwrap_or(none).into(),
+        of_owner.into(),
+        rules.bounds.unfinished.saturating_add(1).into(),
+        task_key.into(),
+    ];
+    let rows = session.rows(BEFORE, values).await?;
+    let before = rows.first().ok_or_else(|| Fault::Refused("no answer to a count".to_owned()))?;
+    if !before.is_null(1) {
+        let id = key::unescaped(before.text(1)?);
+        return Ok(StoreError::Replayed(TaskKey { owner: owner.clone(), id }).into());
+    }
+    if !before.is_null(0) {
+        let Some(task) = read::snapshot_of(session, before.int(0)?).await? else {
+            return Err(Fault::Again("a task was forgotten meanwhile".to_owned()));
+        };
+        return Ok(Reply::Submitted(Box::new(Submitted { task, run: None, superseded: None })).into());
+    }
+    let held = if before.is_null(5) { None } else { hold(session, task_key).await? };
+    let state = held.as_ref().map(|held| held.state);
+    if state.is_none() && !submission.may_begin {
+        return Ok(StoreError::NotFound.into());
+    }
+    if let Some(state) = state.filter(|state| state.is_terminal()) {
+        return Ok(StoreError::Ended(state).into());
+    }
+    let status = TaskStatus { state: TaskState::Submitted, message: None, timestamp: Timestamp::now() };
+    let events = [TaskEvent::Message(std::sync::Arc::clone(message)), TaskEvent::Status(status.clone())];
+    let mut bytes = message.bytes() + 2 * EVENT_BYTES;
+    bytes += if held.is_some() { 0 } else { TASK_BYTES + message.task_id.len() + message.context_id.len() };
+    if let Some(error) = no_room(submission, before, held.as_ref(), bytes, &rules.bounds)? {
+        return Ok(error.into());
+    }
+    if submission.replay.is_some() && remembered::is_full(session, of_owner, rules).await? {
+        return Ok(StoreError::TooManyRemembered.into());
+    }
+    let is_active = state.is_some_and(TaskState::is_active);
+    let (number, run) = (events.len() as u64, 1);
+    let superseded =
+        held.as_ref().filter(|_| is_active).map(|held| RunKey { task: task.clone(), run: held.run });
+    let new =
+        held.is_none().then_some(NewTask { task: &task, keys: (task_key, of_owner), submission, bytes });
+    let (row, number, run) = match (&held, new) {
+        (Some(held), _) => {
+            continue_task(session, held, &status, bytes, rules).await?;
+            (held.task, held.number + number, held.run + 1)
+        }
+        (None, Some(new)) => (new.begin(session, &status, rules).await?, number, run),
+        (None, None) => return Err(Fault::Refused("a task without a row".to_owned())),
+    };
+    add_events(session, row, number - events.len() as u64, run, &events).await?;
+    if let Some(message) = message_key {
+        let keep = "INSERT INTO {s}bindu_messages (message, task) VALUES ($1, $2)";
+        session.execute(keep, vec![message.into(), row.into()]).await?;
+    }
+    if let Some(replay) = &submission.replay {
+        remembered::keep_replay(session, &task, replay, rules).await?;
+    }
+    if let Some(config) = &submission.push {
+        pushes::write_push(session, row, number, config).await?;
+    }
+    let snapshot = match held {
+        Some(_) => read::snapshot_of(session, row).await?,
+        None => Some(Snapshot { task: folded(message, &events), number }),
+    };
+    let task_after = snapshot.ok_or_else(|| Fault::Again("a task was forgotten meanwhile".to_owned()))?;
+    let submitted = Submitted { task: task_after, run: Some(RunKey { task, run }), superseded };
+    Ok(Done { answer: Ok(Reply::Submitted(Box::new(submitted))), news: vec![News::Number(task_key, number)] })
+}
+
+/// Why a message does not fit.
+fn no_room(
+    submission: &Submission,
+    before: &Row,
+    held: Option<&Held>,
+    bytes: usize,
+    bounds: &SqlBounds,
+) -> Result<Option<StoreError>, Fault> {
+    let (of_one, bytes_of_one, of_all) = (before.count(2)?, before.count(3)?, before.count(4)?);
+    let adds = u64::from(!held.is_some_and(|held| held.state.is_active()));
+    let is_known = !submission.owner.is_everybody();
+    let is_above = |count: u64, bound: usize| count > u64::try_from(bound).unwrap_or(u64::MAX);
+    Ok(match () {
+        () if is_known && is_above(of_one + adds, bounds.unfinished_of_one) => Some(StoreError::TooMany),
+        () if held.map_or(0, |held| held.bytes) + bytes > bounds.task_bytes => Some(StoreError::TooLarge),
+        () if is_known && is_above(bytes_of_one + bytes as u64, bounds.unfinished_bytes_of_one) => {
+            Some(StoreError::TooMany)
+        }
+        () if adds > 0 && is_above(of_all + adds, bounds.unfinished) => Some(StoreError::Full),
+        () => None,
+    })
+}
+
+struct NewTask<'a> {
+    task: &'a TaskKey,
+    keys: (key::Hash, key::Hash),
+    submission: &'a Submission,
+    bytes: usize,
+}
+
+impl NewTask<'_> {
+    async fn begin<S: Session>(
+        self,
+        session: &mut S,
+        status: &TaskStatus,
+        rules: &Rules,
+    ) -> Result<i64, Fault> {
+        let insert = "INSERT INTO {s}bindu_tasks (task_key, owner, owner_client, owner_subject, id, context,
+            context_id, state, phase, changed, number, run, replica, lease_until, bytes, created)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, 2, 1, $10, {now} + $11, $12, {now}) RETURNING task";
+        let (client, subject) = key::columns(&self.task.owner);
+        let context_id = &self.submission.message.context_id;
+        let values = vec![
+            self.keys.0.into(),
+            self.keys.1.into(),
+            client.into(),
+            subject.into(),
+            key::escaped(&self.task.id).into(),
+            key::context(&self.task.owner, context_id).into(),
+            key::escaped(context_id).into(),
+            stored::state_name(status.state).into(),
+            nanos(status.timestamp).into(),
+            rules.replica.as_str().into(),
+            rules.lease_millis(),
+            self.bytes.into(),
+        ];
+        let rows = session.rows(insert, values).await?;
+        rows.first().ok_or_else(|| Fault::Again("nothing was inserted".to_owned()))?.int(0)
+    }
+}
+
+async fn continue_task<S: Session>(
+    session: &mut S,
+    held: &Held,
+    status: &TaskStatus,
+    bytes: usize,
+    rules: &Rules,
+) -> Result<(), Fault> {
+    let update = "UPDATE {s}bindu_tasks SET number = number + 2, run = run + 1, state = $2, phase = 0,
+        changed = $3, replica = $4, lease_until = {now} + $5, bytes = bytes + $6 WHERE task = $1";
+    let values = vec![
+        held.task.into(),
+        stored::state_name(status.state).into(),
+        nanos(status.timestamp).into(),
+        rules.replica.as_str().into(),
+        rules.lease_millis(),
+        bytes.into(),
+    ];
+    session.execute(update, values).await.map(|_| ())
+}
+
+/// The task that a first message makes.
+fn folded(message: &bindu_a2a::model::Message, events: &[TaskEvent]) -> Task {
+    let mut task = read::empty_task(&message.task_id, &message.context_id);
+    events.iter().for_each(|event| task.apply(event));
+    task
+}
+
+/// The statements that insert 1, 2, 3 ... events.
+static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let rows = |count: usize| {
+        let row = |at: usize| format!("($1, ${}, $2, ${}, ${})", 3 * at + 3, 3 * at + 4, 3 * at + 5);
+        (0..count).map(row).collect::<Vec<_>>().join(", ")
+    };
+    let insert = "INSERT INTO {s}bindu_events (task, number, run, kind, event) VALUES ";
+    (1..=EVENTS_AT_ONCE).map(|count| format!("{insert}{}", rows(count))).collect()
+});
+
+/// Adds events behind number `before`.
+async fn add_events<S: Session>(
+    session: &mut S,
+    task: i64,
+    before: u64,
+    run: u64,
+    events: &[TaskEvent],
+) -> Result<(), Fault> {
+    let mut number = before;
+    for some in events.chunks(EVENTS_AT_ONCE) {
+        let mut values: Vec<Value> = vec![task.into(), run.into()];
+        for event in some {
+            number += 1;
+            values.extend([number.into(), stored::kind(event).into(), stored::write_event(event).into()]);
+        }
+        let insert = INSERTS.get(some.len() - 1).map_or("", String::as_str);
+        session.execute(insert, values).await?;
+    }
+    Ok(())
+}
+
+fn ends(event: &TaskEvent) -> bool {
+    matches!(event, TaskEvent::Status(status) if status.state.is_terminal())
+}
+
+async fn append<S: Session>(
+    session: &mut S,
+    run: &RunKey,
+    events: &[TaskEvent],
+    rules: &Rules,
+) -> Result<Done, Fault> {
+    let all_but_last = events.split_last().map(|(_, others)| others).unwrap_or_default();
+    if all_but_last.iter().any(ends) {
+        return Ok(StoreError::Superseded.into());
+    }
+    let task_key = key::task(&run.task);
+    let bytes: usize = events.iter().map(|event| event.bytes() + EVENT_BYTES).sum();
+    let is_last_word = bytes <= LAST_WORD && events.first().is_some_and(ends);
+    let most = if is_last_word { usize::MAX / 2 } else { rules.bounds.task_bytes.saturating_mul(RESULTS) };
+    let status = events.iter().rev().find_map(|event| match event {
+        TaskEvent::Status(status) => Some(status),
+        _ => None,
+    });
+    let mut values = vec![
+        task_key.into(),
+        run.run.into(),
+        events.len().into(),
+        bytes.into(),
+        most.into(),
+        rules.lease_millis(),
+    ];
+    let update = match status {
+        None => {
+            "UPDATE {s}bindu_tasks SET number = number + $3, bytes = bytes + $4,
+            lease_until = CASE WHEN phase = 0 THEN {now} + $6 ELSE lease_until END
+            WHERE task_key = $1 AND run = $2 AND phase <> 2 AND bytes + $4 <= $5 RETURNING task, number"
+        }
+        Some(status) => {
+            values.extend([
+                stored::state_name(status.state).into(),
+                phase(status.state).into(),
+                nanos(status.timestamp).into(),
+            ]);
+            "UPDATE {s}bindu_tasks SET number = number + $3, bytes = bytes + $4, state = $7, phase = $8,
+                changed = $9, lease_until = {now} + $6
+                WHERE task_key = $1 AND run = $2 AND phase <> 2 AND bytes + $4 <= $5 RETURNING task, number"
+        }
+    };
+    let rows = session.rows(update, values).await?;
+    let Some(row) = rows.first() else {
+        let held = hold(session, task_key).await?;
+        let counts = held.is_some_and(|held| held.run == run.run && !held.state.is_terminal());
+        return Ok(if counts { StoreError::TooLarge } else { StoreError::Superseded }.into());
+    };
+    let (task, number) = (row.int(0)?, row.count(1)?);
+    add_events(session, task, number - events.len() as u64, run.run, events).await?;
+    Ok(Done { answer: Ok(Reply::Number(number)), news: vec![News::Number(task_key, number)] })
+}
+
+async fn cancel<S: Session>(session: &mut S, task: &TaskKey, rules: &Rules) -> Result<Done, Fault> {
+    let task_key = key::task(task);
+    let Some(held) = hold(session, task_key).await? else { return Ok(StoreError::NotFound.into()) };
+    if held.state.is_terminal() {
+        return Ok(StoreError::Ended(held.state).into());
+    }
+    let status = TaskStatus { state: TaskState::Canceled, message: None, timestamp: Timestamp::now() };
+    let run = RunKey { task: task.clone(), run: held.run };
+    let done = append(session, &run, &[TaskEvent::Status(status)], rules).await?;
+    if let Err(error) = done.answer {
+        return Ok(error.into());
+    }
+    let Some(task) = read::snapshot_of(session, held.task).await? else {
+        return Ok(StoreError::NotFound.into());
+    };
+    let canceled = Canceled { task, run: Some(run) };
+    Ok(Done { answer: Ok(Reply::Canceled(Box::new(canceled))), news: done.news })
+}
+
+async fn put_feedback<S: Session>(
+    session: &mut S,
+    task: &TaskKey,
+    feedback: &Json,
+    rules: &Rules,
+) -> Result<Done, Fault> {
+    let Some(held) = hold(session, key::task(task)).await? else { return Ok(StoreError::NotFound.into()) };
+    if held.bytes + feedback.text().len() > rules.bounds.task_bytes.saturating_mul(RESULTS) {
+        return Ok(StoreError::TooLarge.into());
+    }
+    let keep = "INSERT INTO {s}bindu_feedback (task, feedback) VALUES ($1, $2)
+        ON CONFLICT (task) DO UPDATE SET feedback = excluded.feedback";
+    session.execute(keep, vec![held.task.into(), feedback.text().into()]).await?;
+    Ok(Reply::Done.into())
+}
+
+async fn forget_context<S: Session>(session: &mut S, owner: &Owner, context_id: &str) -> Result<Done, Fault> {
+    let find = "SELECT task FROM {s}bindu_tasks WHERE owner = $1 AND context = $2 ORDER BY task_key {lock}";
+    let values = vec![key::owner(owner).into(), key::context(owner, context_id).into()];
+    let rows = session.rows(find, values).await?;
+    let tasks = rows.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
+    let (count, news) = forget(session, &tasks, false).await?;
+    let answer = if count == 0 { Err(StoreError::NotFound) } else { Ok(Reply::Count(count)) };
+    Ok(Done { answer, news })
+}
+
+/// Forgets tasks with all that belongs to them; how many. Unfinished ones are left if it says so.
+async fn forget<S: Session>(
+    session: &mut S,
+    tasks: &[i64],
+    spares_unfinished: bool,
+) -> Result<(usize, Vec<News>), Fault> {
+    if tasks.is_empty() {
+        return Ok((0, Vec::new()));
+    }
+    let list = |tasks: &[i64]| tasks.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+    let spared = if spares_unfinished { "AND phase <> 0" } else { "" };
+    let statement = format!(
+        "DELETE FROM {{s}}bindu_tasks WHERE task IN ({}) {spared} RETURNING task, task_key",
+        list(tasks)
+    );
+    let (mut gone, mut news) = (Vec::new(), Vec::new());
+    for row in session.rows(&statement, Vec::new()).await? {
+        gone.push(row.int(0)?);
+        news.push(News::Gone(row.hash(1)?));
+    }
+    if !gone.is_empty() {
+        for table in ["bindu_events", "bindu_messages", "bindu_pushes", "bindu_feedback"] {
+            let statement = format!("DELETE FROM {{s}}{table} WHERE task IN ({})", list(&gone));
+            session.execute(&statement, Vec::new()).await?;
+        }
+    }
+    Ok((gone.len(), news))
+}
+
+/// A time in nanoseconds, as far as 64 bits reach.
+pub(super) fn nanos(time: Timestamp) -> i64 {
+    i64::try_from(time.as_nanosecond()).unwrap_or(if time.as_second() < 0 { i64::MIN } else { i64::MAX })
+}

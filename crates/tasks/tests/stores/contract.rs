@@ -1,0 +1,311 @@
+//! The contract on all stores: the conformance suite with its model, each store beside a second process that shares it;
+//! and what it leaves out: strange texts, bounds, races.
+
+use crate::places;
+use bindu_a2a::{
+    Parts,
+    call::PushConfig,
+    event::{ArtifactChunk, TaskEvent},
+    model::{Message, Role, TaskState, TaskStatus},
+};
+use bindu_tasks::{
+    Bounds, MemoryStore, Owner, PostgresOptions, PostgresStore, ReplayKey, RunKey, SqlBounds, SqliteOptions,
+    SqliteStore, StoreError, Submission, TaskKey, TaskStore,
+    conformance::{self, Subject},
+};
+use jiff::Timestamp;
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+/// Small bounds, so that they are met.
+const TASK_BYTES: usize = 400_000;
+const UNFINISHED: usize = 5;
+const REMEMBERED: usize = 3;
+const PUSHES: usize = 2;
+
+fn memory() -> Arc<dyn TaskStore> {
+    Arc::new(MemoryStore::new(Bounds {
+        bytes_of_one: TASK_BYTES,
+        unfinished_of_one: UNFINISHED,
+        remembered_of_one: REMEMBERED,
+        pushes: PUSHES,
+        ..Bounds::default()
+    }))
+}
+
+pub(crate) fn small_bounds() -> SqlBounds {
+    SqlBounds {
+        task_bytes: TASK_BYTES,
+        unfinished_of_one: UNFINISHED,
+        remembered_of_one: REMEMBERED,
+        pushes: PUSHES,
+        ..SqlBounds::default()
+    }
+}
+
+/// A lease that no case outlasts before it means to.
+const LEASE: Duration = Duration::from_secs(5);
+
+fn bounds_of_conformance() -> SqlBounds {
+    SqlBounds { unfinished_bytes_of_one: 1_000_000, ..SqlBounds::default() }
+}
+
+fn shared(
+    store: Arc<dyn TaskStore>,
+    other: Arc<dyn TaskStore>,
+    directory: Option<tempfile::TempDir>,
+) -> Subject {
+    let both = [Arc::clone(&store), Arc::clone(&other)];
+    let end_leases = move || {
+        // It is there as long as its stores.
+        let _held = &directory;
+        let both = both.clone();
+        let ended = async move {
+            let begun = std::time::Instant::now();
+            // Both hear the database all the time: otherwise it would be an outage.
+            while begun.elapsed() < LEASE + LEASE / 10 {
+                for store in &both {
+                    store.check().await.expect("it answers");
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        Box::pin(ended) as futures_util::future::BoxFuture<'static, ()>
+    };
+    Subject { store, other, end_leases: Some(Box::new(end_leases)), fits: Some(10) }
+}
+
+async fn two_on_a_file() -> Subject {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = SqliteOptions {
+        lease: LEASE,
+        bounds: bounds_of_conformance(),
+        ..SqliteOptions::new(directory.path().join("tasks.db"))
+    };
+    let store = SqliteStore::open(options.clone()).await.expect("a file");
+    let other = SqliteStore::open(options).await.expect("the same file");
+    shared(Arc::new(store), Arc::new(other), Some(directory))
+}
+
+fn two_on_postgres() -> Subject {
+    let options = PostgresOptions {
+        lease: LEASE,
+        connections: 4,
+        bounds: bounds_of_conformance(),
+        ..PostgresOptions::new(places::shared_postgres(), places::did())
+    };
+    let store = || Arc::new(PostgresStore::open(options.clone()).expect("a URL"));
+    shared(store(), store(), None)
+}
+
+#[tokio::test]
+async fn sqlite_conforms() {
+    conformance::check(async || two_on_a_file().await).await;
+}
+
+#[tokio::test]
+async fn postgres_conforms() {
+    conformance::check(async || two_on_postgres()).await;
+}
+
+/// Any order of calls, compared with the suite's model, on a new store for each.
+fn follows_the_model(cases: u32, new: impl AsyncFn() -> Subject) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let config = proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() };
+    let mut runner = proptest::test_runner::TestRunner::new(config);
+    let outcome = runner.run(&conformance::model::steps(), |steps| {
+        runtime.block_on(async {
+            let subject = new().await;
+            conformance::model::follow(&*subject.store, &steps).await;
+        });
+        Ok(())
+    });
+    outcome.expect("as the model says");
+}
+
+#[test]
+fn sqlite_does_what_the_model_does() {
+    follows_the_model(32, async || two_on_a_file().await);
+}
+
+#[test]
+fn postgres_does_what_the_model_does() {
+    follows_the_model(12, async || two_on_postgres());
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    keeps_the_contract(memory()).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract() {
+    let place = places::sqlite_with(|options| options.bounds = small_bounds()).await;
+    keeps_the_contract(Arc::clone(&place.store) as Arc<dyn TaskStore>).await;
+}
+
+#[tokio::test]
+async fn postgres_keeps_the_contract() {
+    keeps_the_contract(places::postgres_with(small_bounds())).await;
+}
+
+async fn keeps_the_contract(store: Arc<dyn TaskStore>) {
+    let store = &*store;
+    a_signed_request_is_done_once(store).await;
+    bounds_are_kept(store).await;
+    any_text_is_kept(store).await;
+    assert_eq!(store.check().await, Ok(()));
+    racing(store).await;
+}
+
+pub(crate) fn owner(id: &str) -> Owner {
+    conformance::client(id)
+}
+
+pub(crate) fn id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+pub(crate) fn key(of: &Owner, id: &str) -> TaskKey {
+    TaskKey { owner: of.clone(), id: id.to_owned() }
+}
+
+pub(crate) fn message(task: &str, context: &str, text: &str) -> Message {
+    let message = Message::of_agent(task, context, Parts::of_text(text));
+    Message { role: Role::User, ..message }
+}
+
+pub(crate) fn submission(of: &Owner, message: Message) -> Submission {
+    Submission {
+        owner: of.clone(),
+        content: Some([7; 32]),
+        message: Arc::new(message),
+        may_begin: true,
+        replay: None,
+        push: None,
+    }
+}
+
+pub(crate) fn status(state: TaskState) -> TaskEvent {
+    TaskEvent::Status(TaskStatus { state, message: None, timestamp: Timestamp::now() })
+}
+
+fn chunk(id: &str, text: &str, append: bool) -> TaskEvent {
+    TaskEvent::Artifact(Arc::new(ArtifactChunk {
+        id: id.to_owned(),
+        name: None,
+        description: None,
+        parts: Arc::new(Parts::of_text(text)),
+        metadata: None,
+        extensions: None,
+        append,
+        is_last: false,
+    }))
+}
+
+fn push(id: &str) -> PushConfig {
+    PushConfig {
+        dialect: bindu_a2a::Dialect::V1,
+        id: id.to_owned(),
+        task_id: String::new(),
+        url: "https://example.com/hook".to_owned(),
+        token: Some("t".to_owned()),
+        authentication: None,
+    }
+}
+
+pub(crate) async fn begun(store: &dyn TaskStore, of: &Owner, task: &str) -> RunKey {
+    let submitted = store.submit(submission(of, message(task, "c", "hi"))).await.expect("taken");
+    submitted.run.expect("a run")
+}
+
+fn replay(byte: u8, seconds: i64) -> ReplayKey {
+    let until = Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+    ReplayKey { hash: [byte; 32], until }
+}
+
+async fn a_signed_request_is_done_once(store: &dyn TaskStore) {
+    let (of, task) = (owner("erin"), id());
+    let signed = Submission { replay: Some(replay(1, 600)), ..submission(&of, message(&task, "c", "hi")) };
+    store.submit(signed.clone()).await.expect("taken");
+    let other = message(&id(), "c", "other");
+    let replayed = store.submit(Submission { message: Arc::new(other), ..signed.clone() }).await;
+    assert_eq!(replayed, Err(StoreError::Replayed(key(&of, &task))));
+    assert_eq!(
+        store.remember(&key(&of, "x"), &replay(1, 600)).await,
+        Err(StoreError::Replayed(key(&of, &task)))
+    );
+    store.remember(&key(&of, "x"), &replay(2, 600)).await.expect("new");
+    assert_eq!(
+        store.remember(&key(&of, "y"), &replay(2, 600)).await,
+        Err(StoreError::Replayed(key(&of, "x")))
+    );
+    store.remember(&key(&of, "z"), &replay(3, 600)).await.expect("new");
+    assert_eq!(store.remember(&key(&of, "z"), &replay(4, 600)).await, Err(StoreError::TooManyRemembered));
+    let full = Submission { replay: Some(replay(5, 600)), ..submission(&of, message(&id(), "c", "hi")) };
+    assert_eq!(store.submit(full).await, Err(StoreError::TooManyRemembered));
+    store.remember(&key(&owner("frank"), "x"), &replay(1, 600)).await.expect("another owner's");
+    store.cancel(&key(&of, &task)).await.expect("cancelled");
+}
+
+async fn bounds_are_kept(store: &dyn TaskStore) {
+    let of = owner("mallory");
+    let long = "x".repeat(TASK_BYTES);
+    let too_large = store.submit(submission(&of, message(&id(), "c", &long))).await;
+    assert_eq!(too_large, Err(StoreError::TooLarge));
+    let mut runs = Vec::new();
+    for _ in 0..UNFINISHED {
+        runs.push(begun(store, &of, &id()).await);
+    }
+    let more = store.submit(submission(&of, message(&id(), "c", "hi"))).await;
+    assert_eq!(more, Err(StoreError::TooMany));
+    store.submit(submission(&owner("victim"), message(&id(), "c", "hi"))).await.expect("another's");
+    let again = store.submit(submission(&of, message(&runs[0].task.id, "c", "more"))).await;
+    let first = again.expect("it is active already").run.expect("a run");
+    let result = vec![chunk("a", &"x".repeat(4 * TASK_BYTES), false)];
+    assert_eq!(store.append(&first, result).await, Err(StoreError::TooLarge));
+    store.append(&first, vec![status(TaskState::Failed)]).await.expect("a failure always fits");
+    store.submit(submission(&of, message(&id(), "c", "hi"))).await.expect("one has ended");
+    for run in &runs[1..] {
+        store.cancel(&run.task).await.expect("cancelled");
+    }
+}
+
+/// Ids and contents that a database could stumble over.
+async fn any_text_is_kept(store: &dyn TaskStore) {
+    let long = "l".repeat(5000);
+    for (number, strange) in ["a\0b", "\\0", "'; DROP TABLE bindu_tasks; --", "\u{1f600}", " ", &long, "%_"]
+        .into_iter()
+        .enumerate()
+    {
+        let of = owner(&format!("strange{strange}"));
+        let text = format!("{strange}\u{0}\u{7f}");
+        let submitted = store.submit(submission(&of, message(strange, strange, &text))).await.expect("taken");
+        assert_eq!(submitted.task.task.id, strange, "{number}");
+        let key = key(&of, strange);
+        let read = store.read(&key).await.expect("there");
+        assert_eq!(read, submitted.task);
+        assert_eq!(read.task.history[0].parts.as_text(), text);
+        store.put_push(&key, push(strange)).await.expect("kept");
+        assert_eq!(store.pushes(&key).await.expect("there")[0].id, strange);
+        assert_eq!(store.contexts(&of, 1).await.expect("listed")[0].tasks, [strange]);
+        assert_eq!(store.forget_context(&of, strange).await, Ok(1));
+    }
+}
+
+/// Many callers at once: one message begins one run, and numbers have no gaps.
+async fn racing(store: &dyn TaskStore) {
+    let (of, task) = (owner("race"), id());
+    let first = submission(&of, message(&task, "c", "hi"));
+    let racers = (0..16).map(|_| store.submit(first.clone()));
+    let outcomes = futures_util::future::join_all(racers).await;
+    let runs: Vec<_> = outcomes.into_iter().filter_map(|outcome| outcome.expect("taken").run).collect();
+    assert_eq!(runs.len(), 1, "one of them began it");
+    let chunks = (0..50).map(|number| store.append(&runs[0], vec![chunk(&number.to_string(), "x", false)]));
+    let numbers = futures_util::future::join_all(chunks).await;
+    let numbers: HashSet<u64> = numbers.into_iter().map(|number| number.expect("appended")).collect();
+    assert_eq!(numbers.len(), 50);
+    let cancels = futures_util::future::join_all((0..8).map(|_| store.cancel(&runs[0].task))).await;
+    assert_eq!(cancels.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+    let events = store.events(&runs[0].task, 0, 1000).await.expect("there");
+    assert!((1..).zip(&events).all(|(number, event)| event.number == number));
+}

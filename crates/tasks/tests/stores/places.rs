@@ -1,0 +1,93 @@
+//! Where the stores of these tests are.
+
+use bindu_tasks::{PostgresOptions, PostgresStore, SqlBounds, SqliteOptions, SqliteStore, TaskStore};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+/// A lease that a test can wait for.
+pub(crate) const LEASE: Duration = Duration::from_millis(1500);
+
+/// One PostgreSQL for all tests that leave it as it is; each takes a DID of its own.
+pub(crate) fn shared_postgres() -> &'static str {
+    static SERVER: OnceLock<bindu_testkit::Postgres> = OnceLock::new();
+    &SERVER.get_or_init(bindu_testkit::Postgres::start).dsn
+}
+
+pub(crate) fn did() -> String {
+    format!("did:bindu:test:store:{}", uuid::Uuid::new_v4())
+}
+
+pub(crate) fn postgres_options(dsn: &str, did: &str) -> PostgresOptions {
+    PostgresOptions { lease: LEASE, connections: 6, ..PostgresOptions::new(dsn, did) }
+}
+
+/// A store in a file, with its directory.
+pub(crate) struct OnDisk {
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) options: SqliteOptions,
+    _directory: tempfile::TempDir,
+}
+
+pub(crate) async fn sqlite_with(change: impl FnOnce(&mut SqliteOptions)) -> OnDisk {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut options = SqliteOptions { lease: LEASE, ..SqliteOptions::new(directory.path().join("tasks.db")) };
+    change(&mut options);
+    let store = Arc::new(SqliteStore::open(options.clone()).await.expect("a file"));
+    OnDisk { store, options, _directory: directory }
+}
+
+pub(crate) fn postgres_with(bounds: SqlBounds) -> Arc<dyn TaskStore> {
+    let options = PostgresOptions { bounds, ..postgres_options(shared_postgres(), &did()) };
+    Arc::new(PostgresStore::open(options).expect("a URL"))
+}
+
+/// Waits until something holds; a busy machine may take long.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A wire to a port, that can be cut.
+pub(crate) struct Wire {
+    pub(crate) port: u16,
+    cut: tokio::sync::watch::Sender<u64>,
+}
+
+impl Wire {
+    pub(crate) async fn start(to: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let (cut, _) = tokio::sync::watch::channel(0);
+        let cuts = cut.clone();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut cut = cuts.subscribe();
+                tokio::spawn(async move {
+                    let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", to)).await else { return };
+                    // Dropped in the middle of whatever was on its way.
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { port, cut }
+    }
+
+    /// Cuts all connections.
+    pub(crate) fn cut(&self) {
+        self.cut.send_modify(|cuts| *cuts += 1);
+    }
+}

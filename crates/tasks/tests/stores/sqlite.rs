@@ -1,0 +1,170 @@
+//! What only a file can show.
+
+use crate::{
+    contract::{begun, id, key, message, owner, status, submission},
+    places::{self, eventually},
+};
+use bindu_a2a::model::TaskState;
+use bindu_tasks::{SqlBounds, SqliteError, SqliteOptions, SqliteStore, StoreError, TaskStore};
+use std::{os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+
+#[tokio::test]
+async fn the_file_and_what_stands_beside_it_are_the_owners_alone() {
+    let place = places::sqlite_with(|_| {}).await;
+    begun(&*place.store, &owner("alice"), &id()).await;
+    let directory = place.options.path.parent().expect("a directory");
+    let mut found = 0;
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("a file").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+        found += 1;
+    }
+    assert_eq!(found, 3, "the database, its log, its shared memory");
+}
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let place = places::sqlite_with(|_| {}).await;
+    let of = owner("alice");
+    let run = begun(&*place.store, &of, &id()).await;
+    let signed = submission(&of, message(&id(), "c", "hi"));
+    place.store.submit(signed.clone()).await.expect("taken");
+    place.store.append(&run, vec![status(TaskState::Completed)]).await.expect("appended");
+    let before = place.store.read(&run.task).await.expect("there");
+    let options = place.options.clone();
+    drop(place.store);
+    let again = SqliteStore::open(options).await.expect("the same file");
+    assert_eq!(again.read(&run.task).await.expect("there"), before);
+    assert_eq!(again.submit(signed).await.expect("known").run, None, "the same message is known");
+}
+
+#[tokio::test]
+async fn runs_of_a_process_that_is_gone_are_given_to_one_taker() {
+    let place = places::sqlite_with(|_| {}).await;
+    let of = owner("alice");
+    let run = begun(&*place.store, &of, &id()).await;
+    let other = SqliteStore::open(place.options.clone()).await.expect("the same file");
+    // Both have answers for one lease, then the run's own ends, as nobody renews it.
+    let (one, two) = (&*place.store, &other);
+    let taken = eventually("it is taken over", || async {
+        let (first, second) = tokio::join!(one.take_abandoned(10), two.take_abandoned(10));
+        let taken: Vec<_> = [first.expect("asked"), second.expect("asked")].concat();
+        (!taken.is_empty()).then_some(taken)
+    })
+    .await;
+    assert_eq!(taken.len(), 1);
+    assert_eq!((&taken[0].run.task, taken[0].run.run), (&run.task, 2));
+    let late = one.append(&run, vec![status(TaskState::Completed)]).await;
+    assert_eq!(late, Err(StoreError::Superseded));
+    assert_eq!(one.renew(std::slice::from_ref(&run)).await, Ok(vec![run]));
+    two.append(&taken[0].run, vec![status(TaskState::Failed)]).await.expect("the new run counts");
+}
+
+#[tokio::test]
+async fn a_process_that_is_alone_takes_what_it_finds_at_once() {
+    let place = places::sqlite_with(|options| options.lease = Duration::from_secs(3600)).await;
+    let run = begun(&*place.store, &owner("alice"), &id()).await;
+    let options = SqliteOptions { is_alone: true, ..place.options.clone() };
+    drop(place.store);
+    let again = SqliteStore::open(options).await.expect("the same file");
+    let taken = again.take_abandoned(10).await.expect("asked");
+    assert_eq!(taken[0].run.task, run.task);
+    assert_eq!(again.take_abandoned(10).await, Ok(Vec::new()), "its own");
+}
+
+#[tokio::test]
+async fn a_full_file_refuses_messages_and_no_more() {
+    let place = places::sqlite_with(|options| options.max_bytes = 1 << 20).await;
+    let store = &*place.store;
+    let of = owner("alice");
+    let run = begun(store, &of, &id()).await;
+    let text = "x".repeat(20_000);
+    let mut ended = Vec::new();
+    let refused = loop {
+        match store.submit(submission(&owner("mallory"), message(&id(), "c", &text))).await {
+            Ok(submitted) => {
+                let run = submitted.run.expect("a run");
+                if store.append(&run, vec![status(TaskState::Completed)]).await.is_ok() {
+                    ended.push(run.task);
+                }
+            }
+            Err(error) => break error,
+        }
+        assert!(ended.len() < 200, "the file has a bound");
+    };
+    assert_eq!(refused, StoreError::Full);
+    assert!(std::fs::metadata(&place.options.path).expect("a file").len() <= 1 << 20);
+    assert!(store.read(&run.task).await.is_ok(), "what is there can be read");
+    let pruned = store.prune().await.expect("pruned");
+    assert!(pruned.tasks > 0, "{pruned:?}");
+    store.append(&run, vec![status(TaskState::Completed)]).await.expect("there is room again");
+    store.submit(submission(&of, message(&id(), "c", &text))).await.expect("there is room again");
+}
+
+#[tokio::test]
+async fn what_is_too_old_or_too_much_is_forgotten_and_nothing_else() {
+    let place = places::sqlite_with(|options| {
+        options.bounds =
+            SqlBounds { tasks_of_one: 5, age: Duration::from_secs(3600), ..SqlBounds::default() };
+    })
+    .await;
+    let store = &*place.store;
+    let of = owner("alice");
+    let mut runs = Vec::new();
+    for _ in 0..8 {
+        runs.push(begun(store, &of, &id()).await);
+    }
+    for run in &runs[..6] {
+        store.append(run, vec![status(TaskState::Completed)]).await.expect("the end");
+    }
+    let bobs = begun(store, &owner("bob"), &id()).await;
+    let old = bindu_a2a::event::TaskEvent::Status(bindu_a2a::model::TaskStatus {
+        state: TaskState::Failed,
+        message: None,
+        timestamp: jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2),
+    });
+    store.append(&bobs, vec![old]).await.expect("the end");
+    let pruned = store.prune().await.expect("pruned");
+    assert_eq!(pruned.tasks, 4, "three of alice's, bob's old one");
+    assert_eq!(store.read(&bobs.task).await, Err(StoreError::NotFound));
+    for (number, run) in runs.iter().enumerate() {
+        assert_eq!(store.read(&run.task).await.is_ok(), number >= 3, "{number}");
+    }
+    assert_eq!(store.prune().await.expect("pruned").tasks, 0);
+    store.cancel(&key(&of, &runs[7].task.id)).await.expect("unfinished ones are kept");
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_told_and_left_as_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("tasks.db");
+    std::fs::write(
+        &path,
+        "this is no database, and it is longer than a header of one hundred bytes is, by far ...",
+    )
+    .expect("written");
+    let before = std::fs::read(&path).expect("there");
+    let opened = SqliteStore::open(SqliteOptions::new(&path)).await;
+    assert!(matches!(opened, Err(SqliteError::Unusable { .. })), "{opened:?}");
+    assert_eq!(std::fs::read(&path).expect("there"), before);
+    let missing = SqliteStore::open(SqliteOptions::new(directory.path().join("no/tasks.db"))).await;
+    assert!(matches!(missing, Err(SqliteError::Open { .. })));
+}
+
+#[tokio::test]
+async fn two_starts_at_once_make_one_set_of_tables() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = SqliteOptions::new(directory.path().join("tasks.db"));
+    let opened = futures_util::future::join_all((0..4).map(|_| SqliteStore::open(options.clone()))).await;
+    let stores: Vec<_> = opened.into_iter().map(|store| Arc::new(store.expect("opened"))).collect();
+    let run = begun(&*stores[0], &owner("alice"), &id()).await;
+    for store in &stores {
+        assert!(store.read(&run.task).await.is_ok());
+    }
+    // News of another process comes by the poll.
+    let mut watch = stores[1].watch(&run.task);
+    let number = stores[2].append(&run, vec![status(TaskState::Working)]).await.expect("appended");
+    let told = tokio::time::timeout(Duration::from_secs(60), watch.wait_for(|told| *told >= number)).await;
+    assert!(told.expect("in time").is_ok());
+}
