@@ -106,6 +106,26 @@ async fn what_is_written_streams_and_every_ending_is_the_callers() {
     let failed = say("io").await.to_string();
     assert!(failed.contains("the agent could not answer this") && !failed.contains("secret"), "{failed}");
     assert_eq!(state(&say("nothing at all").await), "TASK_STATE_FAILED");
+    let reply = agent.ask("stream").await.expect("a reply");
+    assert_eq!(reply.into_signed_text().expect("signed as one text"), "abc");
+    // Python Bindu's callers get one part with its signature.
+    let bindu = json!({
+        "message": {"messageId": "00000000-0000-4000-8000-000000000001", "role": "user", "kind": "message",
+            "contextId": "00000000-0000-4000-8000-000000000002", "taskId": "00000000-0000-4000-8000-000000000003",
+            "parts": [{"kind": "text", "text": "stream"}]},
+        "configuration": {"acceptedOutputModes": ["text/plain"]}
+    });
+    let sent = rpc(&agent, "message/send", bindu).await;
+    assert!(sent.get("result").is_some(), "{sent}");
+    let parts = http::eventually("the result", async || {
+        let task = rpc(&agent, "tasks/get", json!({"taskId": "00000000-0000-4000-8000-000000000003"})).await;
+        task.pointer("/result/artifacts/0/parts")
+            .filter(|_| task["result"]["status"]["state"] == "completed")
+            .cloned()
+    })
+    .await;
+    assert_eq!((parts.as_array().map(Vec::len), &parts[0]["text"]), (Some(1), &json!("abc")), "{parts}");
+    assert!(parts[0]["metadata"]["did.message.signature"].is_string(), "{parts}");
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": message(json!([{"text": "stream"}]))});
     let request = http::client().post(agent.url()).header("content-type", "application/json");
     let stream =

@@ -2,16 +2,19 @@
 
 use super::{Dialect, names, part};
 use crate::{
-    Parts,
+    Content, Part, Parts,
     call::{PushAuthentication, PushConfig, StreamEvent, TaskPage, TaskView},
     event::ArtifactChunk,
+    json::Members,
     model::{Artifact, Message, Role, Task, TaskStatus},
 };
+use bindu_identity::text_signature::METADATA_KEY;
 use jiff::Timestamp;
 use serde::{
     Serialize, Serializer,
     ser::{SerializeMap, SerializeSeq},
 };
+use serde_json::value::RawValue;
 use std::sync::Arc;
 
 /// Something in a dialect.
@@ -148,12 +151,34 @@ impl Serialize for Wire<'_, Artifact> {
         out.both("artifact_id", "artifactId", &artifact.id)?;
         out.put_some("name", artifact.name.as_ref())?;
         out.put_some("description", artifact.description.as_ref())?;
-        let chunks: Vec<&Parts> = artifact.chunks.iter().map(|parts| &**parts).collect();
+        let one = (*dialect == Dialect::Bindu).then(|| one_text(artifact)).flatten();
+        let chunks: Vec<&Parts> = match &one {
+            Some(one) => vec![one],
+            None => artifact.chunks.iter().map(|parts| &**parts).collect(),
+        };
         out.put("parts", &Wire(*dialect, chunks.as_slice()))?;
         out.put_some("metadata", artifact.metadata.as_ref())?;
         out.put_some("extensions", artifact.extensions.as_ref())?;
         out.map.end()
     }
+}
+
+/// A text that was streamed and is signed as one, as Python Bindu's callers verify it: one part with its signature.
+fn one_text(artifact: &Artifact) -> Option<Parts> {
+    if artifact.chunks.len() < 2 {
+        return None;
+    }
+    let metadata: &RawValue = serde_json::from_str(artifact.metadata.as_ref()?.text()).ok()?;
+    let signature = Members::of(metadata)?.take(METADATA_KEY)?;
+    let mut text = String::new();
+    for part in artifact.parts() {
+        match part.content {
+            Content::Text(piece) if part.metadata.is_none() => text.push_str(&piece),
+            _ => return None,
+        }
+    }
+    let metadata = RawValue::from_string(format!("{{\"{METADATA_KEY}\":{}}}", signature.get())).ok()?;
+    Some(Parts::of(&Part { metadata: Some(&metadata), ..Part::text(text) }))
 }
 
 impl Serialize for Wire<'_, ArtifactChunk> {
