@@ -370,7 +370,7 @@ fn event(dialect: Dialect) -> BoxedStrategy<StreamEvent> {
     prop_oneof![
         task(dialect).prop_map(StreamEvent::Task),
         message(dialect).prop_map(|message| StreamEvent::Message(Arc::new(message))),
-        (id(), id(), status(dialect), any::<bool>()).prop_map(
+        (id(), context(), status(dialect), any::<bool>()).prop_map(
             move |(task_id, context_id, status, is_final)| {
                 let is_final = if dialect == Dialect::V1 { status.state.is_terminal() } else { is_final };
                 StreamEvent::Status { task_id, context_id, status, is_final }
