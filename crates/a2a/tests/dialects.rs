@@ -96,6 +96,11 @@ fn id() -> impl Strategy<Value = String> {
     prop_oneof!["[a-zA-Z0-9._~ /:é-]{1,20}", Just("5c908f70-ec50-7e33-bf7d-2735c15d5c13".to_owned())]
 }
 
+/// A conversation, which other people's events may leave out.
+fn context() -> impl Strategy<Value = String> {
+    option::weighted(0.9, id()).prop_map(Option::unwrap_or_default)
+}
+
 /// A time as exactly as A2A writes it.
 fn time() -> impl Strategy<Value = Timestamp> {
     (0_i64..4_000_000_000_000).prop_map(|time| Timestamp::from_millisecond(time).expect("a time"))
@@ -365,13 +370,13 @@ fn event(dialect: Dialect) -> BoxedStrategy<StreamEvent> {
     prop_oneof![
         task(dialect).prop_map(StreamEvent::Task),
         message(dialect).prop_map(|message| StreamEvent::Message(Arc::new(message))),
-        (id(), id(), status(dialect), any::<bool>()).prop_map(
+        (id(), context(), status(dialect), any::<bool>()).prop_map(
             move |(task_id, context_id, status, is_final)| {
                 let is_final = if dialect == Dialect::V1 { status.state.is_terminal() } else { is_final };
                 StreamEvent::Status { task_id, context_id, status, is_final }
             }
         ),
-        (id(), id(), chunk(dialect)).prop_map(|(task_id, context_id, chunk)| StreamEvent::Artifact {
+        (id(), context(), chunk(dialect)).prop_map(|(task_id, context_id, chunk)| StreamEvent::Artifact {
             task_id,
             context_id,
             chunk: Arc::new(chunk),

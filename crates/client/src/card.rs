@@ -1,6 +1,6 @@
 //! The other agent's card: who it says it is, and where it takes calls.
 
-use crate::CallError;
+use crate::{CallError, inspect};
 use bindu_a2a::Dialect;
 use bindu_http_client::{HttpClient, HttpSettings, Method};
 use bindu_identity::Did;
@@ -73,7 +73,14 @@ pub(crate) async fn fetch(
         let reply = get(&url, http).await?;
         let no_card = |problem: String| CallError::NoCard { url: url.to_string(), problem };
         match (reply.status, reply.json().filter(Value::is_object)) {
-            (200, Some(card)) => return read(base, &card, allowed, allow_http),
+            (200, Some(card)) => {
+                let found = read(base, &card, allowed, allow_http)?;
+                // An agent with a DID signs its replies, by keys that are found otherwise.
+                if found.did.is_none() {
+                    inspect::check(&card, base, http).await?;
+                }
+                return Ok(found);
+            }
             (200, None) => problem = Some(no_card("it is no JSON".to_owned())),
             (status, _) => problem = Some(no_card(format!("status {status}"))),
         }

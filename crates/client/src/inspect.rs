@@ -101,6 +101,20 @@ pub async fn inspect_card(
     Ok(InspectedCard { url: at, card, did, signatures, documents_problem })
 }
 
+/// Refuses a card whose signatures are all wrong. One whose keys are not to be had proves nothing, as one that is not signed.
+pub(crate) async fn check(card: &Value, base: &Url, http: &HttpSettings) -> Result<(), CallError> {
+    let mut is_wrong = false;
+    for signature in CardSignature::all(card) {
+        match inspect(&signature, card, base, None, http).await.problem {
+            None => return Ok(()),
+            Some(SignatureError::Signature(SignatureProblem::WrongSignature)) => is_wrong = true,
+            Some(_) => {}
+        }
+    }
+    let problem = format!("its signature is {}", SignatureProblem::WrongSignature);
+    if is_wrong { Err(CallError::NoCard { url: base.to_string(), problem }) } else { Ok(()) }
+}
+
 async fn inspect(
     signature: &CardSignature,
     card: &Value,

@@ -8,10 +8,12 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use bindu_a2a::{call::StreamEvent, model::TaskState};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use bindu_a2a::{call::StreamEvent, card::canonical, model::TaskState};
 use bindu_client::{
     AgentClient, CallError, CallOptions, ClientSettings, EventSink, KnownAgents, Reply, ReplyState,
 };
+use bindu_identity::{DerivedKey, SigningKey, jws};
 use bindu_testkit::OfficialCallee;
 use serde_json::{Value, json};
 use std::{
@@ -115,6 +117,38 @@ async fn who_needs_a_proof_gets_none_from_an_agent_without_a_did() {
     assert!(matches!(refused, Err(CallError::OtherAgent { .. })), "{refused:?}");
 }
 
+fn signing_key() -> DerivedKey {
+    DerivedKey::of(&SigningKey::from_seed(&[7; 32]))
+}
+
+fn sign(card: &mut Value) {
+    let signature = jws::sign(&signing_key(), "JOSE", None, &canonical(card).unwrap());
+    card["signatures"] = json!([signature]);
+}
+
+#[tokio::test]
+async fn a_card_with_a_wrong_signature_is_refused() {
+    let done = |_: usize, _: &Value| result(json!({"task": task("COMPLETED", Some("done"))}));
+    let signed = FakeAgent::with_card(done, sign).await;
+    assert_eq!(signed.call().await.unwrap().text, "done");
+    let changed = FakeAgent::with_card(done, |card| {
+        sign(card);
+        card["name"] = json!("Another");
+    })
+    .await;
+    let refused = changed.call().await;
+    assert!(matches!(refused, Err(CallError::NoCard { .. })), "{refused:?}");
+    assert!(changed.methods().is_empty(), "nothing is sent");
+    // Keys elsewhere prove nothing, and are not fetched.
+    let elsewhere = FakeAgent::with_card(done, |card| {
+        let payload = canonical(card).unwrap();
+        let signature = jws::sign(&signing_key(), "JOSE", Some("https://evil.example/jwks.json"), &payload);
+        card["signatures"] = json!([signature]);
+    })
+    .await;
+    assert_eq!(elsewhere.call().await.unwrap().text, "done");
+}
+
 type Script = Arc<dyn Fn(usize, &Value) -> Response + Send + Sync>;
 
 /// An agent of A2A 1.0 that answers by a script: by the number of the request, and what it asks.
@@ -125,16 +159,29 @@ struct FakeAgent {
 
 impl FakeAgent {
     async fn start(script: impl Fn(usize, &Value) -> Response + Send + Sync + 'static) -> Self {
+        Self::with_card(script, |_| {}).await
+    }
+
+    /// The same, with a card that was changed.
+    async fn with_card(
+        script: impl Fn(usize, &Value) -> Response + Send + Sync + 'static,
+        change: impl FnOnce(&mut Value),
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let card = json!({
+        let mut card = json!({
             "name": "Fake", "capabilities": {"streaming": true},
             "supportedInterfaces": [{"url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}],
         });
+        change(&mut card);
+        let key = signing_key().public_key();
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "kid": DerivedKey::thumbprint(&key),
+            "x": URL_SAFE_NO_PAD.encode(key.as_bytes())});
         let asked: Arc<Mutex<Vec<Value>>> = Arc::default();
         let state = (Arc::new(script) as Script, Arc::clone(&asked));
         let router = Router::new()
             .route("/.well-known/agent-card.json", get(async move || axum::Json(card)))
+            .route("/.well-known/jwks.json", get(async move || axum::Json(json!({"keys": [jwk]}))))
             .route("/", post(answered))
             .with_state(state);
         tokio::spawn(async move { axum::serve(listener, router).await });

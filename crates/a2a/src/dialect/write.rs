@@ -331,14 +331,14 @@ impl Event<'_> {
             StreamEvent::Status { task_id, context_id, status, is_final } => {
                 out.kind("status-update")?;
                 out.both("task_id", "taskId", task_id)?;
-                out.both("context_id", "contextId", context_id)?;
+                out.both_some("context_id", "contextId", filled(context_id))?;
                 out.put("status", &Wire(dialect, status))?;
                 if dialect == Dialect::V1 { Ok(()) } else { out.put("final", is_final) }
             }
             StreamEvent::Artifact { task_id, context_id, chunk } => {
                 out.kind("artifact-update")?;
                 out.both("task_id", "taskId", task_id)?;
-                out.both("context_id", "contextId", context_id)?;
+                out.both_some("context_id", "contextId", filled(context_id))?;
                 out.put("artifact", &Wire(dialect, &**chunk))?;
                 // ProtoJSON leaves out what is false.
                 if chunk.append || dialect != Dialect::V1 {
