@@ -8,6 +8,7 @@ pub mod call;
 pub mod dialect;
 mod error;
 pub mod event;
+pub mod grpc;
 pub mod json;
 pub mod media;
 pub mod model;
