@@ -4,9 +4,7 @@ use crate::settings::Settings;
 use bindu_a2a::card::{Abilities, CardProfile, OAuth};
 use bindu_identity::AgentName;
 use std::collections::BTreeMap;
-
-/// What the server does beside answering, in each of its dialects that can say so.
-const ABILITIES: Abilities = Abilities { streaming: true, push_notifications: true };
+use url::Url;
 
 /// What the usual scopes allow.
 const SCOPES: [(&str, &str); 2] = [
@@ -23,7 +21,7 @@ pub fn card_profile(settings: &Settings, name: &AgentName, url: &str) -> CardPro
         description: settings.description.trim().to_owned(),
         url: url.to_owned(),
         version: settings.version.clone(),
-        grpc: None,
+        grpc: settings.grpc_listen.as_deref().and_then(|listen| grpc_address(listen, url)),
         skills: settings.skills.clone(),
         private_skills: settings.private_skills.clone(),
         private_callers: settings.private_callers.iter().cloned().collect(),
@@ -31,8 +29,15 @@ pub fn card_profile(settings: &Settings, name: &AgentName, url: &str) -> CardPro
             token_url: format!("{}/oauth2/token", hydra.public_url.as_str().trim_end_matches('/')),
             scopes: scopes(settings),
         }),
-        abilities: ABILITIES,
+        abilities: Abilities { streaming: true, push_notifications: settings.push.enabled },
     }
+}
+
+/// Where gRPC is called, as `HOST:PORT`: on the agent's own host, at the port that it listens on.
+fn grpc_address(listen: &str, url: &str) -> Option<String> {
+    let url: Url = url.parse().ok()?;
+    let (_, port) = listen.rsplit_once(':')?;
+    Some(format!("{}:{port}", url.host_str()?))
 }
 
 /// The scopes that calls need: the usual two, and what `auth.permissions` asks for besides.
@@ -43,4 +48,20 @@ fn scopes(settings: &Settings) -> BTreeMap<String, String> {
         scopes.iter().map(move |scope| (scope.clone(), format!("asked for by {method}")))
     });
     more.chain(usual).filter(|(scope, _)| !scope.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_called_on_the_agents_own_host() {
+        for (listen, url, want) in [
+            ("0.0.0.0:50051", "https://agent.example.com/a", "agent.example.com:50051"),
+            ("[::]:50051", "http://[::1]:3773", "[::1]:50051"),
+            ("127.0.0.1:1", "http://127.0.0.1:3773", "127.0.0.1:1"),
+        ] {
+            assert_eq!(grpc_address(listen, url).as_deref(), Some(want));
+        }
+    }
 }

@@ -91,6 +91,7 @@ impl Running {
             begun: Instant::now(),
             port,
             probe_port: None,
+            grpc_port: None,
             url: url.clone(),
             end: end.clone(),
             ready: None,
