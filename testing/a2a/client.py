@@ -270,21 +270,19 @@ async def main():
             card.supported_interfaces.extend(kept)
         metadata = [(name.lower(), value) for name, value in headers.items()]
 
-        class Adds(grpc.aio.UnaryUnaryClientInterceptor, grpc.aio.UnaryStreamClientInterceptor):
+        class Unary(grpc.aio.UnaryUnaryClientInterceptor):
             async def intercept_unary_unary(self, continuation, details, call):
-                return await continuation(self.of(details), call)
+                return await continuation(with_token(details), call)
 
+        class Stream(grpc.aio.UnaryStreamClientInterceptor):
             async def intercept_unary_stream(self, continuation, details, call):
-                return await continuation(self.of(details), call)
+                return await continuation(with_token(details), call)
 
-            def of(self, details):
-                return details._replace(metadata=grpc.aio.Metadata(*(list(details.metadata or []) + metadata)))
-
-        class Unary(Adds):
-            intercept_unary_stream = None
+        def with_token(details):
+            return details._replace(metadata=grpc.aio.Metadata(*(list(details.metadata or []) + metadata)))
 
         def channel(url):
-            return grpc.aio.insecure_channel(url.removeprefix("http://").removeprefix("grpc://"))
+            return grpc.aio.insecure_channel(url, interceptors=[Unary(), Stream()])
 
         def client_of(streaming):
             config = ClientConfig(
