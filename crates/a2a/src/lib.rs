@@ -9,6 +9,7 @@ pub mod card;
 pub mod dialect;
 mod error;
 pub mod event;
+pub mod grpc;
 pub mod json;
 pub mod media;
 pub mod model;
