@@ -3,10 +3,25 @@
 
 use crate::connection::{Answer, Held, Progress, Watched, until, within};
 use axum::{Router, body::Body};
-use hyper::{Request, body::Incoming, server::conn::http1};
-use hyper_util::rt::TokioIo;
+use http_body_util::BodyExt as _;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::{future::Future, io, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -24,6 +39,9 @@ const RESERVED_FILES: usize = 128;
 
 /// How long the end waits for a connection that is not being answered: before its request, and after its answer.
 const LINGER: Duration = Duration::from_millis(250);
+
+/// The same for HTTP/2, whose streams end a moment before.
+const HTTP2_END: Duration = Duration::from_secs(1);
 
 /// A pause where the system has no sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,18 +74,48 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// How many calls there may be on one connection of HTTP/2 at a time, and how much each may send before it is read.
+const HTTP2_STREAMS: u32 = 128;
+const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
+const HTTP2_CONNECTION_WINDOW: u32 = 512 * 1024;
+
+/// How often a silent peer of HTTP/2 is asked whether it is there, and how long it may take to say so.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+
 /// Accepts and serves connections until [`Stage::Closing`], and returns when the last one is closed.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: ConnectionLimits,
+    stages: watch::Receiver<Stage>,
+) {
+    let at_stage = stages.clone();
+    let answer = |accepted| answer(accepted, router.clone(), limits, at_stage.clone());
+    accept_all(listener, limits, stages, answer).await;
+}
+
+/// The same for HTTP/2 without TLS, by prior knowledge: gRPC.
+pub(crate) async fn serve_http2(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    stages: watch::Receiver<Stage>,
+) {
+    let at_stage = stages.clone();
+    let answer = |accepted| answer_http2(accepted, router.clone(), limits, at_stage.clone());
+    accept_all(listener, limits, stages, answer).await;
+}
+
+async fn accept_all<F: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    limits: ConnectionLimits,
     mut stages: watch::Receiver<Stage>,
+    answer: impl Fn(Accepted) -> F,
 ) {
     // Some files are needed for ourselves: to ask Hydra and the store, to write a copy.
     let files = raise_file_limit().saturating_sub(RESERVED_FILES).max(1);
     let places = Arc::new(Semaphore::new(limits.most.min(files)));
     let connections = TaskTracker::new();
-    let at_stage = stages.clone();
     loop {
         let accepted = tokio::select! {
             // An error is a server that is gone.
@@ -76,7 +124,7 @@ pub(crate) async fn serve(
         };
         match accepted {
             Ok(accepted) => {
-                connections.spawn(answer(accepted, router.clone(), limits, at_stage.clone()));
+                connections.spawn(answer(accepted));
             }
             Err(error) => {
                 // Out of sockets, or a connection that was gone before it was taken: both pass.
@@ -147,6 +195,109 @@ async fn answer(
             Stage::Draining => {}
             Stage::Closing => return finish(connection, &progress).await,
         }
+    }
+}
+
+/// Answers on one connection of HTTP/2 until it ends.
+async fn answer_http2(
+    (stream, peer, _place): Accepted,
+    router: Router,
+    limits: ConnectionLimits,
+    mut stages: watch::Receiver<Stage>,
+) {
+    let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
+    // How many calls are being answered, and since when there is none.
+    let calls = Arc::new(Calls::default());
+    let of_calls = Arc::clone(&calls);
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let call = of_calls.begin();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        let answer = router.clone().call(request);
+        async move {
+            let kept = move |body: Body| {
+                Body::new(body.map_frame(move |frame| {
+                    // For as long as there is a body.
+                    let _ = &call;
+                    frame
+                }))
+            };
+            answer.await.map(|answer| answer.map(kept))
+        }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING)
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_send_buf_size(LONGEST_HEAD)
+        .max_header_list_size(u32::try_from(LONGEST_HEAD).unwrap_or(u32::MAX))
+        .serve_connection(TokioIo::new(Box::pin(stream)), service);
+    tokio::pin!(connection);
+    if *stages.borrow_and_update() != Stage::Serving {
+        connection.as_mut().graceful_shutdown();
+    }
+    loop {
+        let stage = tokio::select! {
+            _ = connection.as_mut() => return,
+            () = calls.are_over(&limits) => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(LINGER, connection).await;
+                return;
+            }
+            changed = stages.changed() => changed.map_or(Stage::Closing, |()| *stages.borrow_and_update()),
+        };
+        match stage {
+            Stage::Serving => {}
+            Stage::Draining => connection.as_mut().graceful_shutdown(),
+            Stage::Closing => {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(HTTP2_END, connection).await;
+                return;
+            }
+        }
+    }
+}
+
+/// The calls on a connection of HTTP/2.
+#[derive(Default)]
+struct Calls {
+    running: watch::Sender<usize>,
+    have_begun: AtomicBool,
+}
+
+/// One of them.
+struct OneCall(Arc<Calls>);
+
+impl Calls {
+    fn begin(self: &Arc<Self>) -> OneCall {
+        self.have_begun.store(true, Ordering::Relaxed);
+        self.running.send_modify(|running| *running += 1);
+        OneCall(Arc::clone(self))
+    }
+
+    /// Waits until there was none for too long.
+    async fn are_over(&self, limits: &ConnectionLimits) {
+        let mut running = self.running.subscribe();
+        loop {
+            // The sender is here.
+            let _ = running.wait_for(|running| *running == 0).await;
+            let begun = self.have_begun.load(Ordering::Relaxed);
+            let idle = if begun { limits.idle_timeout } else { limits.header_timeout };
+            if timeout(idle, running.wait_for(|running| *running > 0)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for OneCall {
+    fn drop(&mut self) {
+        self.0.running.send_modify(|running| *running -= 1);
     }
 }
 

@@ -12,6 +12,7 @@ mod connection;
 mod connections;
 mod dialect;
 mod fair;
+mod grpc;
 pub mod handler;
 mod metrics;
 mod places;

@@ -8,6 +8,7 @@ use crate::{
     card::Cards,
     connections::{self, ConnectionLimits, Stage},
     dialect::rpc::RpcError,
+    grpc,
     places::{PlaceLimits, Places},
     route::{EncodedEvents, Extension, card, health, identity, page, rest, rpc},
 };
@@ -15,7 +16,7 @@ use axum::{
     Router,
     body::HttpBody as _,
     extract::{MatchedPath, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Version, header},
     middleware::{self, Next},
     response::Response,
     routing::{get, post},
@@ -116,6 +117,7 @@ pub struct AgentServer {
     drain_grace: Duration,
     limits: HttpLimits,
     phase: AtomicU8,
+    stage: watch::Sender<Stage>,
 }
 
 /// Where a server stands.
@@ -168,6 +170,7 @@ impl AgentServer {
             drain_grace: settings.drain_grace,
             limits: settings.limits,
             phase: AtomicU8::new(0),
+            stage: watch::Sender::new(Stage::Serving),
         })
     }
 
@@ -183,6 +186,10 @@ impl AgentServer {
     /// Sends events to where callers have asked for them. Never ends.
     pub async fn deliver_pushes(&self) {
         self.tasks.deliver_pushes().await;
+    }
+
+    pub(crate) fn write_timeout(&self) -> Duration {
+        self.limits.write_timeout
     }
 
     pub(crate) fn stream_keep_alive(&self) -> Duration {
@@ -206,14 +213,9 @@ impl AgentServer {
     /// Serves until `shutdown` is ready, then drains: new work is refused, what has begun ends and can be fetched, until
     /// the drain deadline.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
-        let (stage, stages) = watch::channel(Stage::Serving);
-        let limits = ConnectionLimits {
-            most: self.limits.connections,
-            header_timeout: self.limits.header_timeout,
-            idle_timeout: self.limits.idle_timeout,
-            write_timeout: self.limits.write_timeout,
-        };
-        let serving = connections::serve(listener, self.router(), limits, stages);
+        let stage = &self.stage;
+        let serving =
+            connections::serve(listener, self.router(), self.connection_limits(), stage.subscribe());
         tokio::pin!(serving, shutdown);
         tokio::select! {
             () = &mut serving => return,
@@ -234,9 +236,30 @@ impl AgentServer {
             (&mut serving).await;
         })
         .await;
+        self.closing.cancel();
+        self.stage.send_replace(Stage::Closing);
         self.worker.close().await;
         if ended.is_err() {
             tracing::warn!(tasks = self.tasks.active(), "the drain deadline has passed");
+        }
+    }
+
+    /// Serves gRPC until the server is drained.
+    pub async fn serve_grpc(self: &Arc<Self>, listener: TcpListener) {
+        let router = Router::new()
+            .fallback(grpc::call)
+            .layer(CatchPanicLayer::custom(|_| panicked()))
+            .layer(middleware::from_fn_with_state(Arc::clone(self), count))
+            .with_state(Arc::clone(self));
+        connections::serve_http2(listener, router, self.connection_limits(), self.stage.subscribe()).await;
+    }
+
+    fn connection_limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            most: self.limits.connections,
+            header_timeout: self.limits.header_timeout,
+            idle_timeout: self.limits.idle_timeout,
+            write_timeout: self.limits.write_timeout,
         }
     }
 
@@ -316,6 +339,7 @@ async fn count(State(server): State<Arc<AgentServer>>, mut request: Request, nex
     let method = method_label(request.method());
     let endpoint = match request.extensions().get::<MatchedPath>() {
         Some(path) => endpoint_label(path.as_str()),
+        None if is_grpc(&request) => "grpc",
         None if bindu_a2a::rest::is_path(request.uri().path()) => "a2a",
         None => "other",
     };
@@ -323,12 +347,16 @@ async fn count(State(server): State<Arc<AgentServer>>, mut request: Request, nex
     let begun = Instant::now();
     let mut response = next.run(request).await;
     response.headers_mut().insert(HeaderName::from_static(REQUEST_ID), id.0);
-    if server.phase() == Phase::Draining {
+    if server.phase() == Phase::Draining && response.version() != Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let bytes = response.body().size_hint().exact().unwrap_or(0);
     server.metrics.request_ends((method, endpoint, response.status().as_u16()), begun.elapsed(), bytes);
     response
+}
+
+fn is_grpc(request: &Request) -> bool {
+    request.version() == Version::HTTP_2
 }
 
 fn method_label(method: &Method) -> &'static str {

@@ -58,6 +58,20 @@ pub fn encode_event(item: &StreamItem) -> Vec<u8> {
     to_message(&schema::STREAM_RESPONSE, &Dialect::V1.encode_event(item))
 }
 
+/// The method and the message of a call; `None` for a call that A2A 1.0 does not have.
+#[must_use]
+pub fn ask(call: &Call) -> Option<(&'static str, Vec<u8>)> {
+    let (method, params) = Dialect::V1.ask(call)?;
+    Some((method, to_message(schema::request(method)?, &params)))
+}
+
+/// What a method's answer (or each message of its stream) says, as the JSON of A2A 1.0; `None` for what is not one.
+#[must_use]
+pub fn read(method: &str, message: &[u8]) -> Option<Json> {
+    let schema = schema::response(method)?;
+    read::message(schema, message).ok().and_then(Json::from_text)
+}
+
 fn to_message(schema: &'static Schema, json: &Json) -> Vec<u8> {
     write::message(schema, json.text()).unwrap_or_default()
 }

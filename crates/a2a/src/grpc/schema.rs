@@ -104,6 +104,20 @@ pub(super) fn request(method: &str) -> Option<&'static Schema> {
     })
 }
 
+/// The message that a method answers with.
+pub(super) fn response(method: &str) -> Option<&'static Schema> {
+    Some(match method {
+        "SendMessage" => &SEND_RESPONSE,
+        "SendStreamingMessage" | "SubscribeToTask" => &STREAM_RESPONSE,
+        "GetTask" | "CancelTask" => &TASK,
+        "ListTasks" => &LIST_RESPONSE,
+        "CreateTaskPushNotificationConfig" | "GetTaskPushNotificationConfig" => &PUSH_CONFIG,
+        "ListTaskPushNotificationConfigs" => &PUSHES_RESPONSE,
+        "GetExtendedAgentCard" => &CARD,
+        _ => return None,
+    })
+}
+
 static NOTHING: Schema = Schema(&[text(1, "tenant")]);
 
 static SEND: Schema = Schema(&[

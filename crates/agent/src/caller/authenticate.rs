@@ -61,6 +61,11 @@ impl Admitted {
     pub(crate) fn owner(&self) -> &Owner {
         &self.holder.owner
     }
+
+    /// Whether the caller must sign its request.
+    pub(crate) fn must_sign(&self) -> bool {
+        !matches!(self.holder.claim, Claim::Service)
+    }
 }
 
 impl Authenticator {

@@ -51,6 +51,8 @@ pub(crate) enum Cover {
     Body,
     /// Method and path say what is to be changed: Bindu's form covers neither.
     Request,
+    /// There is no signature: gRPC has none. Who must sign is not let in.
+    Nothing,
 }
 
 /// What makes a signed request this one and no other.

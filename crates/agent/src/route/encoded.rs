@@ -1,4 +1,4 @@
-//! Events as JSON, each written once for all that read it at the same time: a thousand subscribers to one task share the
+//! Events as bytes, each written once for all that read it at the same time: a thousand subscribers to one task share the
 //! bytes.
 
 use crate::places::Place;
@@ -6,7 +6,7 @@ use axum::body::Bytes;
 use bindu_a2a::{
     Dialect, Json,
     call::{StreamEvent, StreamItem},
-    rpc,
+    grpc, rpc,
 };
 use lru::LruCache;
 use std::{
@@ -30,12 +30,21 @@ struct Inner {
 }
 
 /// Where an event is looked for. Not who it is: that is its content ([`Encoded::of`]).
-type Key = (String, u64, Dialect);
+type Key = (String, u64, Coding);
 
-/// An event with its JSON.
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Coding {
+    /// As JSON of this dialect.
+    Json(Dialect),
+    /// As a message of gRPC.
+    Proto,
+}
+
+/// An event with its bytes.
 struct Encoded {
     of: StreamEvent,
-    json: String,
+    bytes: Vec<u8>,
 }
 
 /// Bytes that keep their event in the list for as long as anybody holds them.
@@ -43,7 +52,7 @@ struct Shared(Arc<Encoded>);
 
 impl AsRef<[u8]> for Shared {
     fn as_ref(&self) -> &[u8] {
-        self.0.json.as_bytes()
+        &self.0.bytes
     }
 }
 
@@ -58,17 +67,17 @@ impl Default for EncodedEvents {
 }
 
 impl EncodedEvents {
-    /// An event's JSON.
-    pub(crate) async fn encode(&self, dialect: Dialect, item: &StreamItem, place: &Place) -> Bytes {
-        let key = (task_id(&item.event).to_owned(), item.number, dialect);
+    /// An event's bytes.
+    pub(crate) async fn encode(&self, coding: Coding, item: &StreamItem, place: &Place) -> Bytes {
+        let key = (task_id(&item.event).to_owned(), item.number, coding);
         let found = self.lock().find(&key);
         let encoded = match found.filter(|found| is_same(&found.of, &item.event)) {
             Some(found) => found,
             None => {
                 let item = item.clone();
                 let of = item.event.clone();
-                let json = place.work(weight(&item.event), move || write(dialect, &item)).await;
-                let encoded = Arc::new(Encoded { of, json });
+                let bytes = place.work(weight(&item.event), move || write(coding, &item)).await;
+                let encoded = Arc::new(Encoded { of, bytes });
                 self.lock().put(key, &encoded);
                 encoded
             }
@@ -89,7 +98,7 @@ impl Inner {
     fn put(&mut self, key: Key, encoded: &Arc<Encoded>) {
         self.shared.put(key.clone(), Arc::downgrade(encoded));
         // What is content besides lies in the task store all the same, or is let go with it.
-        let bytes = |encoded: &Encoded| encoded.json.len() + weight(&encoded.of);
+        let bytes = |encoded: &Encoded| encoded.bytes.len() + weight(&encoded.of);
         if bytes(encoded) > KEPT_BYTES {
             return;
         }
@@ -109,15 +118,16 @@ impl Inner {
 const BINDU_HEAD: &str = "{\"jsonrpc\":\"2.0\",\"id\":null";
 
 /// An event without what differs from reader to reader: the id of the request.
-fn write(dialect: Dialect, item: &StreamItem) -> String {
-    match dialect {
-        Dialect::V1 | Dialect::V03 => dialect.encode_event(item).into_text(),
-        Dialect::Bindu => {
-            let mut event = rpc::event(dialect, &Json::null(), item);
+fn write(coding: Coding, item: &StreamItem) -> Vec<u8> {
+    match coding {
+        Coding::Proto => grpc::encode_event(item),
+        Coding::Json(dialect @ (Dialect::V1 | Dialect::V03)) => dialect.encode_event(item).into_text().into(),
+        Coding::Json(Dialect::Bindu) => {
+            let mut event = rpc::event(Dialect::Bindu, &Json::null(), item);
             if event.starts_with(BINDU_HEAD) {
                 event.drain(..BINDU_HEAD.len());
             }
-            event
+            event.into()
         }
     }
 }
@@ -195,19 +205,22 @@ mod tests {
         let places = Places::new(PlaceLimits { requests: 1, body: 1 });
         let place = places.public().unwrap_or_else(|_| panic!("a place"));
         let long = item(1, &"x".repeat(KEPT_BYTES));
-        let first = events.encode(Dialect::V1, &long, &place).await;
-        let second = events.encode(Dialect::V1, &long.clone(), &place).await;
+        let first = events.encode(Coding::Json(Dialect::V1), &long, &place).await;
+        let second = events.encode(Coding::Json(Dialect::V1), &long.clone(), &place).await;
         assert_eq!(first.as_ptr(), second.as_ptr());
-        let bindus = events.encode(Dialect::Bindu, &long, &place).await;
+        let bindus = events.encode(Coding::Json(Dialect::Bindu), &long, &place).await;
         assert_ne!(first.as_ptr(), bindus.as_ptr(), "each dialect has its own");
         assert!(bindus.starts_with(b",\"result\":"), "{bindus:?}");
         // A task that was forgotten and whose id was used again has other events of the same numbers.
-        let other = events.encode(Dialect::V1, &item(1, "y"), &place).await;
+        let other = events.encode(Coding::Json(Dialect::V1), &item(1, "y"), &place).await;
         assert!(!other.is_empty() && other.as_ptr() != first.as_ptr());
         drop((first, second, bindus));
-        assert!(events.lock().find(&("t".to_owned(), 1, Dialect::Bindu)).is_none(), "nobody reads it");
+        assert!(
+            events.lock().find(&("t".to_owned(), 1, Coding::Json(Dialect::Bindu))).is_none(),
+            "nobody reads it"
+        );
         for number in 2..2000 {
-            events.encode(Dialect::V1, &item(number, &"y".repeat(1000)), &place).await;
+            events.encode(Coding::Json(Dialect::V1), &item(number, &"y".repeat(1000)), &place).await;
         }
         let inner = events.lock();
         assert!(inner.kept_bytes <= KEPT_BYTES && inner.kept.len() < 1000, "{}", inner.kept.len());

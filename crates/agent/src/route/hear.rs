@@ -51,8 +51,11 @@ pub(crate) async fn hear(
     };
     let admitted = authenticator.admit(&head.headers, &head.uri, &server.places).await;
     let (admitted, mut place) = admitted.map_err(|(refusal, who)| Failure::Refused(refusal, who, None))?;
-    check_form()?;
     let who = || Some(admitted.owner().clone());
+    if cover == Cover::Nothing && admitted.must_sign() {
+        return Err(Failure::Refused(AuthRefusal::SignatureUnsupported, who(), None));
+    }
+    check_form()?;
     let body = body::read(body, server.body_limits, &mut place).await;
     let body = body.map_err(|why| Failure::NotTaken(why, who()))?;
     let signed = Signed { method: &head.method, uri: &head.uri, headers: &head.headers, body: &body };

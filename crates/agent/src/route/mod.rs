@@ -11,5 +11,7 @@ pub(crate) mod rest;
 pub(crate) mod rpc;
 mod stream;
 
-pub(crate) use encoded::EncodedEvents;
+pub(crate) use encoded::{Coding, EncodedEvents};
 pub use hear::Extension;
+pub(crate) use hear::{Done, Heard, activated, hear, named_version, perform, weight};
+pub(crate) use refuse::{Failure, grpc_status};

@@ -14,10 +14,13 @@ use axum::{
 use bindu_a2a::{
     A2aError, Dialect, Json,
     dialect::Refusal,
+    grpc,
     rest::{self, MEDIA_TYPE},
     rpc, version,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Why a request is not answered with a result.
 #[derive(Debug)]
@@ -134,6 +137,15 @@ fn retry(response: &mut Response, seconds: Option<u64>) {
     }
 }
 
+/// The error of AIP-193.
+#[derive(Serialize)]
+struct Aip193<'a> {
+    code: u16,
+    status: &'static str,
+    message: &'a str,
+    details: &'a Json,
+}
+
 /// What is said about a caller that is not let in, or a body that is not taken.
 struct Words {
     status: StatusCode,
@@ -181,12 +193,17 @@ impl Words {
         Self { status: why.status(), reason: why.reason(), message, retry_after, bindu }
     }
 
-    fn respond(self, form: &Form) -> Response {
-        let details = json!([{
+    /// The reason, as every binding but Bindu's dialect has it.
+    fn details(&self) -> Json {
+        Json::of(&json!([{
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": self.reason.to_ascii_uppercase(),
             "domain": DOMAIN,
-        }]);
+        }]))
+    }
+
+    fn respond(self, form: &Form) -> Response {
+        let details = self.details();
         let mut response = match form {
             Form::Rpc(Dialect::Bindu, _) => json_body(self.bindu.to_string(), false),
             Form::Rpc(dialect, id) => {
@@ -194,7 +211,7 @@ impl Words {
                     status: self.status.as_u16(),
                     code: NOT_LET_IN,
                     message: self.message,
-                    data: Some(Json::of(&details)),
+                    data: Some(details),
                     retry_after: self.retry_after,
                 };
                 let mut response = json_body(rpc::refusal(id, &refusal), false);
@@ -202,18 +219,38 @@ impl Words {
                 response
             }
             Form::Rest { is_a2a } => {
-                let body = json!({"error": {
-                    "code": self.status.as_u16(),
-                    "status": canonical_name(self.status),
-                    "message": self.message,
-                    "details": details,
-                }});
-                json_body(body.to_string(), *is_a2a)
+                let error = Aip193 {
+                    code: self.status.as_u16(),
+                    status: canonical_name(self.status),
+                    message: &self.message,
+                    details: &details,
+                };
+                json_body(Json::of(&BTreeMap::from([("error", error)])).into_text(), *is_a2a)
             }
         };
         retry(&mut response, self.retry_after);
         response
     }
+}
+
+/// The status of a failure over gRPC, told as over HTTP.
+pub(crate) fn grpc_status(server: &AgentServer, head: &Parts, failure: &Failure) -> grpc::Status {
+    let words = match failure {
+        Failure::Call(A2aError::Method(method)) => {
+            return grpc::status("UNIMPLEMENTED", method.clone(), None);
+        }
+        Failure::Call(error) => return grpc::refuse(error),
+        Failure::Refused(refusal, who, _) => {
+            note(server, head, refusal.reason(), who.as_ref());
+            Words::of(refusal)
+        }
+        Failure::NotTaken(why, who) => {
+            note(server, head, why.reason(), who.as_ref());
+            Words::of_body(*why)
+        }
+    };
+    let details = words.details();
+    grpc::status(canonical_name(words.status), words.message, Some(&details))
 }
 
 /// The name that `google.rpc.Code` has for a status (AIP-193).

@@ -4,7 +4,7 @@
 //! costs what its socket holds and one event, until the connection's write timeout cuts it off. An event is written once
 //! for all readers of a dialect ([`EncodedEvents`]).
 
-use super::encoded::EncodedEvents;
+use super::encoded::{Coding, EncodedEvents};
 use crate::{places::Place, server::AgentServer};
 use axum::{
     body::{Body, Bytes},
@@ -121,7 +121,7 @@ impl Events {
             () = sleep_until(Instant::now() + self.keep_alive) => return Some(Bytes::from_static(b": keep-alive\n\n")),
         };
         let item = item?;
-        let event = self.encoded.encode(self.frame.dialect(), &item, &self.place).await;
+        let event = self.encoded.encode(Coding::Json(self.frame.dialect()), &item, &self.place).await;
         self.pieces = self.frame.pieces(item.number, &event);
         self.pieces.pop_front()
     }

@@ -42,6 +42,9 @@ use tokio_util::sync::CancellationToken;
 const PASSES_MISSED: u32 = 3;
 const LONGEST_PASS: Duration = Duration::from_secs(30);
 
+/// How long the connections of gRPC may take to end after the agent has been drained.
+const GRPC_END: Duration = Duration::from_secs(2);
+
 /// Runs an agent until SIGTERM or Ctrl-C.
 ///
 /// # Errors
@@ -72,9 +75,14 @@ pub(crate) async fn run_until(
     refuse_open_door(&settings, port.address())?;
     let probe_port = settings.probe_listen.as_deref().map(ReservedPort::reserve).transpose();
     let probe_port = probe_port.map_err(port_refusal)?;
+    let grpc_port = settings.grpc_listen.as_deref().map(ReservedPort::reserve).transpose();
+    let grpc_port = grpc_port.map_err(port_refusal)?;
+    if let Some(port) = &grpc_port {
+        refuse_open_door(&settings, port.address())?;
+    }
     let url = address::own_url(&settings, port.address())?;
     let parts = Parts::open(&settings, &url)?;
-    Run { settings, handler, begun, port, probe_port, url, end, ready }.with(parts).await
+    Run { settings, handler, begun, port, probe_port, grpc_port, url, end, ready }.with(parts).await
 }
 
 /// A run of which the ports are reserved.
@@ -84,6 +92,7 @@ struct Run {
     begun: Instant,
     port: ReservedPort,
     probe_port: Option<ReservedPort>,
+    grpc_port: Option<ReservedPort>,
     url: String,
     /// Cancelled when the agent is asked to end.
     end: CancellationToken,
@@ -109,7 +118,7 @@ impl Run {
         Parts { keeper, hydra, metrics }: Parts,
         supervisor: &Supervisor,
     ) -> Result<(), Refusal> {
-        let Self { settings, handler, begun, port, probe_port, url, end, ready } = self;
+        let Self { settings, handler, begun, port, probe_port, grpc_port, url, end, ready } = self;
         let keeper = Arc::new(keeper);
         let probes = Probes::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
         let store = Arc::clone(&keeper.store);
@@ -150,6 +159,13 @@ impl Run {
             limits: settings.http.clone(),
         });
         let listener = port.listen().map_err(port_refusal)?;
+        let grpc = match grpc_port.map(ReservedPort::listen).transpose().map_err(port_refusal)? {
+            Some(listener) => {
+                let server = Arc::clone(&server);
+                Some(tokio::spawn(async move { server.serve_grpc(listener).await }))
+            }
+            None => None,
+        };
         probes.started(Arc::clone(&server));
         metrics.started(begun.elapsed());
         tracing::info!(
@@ -187,6 +203,9 @@ impl Run {
             systemd::stopping();
         };
         server.serve(listener, asked).await;
+        if let Some(grpc) = grpc {
+            let _ = tokio::time::timeout(GRPC_END, grpc).await;
+        }
         Ok(())
     }
 }

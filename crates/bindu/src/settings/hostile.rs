@@ -23,6 +23,7 @@ fn good(setting: &Entry) -> &'static str {
     match setting.key {
         _ if !setting.default.is_empty() => setting.default,
         "id" => "5c908f70-ec50-7e33-bf7d-2735c15d5c13",
+        "grpc_listen" => "127.0.0.1:9091",
         "probe_listen" => "127.0.0.1:9090",
         "deployment.url" | "hydra.admin_url" | "hydra.public_url" => "https://echo.example.com/agent",
         "echo" | "auth.require_permissions" => "true",

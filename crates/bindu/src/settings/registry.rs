@@ -74,6 +74,8 @@ settings!(
         "the address to listen on").default("127.0.0.1");
     PORT: u16 = setting("port", &["BINDU_PORT", "PORT"], |text| form::parsed(text, "a number from 0 to 65535"),
         "the port to listen on, 0 to 65535; 0 takes a free one").default("3773");
+    GRPC_LISTEN: String = setting("grpc_listen", &["BINDU_GRPC_LISTEN"], form::endpoint,
+        "an address for A2A over gRPC, without TLS (docs/PROTOCOL.md#grpc). Callers whose client id is a DID cannot sign there, and are not let in");
     PROBE_LISTEN: String = setting("probe_listen", &["BINDU_PROBE_LISTEN"], form::endpoint,
         "`host:port` of their own for `/livez`, `/readyz` and `/metrics`, which answer there from the first moment of a start (docs/OPERATIONS.md#probes)");
     DEPLOYMENT_URL: Url = setting("deployment.url", &["BINDU_DEPLOYMENT_URL"], form::address,

@@ -6,7 +6,7 @@ use super::{
     reader::Reader,
     registry::{
         AUTH_ENABLED, AUTHOR, COMMAND, COMMAND_TIMEOUT, COMMAND_WORKERS, DATA_DIR, DEPLOYMENT_URL,
-        DESCRIPTION, DRAIN_DEADLINE, DRAIN_GRACE, ECHO, HOST, HYDRA_ADMIN_URL, HYDRA_AUDIENCES,
+        DESCRIPTION, DRAIN_DEADLINE, DRAIN_GRACE, ECHO, GRPC_LISTEN, HOST, HYDRA_ADMIN_URL, HYDRA_AUDIENCES,
         HYDRA_AUTO_REGISTER_AGENTS, HYDRA_DEFAULT_AGENT_SCOPES, HYDRA_PUBLIC_URL, HYDRA_TIMEOUT,
         HYDRA_VERIFY_SSL, ID, KEY_PASSWORD_FILE, LOG_FORMAT, LOG_LEVEL, NAME, ON_ABSENT, ON_UNAVAILABLE,
         PORT, PRIVATE_SKILLS_FOR, PROBE_LISTEN, PROXY_EXEMPT, PROXY_HTTP, PROXY_HTTPS, RECONCILE_INTERVAL,
@@ -51,6 +51,8 @@ pub struct Settings {
     pub port: u16,
     /// Where probes are answered from the first moment, where somebody has said.
     pub probe_listen: Option<String>,
+    /// Where gRPC is served.
+    pub grpc_listen: Option<String>,
     /// Where it is called, where somebody has said.
     pub deployment_url: Option<Url>,
     /// What the operator has said.
@@ -215,6 +217,7 @@ impl Reader {
             host: self.value(&HOST),
             port: self.value(&PORT),
             probe_listen: self.get(&PROBE_LISTEN),
+            grpc_listen: self.get(&GRPC_LISTEN),
             deployment_url: self.deployment_url(),
             policy: Policy {
                 on_absent: self.value(&ON_ABSENT),

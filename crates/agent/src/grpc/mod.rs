@@ -1,0 +1,122 @@
+//! The gRPC binding of A2A 1.0, on a port of its own: the same core, limits and errors as over HTTP.
+//!
+//! A unary call is one HTTP/2 request with a frame around its message; so hyper serves it, and a body is read like any other:
+//! only once its caller's token is known, and in the room that its caller has. `tonic` was rejected: its codecs hold messages
+//! of callers that nobody knows yet. No DID signature is defined for gRPC, so a client whose id is a DID is not let in.
+
+mod frame;
+
+use crate::{
+    caller::{AuthRefusal, Cover},
+    places::{NoRoom, Place},
+    route::{Coding, Done, Failure, Heard, activated, grpc_status, hear, named_version, perform, weight},
+    server::AgentServer,
+};
+use axum::{
+    body::{Body, Bytes},
+    extract::{Request, State},
+    http::{HeaderValue, Method, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bindu_a2a::{
+    A2aError,
+    grpc::{self, SERVICE},
+    version,
+};
+use bindu_tasks::TaskStream;
+use frame::Message;
+use futures_util::{StreamExt as _, stream};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::timeout};
+
+/// How long a stream that has to end waits for an event that is on its way.
+const LAST_EVENT: Duration = Duration::from_millis(300);
+
+/// Answers one call.
+pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let kind = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if head.method != Method::POST || !kind.starts_with(b"application/grpc") {
+        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+    }
+    match answer(&server, &head, body).await {
+        Ok(response) => response,
+        Err(failure) => frame::refused(&grpc_status(&server, &head, &failure)),
+    }
+}
+
+async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<Response, Failure> {
+    let Heard { mut place, caller, proof, body } = hear(server, head, body, Cover::Nothing).await?;
+    version::check_v1(named_version(head).as_deref())?;
+    let method = method(head.uri.path())?;
+    let message = frame::unframe(&body)?;
+    drop(body);
+    let call = place.work(message.len(), move || grpc::decode(&method, &message)).await;
+    place.body_is_gone();
+    let call = call?;
+    let extensions = activated(&head.headers, &server.extensions)?;
+    let mut response = match perform(server, &caller, proof.as_ref(), call).await? {
+        Done::Stream(events) => respond_stream(server, events, place),
+        Done::Answer(answer) => {
+            let bytes = weight(&answer);
+            let room = place.room_for_answer(bytes).await;
+            room.map_err(|NoRoom| Failure::Refused(AuthRefusal::TooManyAtOnce, Some(caller.owner()), None))?;
+            let message = place.work(bytes, move || grpc::encode(&answer)).await;
+            frame::respond(Message::new(message, place))
+        }
+    };
+    response.headers_mut().extend(extensions);
+    Ok(response)
+}
+
+/// The method that a path names.
+fn method(path: &str) -> Result<String, A2aError> {
+    let method = path
+        .strip_prefix('/')
+        .and_then(|path| path.strip_prefix(SERVICE))
+        .and_then(|rest| rest.strip_prefix('/'));
+    method.map(str::to_owned).ok_or_else(|| {
+        let shown: String = path.chars().take(64).collect();
+        A2aError::Method(format!("{shown} is not a method of {SERVICE}"))
+    })
+}
+
+/// A stream. Its events wait in a channel of one: HTTP/2 asks for nothing while its reader stalls, so that it is here that a
+/// reader is cut off which takes nothing for too long.
+fn respond_stream(server: &Arc<AgentServer>, events: TaskStream, mut place: Place) -> Response {
+    place.is_a_stream();
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(pump(Arc::clone(server), events, place, sender));
+    let frames = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    frame::response(Body::new(StreamBody::new(frames)))
+}
+
+type Frames = mpsc::Sender<Result<Frame<Bytes>, Infallible>>;
+
+async fn pump(server: Arc<AgentServer>, mut events: TaskStream, place: Place, frames: Frames) {
+    let limit = server.write_timeout();
+    let mut is_closing = false;
+    while !is_closing {
+        let item = tokio::select! {
+            biased;
+            () = frames.closed() => return,
+            item = events.next() => item,
+            () = server.closing.cancelled() => {
+                is_closing = true;
+                timeout(LAST_EVENT, events.next()).await.ok().flatten()
+            }
+        };
+        let Some(item) = item else { break };
+        let message = server.encoded.encode(Coding::Proto, &item, &place).await;
+        for piece in frame::pieces(message) {
+            let sent = timeout(limit, frames.send(Ok(Frame::data(piece)))).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+    // Whoever is gone needs no end.
+    let _ = timeout(limit, frames.send(Ok(Frame::trailers(frame::done())))).await;
+}
