@@ -1,8 +1,9 @@
 //! What the cards say, from the settings.
 
 use crate::settings::Settings;
-use bindu_a2a::card::{Abilities, CardProfile, OAuth};
-use bindu_identity::AgentName;
+use bindu_a2a::card::{Abilities, CardProfile, DID_EXTENSION, OAuth};
+use bindu_agent::Extension;
+use bindu_identity::{AgentName, artifact_signature};
 use std::collections::BTreeMap;
 
 /// What the server does beside answering, in each of its dialects that can say so.
@@ -14,6 +15,12 @@ const SCOPES: [(&str, &str); 2] = [
     ("agent:write", "send messages, cancel tasks and change what is kept of you"),
 ];
 
+/// The extensions of A2A that callers may activate.
+pub(super) fn extensions() -> Vec<Extension> {
+    let uris = [DID_EXTENSION, artifact_signature::EXTENSION];
+    uris.map(|uri| Extension { uri: uri.to_owned(), is_required: false }).into()
+}
+
 /// The profile of an agent that is called at this URL.
 #[must_use]
 pub fn card_profile(settings: &Settings, name: &AgentName, url: &str) -> CardProfile {
@@ -23,7 +30,7 @@ pub fn card_profile(settings: &Settings, name: &AgentName, url: &str) -> CardPro
         description: settings.description.trim().to_owned(),
         url: url.to_owned(),
         version: settings.version.clone(),
-        grpc: None,
+        grpc: settings.grpc_listen.as_deref().and_then(|listen| grpc_address(url, listen)),
         skills: settings.skills.clone(),
         private_skills: settings.private_skills.clone(),
         private_callers: settings.private_callers.iter().cloned().collect(),
@@ -33,6 +40,13 @@ pub fn card_profile(settings: &Settings, name: &AgentName, url: &str) -> CardPro
         }),
         abilities: ABILITIES,
     }
+}
+
+/// Where the agent is called over gRPC: at the host of its address, on the port that it listens on.
+fn grpc_address(url: &str, listen: &str) -> Option<String> {
+    let url: url::Url = url.parse().ok()?;
+    let (_, port) = listen.rsplit_once(':')?;
+    Some(format!("{}:{port}", url.host_str()?))
 }
 
 /// The scopes that calls need: the usual two, and what `auth.permissions` asks for besides.
