@@ -1,5 +1,6 @@
 //! The bindings on the running program: JSON-RPC in its three dialects, HTTP+JSON, streams.
 
+mod bounds;
 mod grpc;
 mod refusals;
 mod rest;
