@@ -1,8 +1,9 @@
 //! What the cards say, from the settings.
 
 use crate::settings::Settings;
-use bindu_a2a::card::{Abilities, CardProfile, OAuth};
-use bindu_identity::AgentName;
+use bindu_a2a::card::{Abilities, CardProfile, DID_EXTENSION, OAuth};
+use bindu_agent::Extension;
+use bindu_identity::{AgentName, artifact_signature};
 use std::collections::BTreeMap;
 use url::Url;
 
@@ -11,6 +12,12 @@ const SCOPES: [(&str, &str); 2] = [
     ("agent:read", "read your tasks"),
     ("agent:write", "send messages, cancel tasks and change what is kept of you"),
 ];
+
+/// The extensions of A2A that callers may activate.
+pub(super) fn extensions() -> Vec<Extension> {
+    let uris = [DID_EXTENSION, artifact_signature::EXTENSION];
+    uris.map(|uri| Extension { uri: uri.to_owned(), is_required: false }).into()
+}
 
 /// The profile of an agent that is called at this URL.
 #[must_use]

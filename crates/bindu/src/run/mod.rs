@@ -152,7 +152,7 @@ impl Run {
             worker: HandlerWorker::new(Arc::clone(&held), handler, outgoing.client),
             task_limits: Limits { push: settings.push.enabled, ..Limits::default() },
             push: push_sender(&settings, &held, &metrics)?,
-            extensions: Vec::new(),
+            extensions: card::extensions(),
             metrics: Arc::clone(&metrics),
             drain_deadline: settings.drain_deadline,
             drain_grace: settings.drain_grace,

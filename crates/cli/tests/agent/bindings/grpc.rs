@@ -121,6 +121,10 @@ async fn grpc_does_what_json_rpc_does() {
     assert_eq!(task["status"]["state"], "TASK_STATE_COMPLETED", "{task}");
     assert_eq!(task["history"][0]["parts"][1]["data"], json!({"n": [1, null]}));
     let id = task["id"].as_str().expect("an id");
+    let (_, card) = http::get(&format!("{}/.well-known/agent-card.json", agent.url)).await;
+    let interfaces = card["supportedInterfaces"].as_array().expect("a list");
+    let interface = interfaces.iter().find(|interface| interface["protocolBinding"] == "GRPC").expect("gRPC");
+    assert_eq!(interface["url"], format!("127.0.0.1:{port}"));
     let found = client.call("GetTask", json!({"id": id})).await;
     assert_eq!(found.messages[0]["id"], id);
     // The same tasks as over HTTP.

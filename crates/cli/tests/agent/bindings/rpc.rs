@@ -95,3 +95,21 @@ async fn an_answer_waits_for_its_task_unless_it_is_told_not_to() {
         assert!(states.contains(&state), "{sent}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn extensions_that_are_known_are_activated_and_named() {
+    let disk = tempfile::tempdir().unwrap();
+    let agent = agent(disk.path()).start().await;
+    let known = "urn:bindu:a2a:extension:artifact-signature:v1";
+    for speech in [Speech::V1, Speech::V03] {
+        for (declared, activated) in
+            [(format!("urn:unknown, {known}"), Some(known)), ("urn:unknown".to_owned(), None)]
+        {
+            let request = speech.request(&agent.url, "message/send", &speech.saying("x"));
+            let response = request.header("A2A-Extensions", &declared).send().await.unwrap();
+            assert_eq!(response.status().as_u16(), 200, "an unknown extension is ignored");
+            let named = response.headers().get("a2a-extensions").map(|value| value.to_str().unwrap());
+            assert_eq!(named, activated, "{declared}");
+        }
+    }
+}
