@@ -34,6 +34,9 @@ const BODY_BYTES: usize = 12 * 1024 * 1024;
 /// How many bytes of answers may be on their way. One caller may have half of it. An answer that is longer still goes alone.
 const ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
+/// How many reads of one caller, and of all, hold what they have read at a time. A store may give each reader a copy.
+const READS: (usize, usize) = (2, 8);
+
 /// How long a request waits for room.
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -64,6 +67,7 @@ struct Inner {
     proven_bodies: Arc<Semaphore>,
     other_bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
     /// Threads for what takes long.
     work: Arc<Semaphore>,
 }
@@ -73,6 +77,7 @@ struct Share {
     requests: Mutex<usize>,
     bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
     work: Arc<Semaphore>,
 }
 
@@ -85,6 +90,7 @@ pub(crate) struct Place {
     is_proven: bool,
     body: Room,
     answer: Room,
+    read: Room,
 }
 
 /// Bytes that are taken, of the caller's own and of everybody's.
@@ -102,6 +108,7 @@ impl Places {
             proven_bodies: semaphore(body_bytes(limits)),
             other_bodies: semaphore(body_bytes(limits)),
             answers: semaphore(ANSWER_BYTES),
+            reads: semaphore(READS.1),
             // One is left to whatever is quick.
             work: semaphore(threads.saturating_sub(1).max(1)),
         }))
@@ -131,6 +138,7 @@ impl Places {
             is_proven,
             body: Room::default(),
             answer: Room::default(),
+            read: Room::default(),
         })
     }
 
@@ -162,6 +170,7 @@ impl Inner {
             requests: Mutex::new(0),
             bodies: semaphore(body_bytes(self.limits) / part),
             answers: semaphore(ANSWER_BYTES / part),
+            reads: semaphore(READS.0),
             work: semaphore(if owner.is_everybody() { Semaphore::MAX_PERMITS } else { 1 }),
         }
     }
@@ -203,6 +212,35 @@ impl Place {
         let own = (&self.share.answers, self.part_of(ANSWER_BYTES));
         self.answer = Room::wait(own, (&self.inner.answers, ANSWER_BYTES), bytes).await?;
         Ok(())
+    }
+
+    /// The same without a wait; whether there is room.
+    pub(crate) fn takes_room_for_answer(&mut self, bytes: usize) -> bool {
+        if bytes <= SMALL {
+            return true;
+        }
+        let bytes = bytes.min(self.part_of(ANSWER_BYTES));
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let own = Arc::clone(&self.share.answers).try_acquire_many_owned(permits);
+        let all = Arc::clone(&self.inner.answers).try_acquire_many_owned(permits);
+        let (Ok(own), Ok(all)) = (own, all) else { return false };
+        self.answer = Room(Some((own, all)));
+        true
+    }
+
+    /// Waits for a turn to read from the task store, until [`Place::has_read`]: what is read and not yet written costs
+    /// memory that nobody has counted.
+    ///
+    /// # Errors
+    /// There was none for a while.
+    pub(crate) async fn turn_to_read(&mut self) -> Result<(), NoRoom> {
+        self.read = Room::wait((&self.share.reads, READS.0), (&self.inner.reads, READS.1), 1).await?;
+        Ok(())
+    }
+
+    /// What was read has been written, or is let go.
+    pub(crate) fn has_read(&mut self) {
+        self.read = Room::default();
     }
 
     fn part_of(&self, capacity: usize) -> usize {
