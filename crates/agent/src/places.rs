@@ -31,8 +31,9 @@ const QUICK: usize = 32 * 1024;
 /// body fits twice in any case. One caller may have half of it.
 const BODY_BYTES: usize = 12 * 1024 * 1024;
 
-/// How many bytes of answers may be on their way. One caller may have half of it. An answer that is longer still goes alone.
-const ANSWER_BYTES: usize = 32 * 1024 * 1024;
+/// How many bytes of answers may be on their way. One caller may have a quarter of it. A longer answer has the whole part.
+const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+const ANSWER_PART: usize = ANSWER_BYTES / 4;
 
 /// How many reads of one caller, and of all, hold what they have read at a time. A store may give each reader a copy.
 const READS: (usize, usize) = (2, 8);
@@ -158,6 +159,11 @@ impl Places {
     }
 }
 
+/// How many bytes of answers of one caller's may be on their way.
+fn answer_part(owner: &Owner) -> usize {
+    if owner.is_everybody() { ANSWER_BYTES } else { ANSWER_PART }
+}
+
 fn body_bytes(limits: PlaceLimits) -> usize {
     BODY_BYTES.max(limits.body.saturating_mul(2)).min(Semaphore::MAX_PERMITS)
 }
@@ -169,7 +175,7 @@ impl Inner {
         Share {
             requests: Mutex::new(0),
             bodies: semaphore(body_bytes(self.limits) / part),
-            answers: semaphore(ANSWER_BYTES / part),
+            answers: semaphore(answer_part(owner)),
             reads: semaphore(READS.0),
             work: semaphore(if owner.is_everybody() { Semaphore::MAX_PERMITS } else { 1 }),
         }
@@ -209,7 +215,7 @@ impl Place {
         if bytes <= SMALL {
             return Ok(());
         }
-        let own = (&self.share.answers, self.part_of(ANSWER_BYTES));
+        let own = (&self.share.answers, answer_part(&self.owner));
         self.answer = Room::wait(own, (&self.inner.answers, ANSWER_BYTES), bytes).await?;
         Ok(())
     }
@@ -219,7 +225,7 @@ impl Place {
         if bytes <= SMALL {
             return true;
         }
-        let bytes = bytes.min(self.part_of(ANSWER_BYTES));
+        let bytes = bytes.min(answer_part(&self.owner));
         let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
         let own = Arc::clone(&self.share.answers).try_acquire_many_owned(permits);
         let all = Arc::clone(&self.inner.answers).try_acquire_many_owned(permits);
@@ -412,7 +418,7 @@ mod tests {
                 held.push(place);
             }
         }
-        assert_eq!(held.len(), 2);
+        assert_eq!(held.len(), 1);
         held.clear();
         assert_eq!(place(&places, &Owner::Everybody).room_for_answer(100 * MIB).await, Ok(()), "alone");
     }

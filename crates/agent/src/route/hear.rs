@@ -128,6 +128,8 @@ async fn perform_once(
         let client_id = caller.client().map(|client| &*client.id);
         return Ok(Done::Answer(Answer::Card(server.extended_card(client_id)?)));
     }
+    // A drain does not end between a message that is taken and the work on it.
+    let _change = (!call.reads()).then(|| server.change_begins());
     if call.streams() {
         return Ok(Done::Stream(server.tasks.stream(caller, call, replay).await?));
     }
