@@ -53,7 +53,7 @@ pub struct Figures {
     pub taken_over: u64,
     /// Tasks that were forgotten for their age or their number.
     pub forgotten: u64,
-    /// Commits by the milliseconds that they took: see [`BUCKETS`].
+    /// Commits by the milliseconds that they took: see `BUCKETS`.
     pub times: [u64; BUCKETS.len() + 1],
     /// All the time that commits took, in microseconds.
     pub micros: u64,
