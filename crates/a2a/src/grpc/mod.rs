@@ -1,7 +1,7 @@
 //! The gRPC binding of A2A 1.0 (`lf.a2a.v1.A2AService`) as pure mapping: a protobuf message is the ProtoJSON that means the
 //! same, and back.
 //!
-//! Messages go straight from one form to the other, by tables ([`schema`]): types that are generated from the `.proto` file
+//! Messages go straight from one form to the other, by tables (`schema`): types that are generated from the `.proto` file
 //! (the official crate `a2a-pb`) were rejected, since a caller's `google.protobuf.Value` of two bytes is a map node of a
 //! hundred there, and a program of somebody else's (`protoc`) would run at each build.
 
