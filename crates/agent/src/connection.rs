@@ -14,11 +14,15 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, sleep_until},
 };
+
+/// How fast an answer must be taken, in bytes a second, after [`ConnectionLimits::write_timeout`].
+const SLOWEST: u64 = 64 * 1024;
 
 /// Where a connection stands, noted by its stream and its service.
 #[derive(Debug)]
@@ -49,8 +53,8 @@ enum Step {
     Headers { since: Instant },
     /// A request is being answered.
     Request,
-    /// The answer is complete, and not all of it has gone out.
-    Answer,
+    /// The answer is complete, and not all of its bytes have gone out.
+    Answer { since: Instant, bytes: u64 },
 }
 
 impl Progress {
@@ -65,7 +69,7 @@ impl Progress {
 
     /// Whether a request has begun and its answer has not gone out.
     pub(crate) fn is_busy(&self) -> bool {
-        matches!(self.now(), Step::Request | Step::Answer)
+        matches!(self.now(), Step::Request | Step::Answer { .. })
     }
 
     /// Whether something of a request has come.
@@ -84,7 +88,11 @@ impl Progress {
             // As in Go's server, a new connection is no idle one: nobody keeps a place by connecting alone.
             Step::New { since } | Step::Headers { since } => since.checked_add(limits.header_timeout),
             Step::Idle { since } => since.checked_add(limits.idle_timeout),
-            Step::Request | Step::Answer => None,
+            Step::Request => None,
+            // Whoever takes it slowly keeps room that others wait for.
+            Step::Answer { since, bytes } => {
+                since.checked_add(limits.write_timeout)?.checked_add(Duration::from_secs(bytes / SLOWEST))
+            }
         }
     }
 
@@ -97,13 +105,14 @@ impl Progress {
     }
 
     /// hyper has taken the whole answer, and still holds what has not gone out of it.
-    fn answer_ends(&self, held: Option<Held>) {
+    fn answer_ends(&self, held: Option<Held>, bytes: u64) {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
-        self.step(|step| if step == Step::Request { Step::Answer } else { step });
+        let answer = Step::Answer { since: Instant::now(), bytes };
+        self.step(|step| if step == Step::Request { answer } else { step });
     }
 
     fn all_has_gone_out(&self) {
-        if self.now() == Step::Answer {
+        if matches!(self.now(), Step::Answer { .. }) {
             let gone = std::mem::take(&mut *self.places.lock().unwrap_or_else(PoisonError::into_inner));
             self.step(|_| Step::Idle { since: Instant::now() });
             drop(gone);
@@ -216,17 +225,20 @@ pub(crate) struct Answer {
     body: Body,
     progress: Arc<Progress>,
     held: Option<Held>,
+    /// How long it is, if that is known from the beginning.
+    bytes: u64,
 }
 
 impl Answer {
     pub(crate) fn new(body: Body, progress: Arc<Progress>, held: Option<Held>) -> Self {
-        Self { body, progress, held }
+        let bytes = body.size_hint().lower();
+        Self { body, progress, held, bytes }
     }
 }
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        self.progress.answer_ends(self.held.take());
+        self.progress.answer_ends(self.held.take(), self.bytes);
     }
 }
 
@@ -257,7 +269,7 @@ mod tests {
         caller::owner_named,
         places::{PlaceLimits, Places},
     };
-    use std::{future::pending, time::Duration};
+    use std::future::pending;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     const LIMITS: ConnectionLimits = ConnectionLimits {
@@ -298,6 +310,7 @@ mod tests {
         assert!(progress.is_busy(), "a flush within an answer does not end it");
         drop(answer);
         assert!(progress.is_busy(), "not all of it has gone out");
+        assert_eq!(cut_off(&progress).await, 30, "nobody takes it");
         stream.flush().await.unwrap();
         assert!(progress.is_between_requests());
         tokio::time::advance(Duration::from_secs(60)).await;

@@ -31,8 +31,12 @@ const QUICK: usize = 32 * 1024;
 /// body fits twice in any case. One caller may have half of it.
 const BODY_BYTES: usize = 12 * 1024 * 1024;
 
-/// How many bytes of answers may be on their way. One caller may have half of it. An answer that is longer still goes alone.
-const ANSWER_BYTES: usize = 32 * 1024 * 1024;
+/// How many bytes of answers may be on their way. One caller may have a quarter of it. A longer answer has the whole part.
+const ANSWER_BYTES: usize = 16 * 1024 * 1024;
+const ANSWER_PART: usize = ANSWER_BYTES / 4;
+
+/// How many reads of one caller, and of all, hold what they have read at a time. A store may give each reader a copy.
+const READS: (usize, usize) = (2, 8);
 
 /// How long a request waits for room.
 const WAIT: Duration = Duration::from_secs(10);
@@ -64,6 +68,7 @@ struct Inner {
     proven_bodies: Arc<Semaphore>,
     other_bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
     /// Threads for what takes long.
     work: Arc<Semaphore>,
 }
@@ -73,6 +78,7 @@ struct Share {
     requests: Mutex<usize>,
     bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
     work: Arc<Semaphore>,
 }
 
@@ -85,6 +91,7 @@ pub(crate) struct Place {
     is_proven: bool,
     body: Room,
     answer: Room,
+    read: Room,
 }
 
 /// Bytes that are taken, of the caller's own and of everybody's.
@@ -102,6 +109,7 @@ impl Places {
             proven_bodies: semaphore(body_bytes(limits)),
             other_bodies: semaphore(body_bytes(limits)),
             answers: semaphore(ANSWER_BYTES),
+            reads: semaphore(READS.1),
             // One is left to whatever is quick.
             work: semaphore(threads.saturating_sub(1).max(1)),
         }))
@@ -131,6 +139,7 @@ impl Places {
             is_proven,
             body: Room::default(),
             answer: Room::default(),
+            read: Room::default(),
         })
     }
 
@@ -150,6 +159,11 @@ impl Places {
     }
 }
 
+/// How many bytes of answers of one caller's may be on their way.
+fn answer_part(owner: &Owner) -> usize {
+    if owner.is_everybody() { ANSWER_BYTES } else { ANSWER_PART }
+}
+
 fn body_bytes(limits: PlaceLimits) -> usize {
     BODY_BYTES.max(limits.body.saturating_mul(2)).min(Semaphore::MAX_PERMITS)
 }
@@ -161,7 +175,8 @@ impl Inner {
         Share {
             requests: Mutex::new(0),
             bodies: semaphore(body_bytes(self.limits) / part),
-            answers: semaphore(ANSWER_BYTES / part),
+            answers: semaphore(answer_part(owner)),
+            reads: semaphore(READS.0),
             work: semaphore(if owner.is_everybody() { Semaphore::MAX_PERMITS } else { 1 }),
         }
     }
@@ -200,9 +215,38 @@ impl Place {
         if bytes <= SMALL {
             return Ok(());
         }
-        let own = (&self.share.answers, self.part_of(ANSWER_BYTES));
+        let own = (&self.share.answers, answer_part(&self.owner));
         self.answer = Room::wait(own, (&self.inner.answers, ANSWER_BYTES), bytes).await?;
         Ok(())
+    }
+
+    /// The same without a wait; whether there is room.
+    pub(crate) fn takes_room_for_answer(&mut self, bytes: usize) -> bool {
+        if bytes <= SMALL {
+            return true;
+        }
+        let bytes = bytes.min(answer_part(&self.owner));
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let own = Arc::clone(&self.share.answers).try_acquire_many_owned(permits);
+        let all = Arc::clone(&self.inner.answers).try_acquire_many_owned(permits);
+        let (Ok(own), Ok(all)) = (own, all) else { return false };
+        self.answer = Room(Some((own, all)));
+        true
+    }
+
+    /// Waits for a turn to read from the task store, until [`Place::has_read`]: what is read and not yet written costs
+    /// memory that nobody has counted.
+    ///
+    /// # Errors
+    /// There was none for a while.
+    pub(crate) async fn turn_to_read(&mut self) -> Result<(), NoRoom> {
+        self.read = Room::wait((&self.share.reads, READS.0), (&self.inner.reads, READS.1), 1).await?;
+        Ok(())
+    }
+
+    /// What was read has been written, or is let go.
+    pub(crate) fn has_read(&mut self) {
+        self.read = Room::default();
     }
 
     fn part_of(&self, capacity: usize) -> usize {
@@ -374,7 +418,7 @@ mod tests {
                 held.push(place);
             }
         }
-        assert_eq!(held.len(), 2);
+        assert_eq!(held.len(), 1);
         held.clear();
         assert_eq!(place(&places, &Owner::Everybody).room_for_answer(100 * MIB).await, Ok(()), "alone");
     }

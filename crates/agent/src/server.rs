@@ -29,7 +29,7 @@ use std::{
     future::Future,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -118,6 +118,17 @@ pub struct AgentServer {
     limits: HttpLimits,
     phase: AtomicU8,
     stage: watch::Sender<Stage>,
+    /// How many calls are being done that change something.
+    changes: Arc<AtomicUsize>,
+}
+
+/// Counts down when it is dropped.
+struct OnDrop(Arc<AtomicUsize>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Where a server stands.
@@ -171,6 +182,7 @@ impl AgentServer {
             limits: settings.limits,
             phase: AtomicU8::new(0),
             stage: watch::Sender::new(Stage::Serving),
+            changes: Arc::default(),
         })
     }
 
@@ -186,6 +198,13 @@ impl AgentServer {
     /// Sends events to where callers have asked for them. Never ends.
     pub async fn deliver_pushes(&self) {
         self.tasks.deliver_pushes().await;
+    }
+
+    /// Counts a call that changes something, until what this returns is dropped.
+    pub(crate) fn change_begins(&self) -> impl Drop + use<> {
+        let (changes, guard) = (Arc::clone(&self.changes), OnDrop(Arc::clone(&self.changes)));
+        changes.fetch_add(1, Ordering::SeqCst);
+        guard
     }
 
     pub(crate) fn write_timeout(&self) -> Duration {
@@ -268,7 +287,9 @@ impl AgentServer {
         let mut look = tokio::time::interval(DRAIN_LOOK);
         loop {
             look.tick().await;
-            if self.tasks.active() == 0 && !self.tasks.has_unread(self.drain_grace) {
+            // First: what is counted no more is a task, or nothing.
+            let changes = self.changes.load(Ordering::SeqCst);
+            if changes == 0 && self.tasks.active() == 0 && !self.tasks.has_unread(self.drain_grace) {
                 return;
             }
         }

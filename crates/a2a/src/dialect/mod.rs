@@ -47,10 +47,13 @@ impl Dialect {
         crate::version::dialect(method, version)
     }
 
-    /// The dialect that a method's name alone suggests: A2A 1.0's begin with a capital letter.
+    /// The dialect that a method's name alone suggests: A2A 1.0's are letters in `PascalCase`.
     #[must_use]
     pub fn of_method(method: &str) -> Self {
-        if method.starts_with(|first: char| first.is_ascii_uppercase()) { Self::V1 } else { Self::Bindu }
+        let is_pascal_case = method.starts_with(|first: char| first.is_ascii_uppercase())
+            && method.bytes().all(|byte| byte.is_ascii_alphabetic())
+            && method.bytes().any(|byte| byte.is_ascii_lowercase());
+        if is_pascal_case { Self::V1 } else { Self::Bindu }
     }
 
     /// The dialect in which a call is refused whose version is not supported.

@@ -7,9 +7,12 @@
 mod frame;
 
 use crate::{
-    caller::{AuthRefusal, Cover},
-    places::{NoRoom, Place},
-    route::{Coding, Done, Failure, Heard, activated, grpc_status, hear, named_version, perform, weight},
+    caller::Cover,
+    places::Place,
+    route::{
+        Coding, Done, Failure, Heard, activated, grpc_status, hear, named_version, next_until_closing,
+        perform, weight,
+    },
     server::AgentServer,
 };
 use axum::{
@@ -25,14 +28,11 @@ use bindu_a2a::{
 };
 use bindu_tasks::TaskStream;
 use frame::Message;
-use futures_util::{StreamExt as _, stream};
+use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 use tokio::{sync::mpsc, time::timeout};
-
-/// How long a stream that has to end waits for an event that is on its way.
-const LAST_EVENT: Duration = Duration::from_millis(300);
 
 /// Answers one call.
 pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Request) -> Response {
@@ -57,13 +57,12 @@ async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<R
     place.body_is_gone();
     let call = call?;
     let extensions = activated(&head.headers, &server.extensions)?;
-    let mut response = match perform(server, &caller, proof.as_ref(), call).await? {
+    let mut response = match perform(server, (&caller, &mut place), proof.as_ref(), call).await? {
         Done::Stream(events) => respond_stream(server, events, place),
         Done::Answer(answer) => {
             let bytes = weight(&answer);
-            let room = place.room_for_answer(bytes).await;
-            room.map_err(|NoRoom| Failure::Refused(AuthRefusal::TooManyAtOnce, Some(caller.owner()), None))?;
             let message = place.work(bytes, move || grpc::encode(&answer)).await;
+            place.has_read();
             frame::respond(Message::new(message, place))
         }
     };
@@ -95,21 +94,16 @@ fn respond_stream(server: &Arc<AgentServer>, events: TaskStream, mut place: Plac
 
 type Frames = mpsc::Sender<Result<Frame<Bytes>, Infallible>>;
 
-async fn pump(server: Arc<AgentServer>, mut events: TaskStream, place: Place, frames: Frames) {
+async fn pump(server: Arc<AgentServer>, mut events: TaskStream, mut place: Place, frames: Frames) {
     let limit = server.write_timeout();
-    let mut is_closing = false;
-    while !is_closing {
+    loop {
         let item = tokio::select! {
-            biased;
             () = frames.closed() => return,
-            item = events.next() => item,
-            () = server.closing.cancelled() => {
-                is_closing = true;
-                timeout(LAST_EVENT, events.next()).await.ok().flatten()
-            }
+            item = next_until_closing(&mut events, &server.closing) => item,
         };
         let Some(item) = item else { break };
         let message = server.encoded.encode(Coding::Proto, &item, &place).await;
+        place.has_read();
         for piece in frame::pieces(message) {
             let sent = timeout(limit, frames.send(Ok(Frame::data(piece)))).await;
             if !matches!(sent, Ok(Ok(()))) {

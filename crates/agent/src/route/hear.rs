@@ -75,8 +75,44 @@ pub(crate) enum Done {
     Stream(TaskStream),
 }
 
-/// Does what is asked; what is signed and changes something, once.
+/// Does what is asked; what is signed and changes something, once. An answer has room to go out, and what was read its turn,
+/// which ends when it is written ([`Place::has_read`]).
 pub(crate) async fn perform(
+    server: &AgentServer,
+    (caller, place): (&Caller, &mut Place),
+    proof: Option<&Proof>,
+    call: Call,
+) -> Result<Done, Failure> {
+    let no_room = |NoRoom| Failure::Refused(AuthRefusal::TooManyAtOnce, Some(caller.owner()), None);
+    if !call.reads() {
+        let done = perform_once(server, caller, proof, call).await?;
+        if let Done::Answer(answer) = &done {
+            place.room_for_answer(weight(answer)).await.map_err(no_room)?;
+        }
+        return Ok(done);
+    }
+    place.turn_to_read().await.map_err(no_room)?;
+    let done = perform_once(server, caller, proof, call.clone()).await?;
+    let Done::Answer(answer) = &done else {
+        // The rest of a stream holds nothing, and its first event may be long in coming.
+        if matches!(call, Call::Subscribe { after: Some(_), .. }) {
+            place.has_read();
+        }
+        return Ok(done);
+    };
+    let bytes = weight(answer);
+    if place.takes_room_for_answer(bytes) {
+        return Ok(done);
+    }
+    // Not held while there is no room for it: read again when there is.
+    drop(done);
+    place.has_read();
+    place.room_for_answer(bytes).await.map_err(no_room)?;
+    place.turn_to_read().await.map_err(no_room)?;
+    perform_once(server, caller, proof, call).await
+}
+
+async fn perform_once(
     server: &AgentServer,
     caller: &Caller,
     proof: Option<&Proof>,
@@ -92,6 +128,8 @@ pub(crate) async fn perform(
         let client_id = caller.client().map(|client| &*client.id);
         return Ok(Done::Answer(Answer::Card(server.extended_card(client_id)?)));
     }
+    // A drain does not end between a message that is taken and the work on it.
+    let _change = (!call.reads()).then(|| server.change_begins());
     if call.streams() {
         return Ok(Done::Stream(server.tasks.stream(caller, call, replay).await?));
     }

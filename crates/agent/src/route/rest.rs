@@ -8,12 +8,7 @@ use super::{
     refuse::{Failure, Form, json_body, name_version, respond},
     stream::{self, Frame},
 };
-use crate::{
-    caller::{AuthRefusal, Cover},
-    connection::Held,
-    places::NoRoom,
-    server::AgentServer,
-};
+use crate::{caller::Cover, connection::Held, server::AgentServer};
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -58,13 +53,12 @@ async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<R
         *after = last_event(&head.headers);
     }
     let extensions = activated(&head.headers, &server.extensions)?;
-    let mut response = match perform(server, &caller, proof.as_ref(), call).await? {
+    let mut response = match perform(server, (&caller, &mut place), proof.as_ref(), call).await? {
         Done::Stream(events) => stream::respond(server, events, Frame::Rest, place),
         Done::Answer(answer) => {
             let bytes = weight(&answer);
-            let room = place.room_for_answer(bytes).await;
-            room.map_err(|NoRoom| Failure::Refused(AuthRefusal::TooManyAtOnce, Some(caller.owner()), None))?;
             let body = place.work(bytes, move || rest::encode(&answer).into_text()).await;
+            place.has_read();
             let mut response = json_body(body, prefers_a2a(&head.headers));
             response.extensions_mut().insert(Held(Arc::new(place)));
             response

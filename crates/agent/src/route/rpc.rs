@@ -5,12 +5,7 @@ use super::{
     refuse::{Failure, Form, json_body, name_version, respond},
     stream::{self, Frame},
 };
-use crate::{
-    caller::{AuthRefusal, Caller, Cover},
-    connection::Held,
-    places::NoRoom,
-    server::AgentServer,
-};
+use crate::{caller::Cover, connection::Held, server::AgentServer};
 use axum::{
     body::Body,
     extract::{Request, State},
@@ -68,13 +63,12 @@ async fn answer(
         Dialect::Bindu => None,
         Dialect::V1 | Dialect::V03 => activated(&head.headers, &server.extensions)?,
     };
-    let no_room = |caller: &Caller| Failure::Refused(AuthRefusal::TooManyAtOnce, Some(caller.owner()), None);
-    let mut response = match perform(server, &caller, proof.as_ref(), call).await? {
+    let mut response = match perform(server, (&caller, &mut place), proof.as_ref(), call).await? {
         Done::Stream(events) => stream::respond(server, events, Frame::Rpc(dialect, id), place),
         Done::Answer(answer) => {
             let bytes = weight(&answer);
-            place.room_for_answer(bytes).await.map_err(|NoRoom| no_room(&caller))?;
             let body = place.work(bytes, move || rpc::answer(dialect, &id, &answer)).await;
+            place.has_read();
             let mut response = json_body(body, false);
             response.extensions_mut().insert(Held(Arc::new(place)));
             response

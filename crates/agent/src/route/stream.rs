@@ -11,7 +11,7 @@ use axum::{
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use bindu_a2a::{Dialect, Json};
+use bindu_a2a::{Dialect, Json, call::StreamItem};
 use bindu_tasks::TaskStream;
 use futures_util::{StreamExt as _, stream};
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
@@ -68,7 +68,6 @@ struct Events {
     frame: Frame,
     encoded: Arc<EncodedEvents>,
     pieces: VecDeque<Bytes>,
-    has_ended: bool,
     keep_alive: Duration,
     /// Cancelled when all streams have to end.
     closing: CancellationToken,
@@ -83,7 +82,6 @@ pub(crate) fn respond(server: &AgentServer, events: TaskStream, frame: Frame, mu
         frame,
         encoded: Arc::clone(&server.encoded),
         pieces: VecDeque::new(),
-        has_ended: false,
         keep_alive: server.stream_keep_alive(),
         closing: server.closing.clone(),
         place,
@@ -101,27 +99,32 @@ pub(crate) fn respond(server: &AgentServer, events: TaskStream, frame: Frame, mu
     (headers, Body::from_stream(body)).into_response()
 }
 
+/// The next event; once all streams have to end, only what comes without a pause: what is committed is told.
+pub(crate) async fn next_until_closing(
+    events: &mut TaskStream,
+    closing: &CancellationToken,
+) -> Option<StreamItem> {
+    tokio::select! {
+        biased;
+        item = events.next() => return item,
+        () = closing.cancelled() => {}
+    }
+    timeout(LAST_EVENT, events.next()).await.ok().flatten()
+}
+
 impl Events {
     /// The next piece; `None` at the end.
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(piece) = self.pieces.pop_front() {
             return Some(piece);
         }
-        if self.has_ended {
-            return None;
-        }
         let item = tokio::select! {
-            biased;
-            item = self.events.next() => item,
-            () = self.closing.cancelled() => {
-                // What was committed at this very moment is told.
-                self.has_ended = true;
-                timeout(LAST_EVENT, self.events.next()).await.ok().flatten()
-            }
+            item = next_until_closing(&mut self.events, &self.closing) => item,
             () = sleep_until(Instant::now() + self.keep_alive) => return Some(Bytes::from_static(b": keep-alive\n\n")),
         };
         let item = item?;
         let event = self.encoded.encode(Coding::Json(self.frame.dialect()), &item, &self.place).await;
+        self.place.has_read();
         self.pieces = self.frame.pieces(item.number, &event);
         self.pieces.pop_front()
     }

@@ -231,7 +231,7 @@ fn each_variant_has_a_sample() {
         ("keeper/src/start_error.rs", "StartError", names(&errors())),
         ("keeper/src/advice.rs", "Advice", names(&advices())),
         ("keeper/src/driver/ring.rs", "StepError", names(&STEPS)),
-        ("keeper/src/token_source.rs", "TokenError", names(&token_errors())),
+        ("hydra/src/token_source.rs", "TokenError", names(&token_errors())),
         ("client/src/error.rs", "CallError", names(&call_errors())),
         ("store/src/vault/administration.rs", "AdministrationError", names(&administration_errors())),
         ("bindu/src/hints/vault.rs", "VaultRefusal", names(&vault_refusals())),

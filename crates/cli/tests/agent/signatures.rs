@@ -108,6 +108,8 @@ async fn a_signed_request_runs_once() {
 async fn what_an_earlier_life_may_have_run_is_not_run_again() {
     let disk = tempfile::tempdir().unwrap();
     let setup = agent(disk.path()).named(AUTHOR, "Two Lives").set_all(hydra().await.environment());
+    // A store that lasts remembers what ran.
+    let setup = setup.set("STORAGE_TYPE", "memory");
     let first = setup.start().await;
     let caller = TestCaller::new(hydra().await, "did:bindu:lives:caller:1").await;
     past_the_start(&first.url, &caller).await;

@@ -100,6 +100,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   "AUTH__ENABLED" ($v.auth.enabled | toString)
   "BINDU_MAX_CONNECTIONS" ($v.http.maxConnections | int64 | toString)
   "RUST_LOG" $v.logLevel
+  "STORAGE_TYPE" "memory"
   "LOG_FORMAT" "json"
 -}}
 {{- if has $v.vault.auth (list "kubernetes" "jwt") -}}

