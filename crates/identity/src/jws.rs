@@ -90,6 +90,10 @@ impl Jws {
             return Err(JwsError::Malformed);
         }
         let header = URL_SAFE_NO_PAD.decode(&self.protected).map_err(|_| JwsError::Malformed)?;
+        // `serde` reads a struct from a list, too.
+        if header.trim_ascii_start().first() != Some(&b'{') {
+            return Err(JwsError::Malformed);
+        }
         serde_json::from_slice(&header).map_err(|_| JwsError::Malformed)
     }
 

@@ -415,10 +415,12 @@ async fn lists_have_pages_and_leave_artifacts_out() {
     let Ok(Answer::Tasks(page)) = list(next).await else { panic!("no page") };
     assert_eq!((page.tasks.len(), page.next_page_token.as_str()), (10, ""));
     assert!(page.tasks.iter().all(|view| view.with_artifacts && !view.task.artifacts.is_empty()));
-    for page_size in [0, 101] {
-        let refused = list(ListRequest { page_size: Some(page_size), ..ListRequest::default() }).await;
-        assert!(matches!(refused, Err(A2aError::Params(_))), "{page_size}");
-    }
+    // What a dialect lets its callers ask for, it has checked.
+    let Ok(Answer::Tasks(page)) = list(ListRequest { page_size: Some(0), ..ListRequest::default() }).await
+    else {
+        panic!("no page")
+    };
+    assert_eq!((page.tasks.len(), page.page_size), (1, 1));
     let refused = list(ListRequest { page_token: "x".to_owned(), ..ListRequest::default() }).await;
     assert!(matches!(refused, Err(A2aError::Params(_))));
 }
