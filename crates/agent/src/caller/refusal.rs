@@ -34,10 +34,6 @@ pub enum AuthRefusal {
     BadSignature(Rejection),
     /// It may have been run before this process began.
     BeforeStart,
-    /// It has run, and what came of it is gone.
-    Replayed,
-    /// More signed requests of the caller's are remembered than may be.
-    TooManyRemembered,
     /// More calls than the caller may make; how long to wait.
     TooOften(Duration),
     /// More requests at a time than the caller may have.
@@ -70,8 +66,6 @@ impl AuthRefusal {
             Self::BadSignature(Rejection::CoversTooLittle) => "signature_covers_too_little",
             Self::BadSignature(_) => "invalid_signature",
             Self::BeforeStart => "timestamp_before_start",
-            Self::Replayed => "replayed",
-            Self::TooManyRemembered => "too_many_remembered",
             Self::TooOften(_) => "too_often",
             Self::TooManyAtOnce => "too_many_at_once",
             Self::Unavailable => "hydra_unavailable",
@@ -88,9 +82,7 @@ impl AuthRefusal {
             | Self::WrongAudience
             | Self::SignatureUnsupported => StatusCode::UNAUTHORIZED,
             Self::TwoTokens => StatusCode::BAD_REQUEST,
-            Self::TooManyRemembered | Self::TooOften(_) | Self::TooManyAtOnce => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Self::TooOften(_) | Self::TooManyAtOnce => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::FORBIDDEN,
         }
@@ -114,9 +106,6 @@ impl AuthRefusal {
             }
             Self::NotAdmitted => "DID not admitted".into(),
             Self::OwnIdentity => "This is the agent's own identity: nobody else calls with it".into(),
-            Self::TooManyRemembered => {
-                "Too many signed requests in a short time. Please try again later".into()
-            }
             Self::TooOften(_) => "Too many calls. Please try again later".into(),
             Self::TooManyAtOnce => "Too many calls at the same time. Please try again later".into(),
             Self::Unavailable => "The authentication service is not available. Please try again".into(),
@@ -126,8 +115,7 @@ impl AuthRefusal {
             Self::NoSignature
             | Self::NoPublicKey
             | Self::BadSignature(_)
-            | Self::BeforeStart
-            | Self::Replayed => "Invalid DID signature".into(),
+            | Self::BeforeStart => "Invalid DID signature".into(),
         }
     }
 
@@ -136,7 +124,6 @@ impl AuthRefusal {
         match self {
             Self::BeforeStart | Self::TooManyAtOnce => Some(1),
             Self::Unavailable => Some(2),
-            Self::TooManyRemembered => Some(10),
             Self::TooOften(wait) => Some(wait.as_secs() + 1),
             _ => None,
         }

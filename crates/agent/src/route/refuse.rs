@@ -170,8 +170,7 @@ impl Words {
             AuthRefusal::NoSignature
             | AuthRefusal::NoPublicKey
             | AuthRefusal::BadSignature(_)
-            | AuthRefusal::BeforeStart
-            | AuthRefusal::Replayed => json!({
+            | AuthRefusal::BeforeStart => json!({
                 "error": message,
                 "details": {"did_verified": false, "reason": refusal.reason()},
             }),

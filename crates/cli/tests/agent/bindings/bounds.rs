@@ -85,7 +85,7 @@ async fn answers_that_nobody_reads_are_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_of_callers_that_have_proved_nothing_are_bounded() {
     let disk = tempfile::tempdir().unwrap();
-    let setup = agent(disk.path()).named(AUTHOR, "Bodies").set_all(hydra().await.environment());
+    let setup = agent(disk.path()).named(AUTHOR, "Bodies Held").set_all(hydra().await.environment());
     let agent = setup.start().await;
     let mut stolen = Vec::new();
     for number in 0..3 {
