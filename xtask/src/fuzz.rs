@@ -3,12 +3,13 @@
 use std::{path::Path, process::Command};
 
 /// The targets, in `fuzz/fuzz_targets`.
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 12] = [
     "request",
     "dialect_v1",
     "dialect_v03",
     "dialect_bindu",
     "rest",
+    "grpc",
     "signature",
     "token",
     "answer",
