@@ -277,8 +277,10 @@ impl Log<'_> {
         let settles = events.iter().any(|event| settled_by(event).is_some());
         let mut wait = FIRST_RETRY;
         loop {
-            match self.runner.store.append(self.run, events.clone()).await {
+            match self.runner.store.append_after(self.run, Some(self.number), events.clone()).await {
                 Ok(number) => self.number = number,
+                // An earlier attempt was stored, and its answer lost: nobody else adds any to this run.
+                Err(StoreError::Moved(number)) if number == self.number + added => self.number = number,
                 Err(StoreError::Unavailable(problem)) => {
                     tracing::warn!(problem, task = self.run.task.id, "events could not be stored yet");
                     tokio::select! {
@@ -286,13 +288,7 @@ impl Log<'_> {
                         () = sleep(wait) => {}
                     }
                     wait = (wait * 2).min(LAST_RETRY);
-                    // The answer may have been lost, and not the events: nobody else adds any to this run.
-                    match self.runner.store.read(&self.run.task).await {
-                        Ok(snapshot) if snapshot.number == self.number + added => {
-                            self.number = snapshot.number;
-                        }
-                        _ => continue,
-                    }
+                    continue;
                 }
                 Err(StoreError::TooLarge) => {
                     let text = "Task execution failed: there is no room for the result; fetch or cancel other tasks first";

@@ -148,6 +148,6 @@ pub(crate) fn refused(error: StoreError) -> A2aError {
                 retry_after: 5,
             }
         }
-        StoreError::Replayed(_) | StoreError::Superseded => A2aError::Internal,
+        StoreError::Replayed(_) | StoreError::Superseded | StoreError::Moved(_) => A2aError::Internal,
     }
 }

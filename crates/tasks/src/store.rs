@@ -173,6 +173,9 @@ pub enum StoreError {
     /// The run counts no more: superseded, cancelled, taken over, or its task is forgotten.
     #[error("the run counts no more")]
     Superseded,
+    /// The task's last event has another number than was said.
+    #[error("the task's last event has the number {0}")]
+    Moved(u64),
     /// The signed request was done before, for this task.
     #[error("the request was done before")]
     Replayed(TaskKey),
@@ -219,10 +222,28 @@ pub trait TaskStore: Send + Sync + 'static {
     /// terminal status can only be the last of the events. After a status that waits for the caller the run still counts, without a
     /// lease. The store's own clock renews the run's lease.
     ///
+    /// Safe to repeat with `after`, the number of the task's last event so far: an attempt whose answer was lost may be stored
+    /// at any later time, and [`TaskStore::read`] cannot tell. Nobody else adds events while a run counts, so
+    /// [`StoreError::Moved`] with the number that is expected says that an earlier attempt was stored.
+    ///
     /// # Errors
-    /// [`StoreError::Superseded`], also for a terminal status that is not the last event; [`StoreError::TooLarge`] if there is
-    /// no room for a result (a failure without content always fits); [`StoreError::Unavailable`] (then [`TaskStore::read`] tells).
-    async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError>;
+    /// [`StoreError::Superseded`], also for a terminal status that is not the last event; [`StoreError::Moved`];
+    /// [`StoreError::TooLarge`] if there is no room for a result (a failure without content always fits);
+    /// [`StoreError::Unavailable`].
+    async fn append_after(
+        &self,
+        run: &RunKey,
+        after: Option<u64>,
+        events: Vec<TaskEvent>,
+    ) -> Result<u64, StoreError>;
+
+    /// Adds events of a run, whatever the last one's number is. Not safe to repeat.
+    ///
+    /// # Errors
+    /// As [`TaskStore::append_after`].
+    async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError> {
+        self.append_after(run, None, events).await
+    }
 
     /// Cancels a task that has not ended: its status becomes canceled, its run counts no more. Safe to repeat: then it is
     /// [`StoreError::Ended`].

@@ -168,6 +168,16 @@ async fn events_are_taken_all_or_none(subject: Subject, name: &'static str) {
     let snapshot = store.read(&key("alice", "1")).await.expect("there");
     assert_eq!((snapshot.number, snapshot.task.artifacts.len()), (2, 0), "{name}");
     assert_eq!(store.append(&run, vec![status(TaskState::Working)]).await, Ok(3), "{name}");
+    // An attempt whose answer was lost may come again: it is stored once.
+    let other = &*subject.other;
+    let again = || other.append_after(&run, Some(3), vec![chunk("a", "x", true), chunk("a", "y", true)]);
+    assert_eq!(again().await, Ok(5), "{name}");
+    assert_eq!(again().await, Err(StoreError::Moved(5)), "{name}");
+    let ahead = store.append_after(&run, Some(9), vec![status(TaskState::Completed)]).await;
+    assert_eq!(ahead, Err(StoreError::Moved(5)), "{name}");
+    assert_eq!(store.append_after(&run, Some(5), vec![status(TaskState::Completed)]).await, Ok(6), "{name}");
+    let late = store.append_after(&run, Some(6), vec![status(TaskState::Failed)]).await;
+    assert_eq!(late, Err(StoreError::Superseded), "{name}");
 }
 
 async fn the_same_message_is_taken_once(subject: Subject, name: &'static str) {

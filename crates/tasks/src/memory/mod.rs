@@ -172,10 +172,15 @@ impl TaskStore for MemoryStore {
         Ok(accepted.submitted(&key))
     }
 
-    async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError> {
+    async fn append_after(
+        &self,
+        run: &RunKey,
+        after: Option<u64>,
+        events: Vec<TaskEvent>,
+    ) -> Result<u64, StoreError> {
         let shelf = self.existing(&run.task.owner).ok_or(StoreError::Superseded)?;
         let mut room = self.room();
-        let appended = lock(&shelf).append(run, events, &mut room);
+        let appended = lock(&shelf).append(run, after, events, &mut room);
         drop(room);
         appended
     }

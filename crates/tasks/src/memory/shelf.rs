@@ -250,6 +250,7 @@ impl Shelf {
     pub(super) fn append(
         &mut self,
         run: &RunKey,
+        after: Option<u64>,
         events: Vec<TaskEvent>,
         room: &mut Room<'_>,
     ) -> Result<u64, StoreError> {
@@ -258,6 +259,10 @@ impl Shelf {
         let entry = self.tasks.get_mut(&*run.task.id).ok_or(StoreError::Superseded)?;
         if entry.run != run.run || entry.task.status.state.is_terminal() {
             return Err(StoreError::Superseded);
+        }
+        let number = entry.number();
+        if after.is_some_and(|after| after != number) {
+            return Err(StoreError::Moved(number));
         }
         let all_but_last = events.split_last().map(|(_, others)| others).unwrap_or_default();
         if all_but_last.iter().any(ends) {

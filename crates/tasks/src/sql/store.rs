@@ -215,8 +215,13 @@ impl<B: Backend> TaskStore for SqlStore<B> {
         }
     }
 
-    async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError> {
-        match self.change(&run.task, Change::Append { run: run.clone(), events }).await {
+    async fn append_after(
+        &self,
+        run: &RunKey,
+        after: Option<u64>,
+        events: Vec<TaskEvent>,
+    ) -> Result<u64, StoreError> {
+        match self.change(&run.task, Change::Append { run: run.clone(), after, events }).await {
             Ok(Reply::Number(number)) => Ok(number),
             // No room for this result; the end of its task may fit.
             Err(StoreError::Full) => Err(StoreError::TooLarge),

@@ -46,6 +46,8 @@ pub(super) enum Change {
     Submit(Box<Submission>),
     Append {
         run: RunKey,
+        /// The number of the last event before.
+        after: Option<u64>,
         events: Vec<TaskEvent>,
     },
     Cancel(TaskKey),
@@ -162,7 +164,7 @@ pub(super) async fn apply<S: Session>(
 ) -> Result<Done, Fault> {
     match change {
         Change::Submit(submission) => submit(session, submission, rules).await,
-        Change::Append { run, events } => append(session, run, events, rules).await,
+        Change::Append { run, after, events } => append(session, run, *after, (events, rules)).await,
         Change::Cancel(task) => cancel(session, task, rules).await,
         Change::Renew(runs) => leases::renew(session, runs, rules).await,
         Change::TakeAbandoned(limit) => leases::take_abandoned(session, *limit, rules).await,
@@ -433,8 +435,8 @@ fn ends(event: &TaskEvent) -> bool {
 async fn append<S: Session>(
     session: &mut S,
     run: &RunKey,
-    events: &[TaskEvent],
-    rules: &Rules,
+    after: Option<u64>,
+    (events, rules): (&[TaskEvent], &Rules),
 ) -> Result<Done, Fault> {
     let all_but_last = events.split_last().map(|(_, others)| others).unwrap_or_default();
     if all_but_last.iter().any(ends) {
@@ -455,12 +457,14 @@ async fn append<S: Session>(
         bytes.into(),
         most.into(),
         rules.lease_millis(),
+        after.map_or_else(|| (-1_i64).into(), Into::into),
     ];
     let update = match status {
         None => {
             "UPDATE {s}bindu_tasks SET number = number + $3, bytes = bytes + $4,
             lease_until = CASE WHEN phase = 0 THEN {now} + $6 ELSE lease_until END
-            WHERE task_key = $1 AND run = $2 AND phase <> 2 AND bytes + $4 <= $5 RETURNING task, number"
+            WHERE task_key = $1 AND run = $2 AND phase <> 2 AND bytes + $4 <= $5 AND ($7 < 0 OR number = $7)
+            RETURNING task, number"
         }
         Some(status) => {
             values.extend([
@@ -468,16 +472,22 @@ async fn append<S: Session>(
                 phase(status.state).into(),
                 nanos(status.timestamp).into(),
             ]);
-            "UPDATE {s}bindu_tasks SET number = number + $3, bytes = bytes + $4, state = $7, phase = $8,
-                changed = $9, lease_until = {now} + $6
-                WHERE task_key = $1 AND run = $2 AND phase <> 2 AND bytes + $4 <= $5 RETURNING task, number"
+            "UPDATE {s}bindu_tasks SET number = number + $3, bytes = bytes + $4, state = $8, phase = $9,
+                changed = $10, lease_until = {now} + $6
+                WHERE task_key = $1 AND run = $2 AND phase <> 2 AND bytes + $4 <= $5 AND ($7 < 0 OR number = $7)
+                RETURNING task, number"
         }
     };
     let rows = session.rows(update, values).await?;
     let Some(row) = rows.first() else {
         let held = hold(session, task_key).await?;
-        let counts = held.is_some_and(|held| held.run == run.run && !held.state.is_terminal());
-        return Ok(if counts { StoreError::TooLarge } else { StoreError::Superseded }.into());
+        let held = held.filter(|held| held.run == run.run && !held.state.is_terminal());
+        let error = match held {
+            None => StoreError::Superseded,
+            Some(held) if after.is_some_and(|after| after != held.number) => StoreError::Moved(held.number),
+            Some(_) => StoreError::TooLarge,
+        };
+        return Ok(error.into());
     };
     let (task, number) = (row.int(0)?, row.count(1)?);
     add_events(session, task, number - events.len() as u64, run.run, events).await?;
@@ -492,7 +502,7 @@ async fn cancel<S: Session>(session: &mut S, task: &TaskKey, rules: &Rules) -> R
     }
     let status = TaskStatus { state: TaskState::Canceled, message: None, timestamp: Timestamp::now() };
     let run = RunKey { task: task.clone(), run: held.run };
-    let done = append(session, &run, &[TaskEvent::Status(status)], rules).await?;
+    let done = append(session, &run, None, (&[TaskEvent::Status(status)], rules)).await?;
     if let Err(error) = done.answer {
         return Ok(error.into());
     }

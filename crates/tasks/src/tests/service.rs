@@ -560,23 +560,50 @@ async fn a_worker_sees_its_conversation() {
 /// A store that is away now and then; of some of its answers nobody hears.
 struct Faulty {
     store: MemoryStore,
-    /// So many calls of `append` fail, before they are done or after.
+    /// So many calls of `append` fail.
     failures: AtomicU32,
-    is_done: bool,
+    fault: Fault,
+    late: std::sync::Mutex<Option<(RunKey, Option<u64>, Vec<TaskEvent>)>>,
+}
+
+/// When a call that fails is done.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    /// Never.
+    Before,
+    /// It is done, and its answer lost.
+    After,
+    /// When everybody has looked: the connection was cut, and the server works on.
+    Later,
+}
+
+fn faulty(fault: Fault, failures: u32) -> Arc<Faulty> {
+    let failures = AtomicU32::new(failures);
+    Arc::new(Faulty { store: MemoryStore::default(), failures, fault, late: std::sync::Mutex::default() })
 }
 
 #[async_trait]
 impl TaskStore for Faulty {
-    async fn append(&self, run: &RunKey, events: Vec<TaskEvent>) -> Result<u64, StoreError> {
+    async fn append_after(
+        &self,
+        run: &RunKey,
+        after: Option<u64>,
+        events: Vec<TaskEvent>,
+    ) -> Result<u64, StoreError> {
+        // What was under way when its answer was lost is stored before this.
+        let late = self.late.lock().expect("no panic").take();
+        if let Some((run, after, events)) = late {
+            self.store.append_after(&run, after, events).await?;
+        }
         let fails = self
             .failures
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
             .is_ok();
-        if !fails {
-            return self.store.append(run, events).await;
-        }
-        if self.is_done {
-            self.store.append(run, events).await?;
+        match self.fault {
+            _ if !fails => return self.store.append_after(run, after, events).await,
+            Fault::Before => {}
+            Fault::After => drop(self.store.append_after(run, after, events).await),
+            Fault::Later => *self.late.lock().expect("no panic") = Some((run.clone(), after, events)),
         }
         Err(StoreError::Unavailable("as it was told".to_owned()))
     }
@@ -657,10 +684,8 @@ impl TaskStore for Faulty {
 
 #[tokio::test(start_paused = true)]
 async fn events_are_stored_once_when_the_store_is_away_for_a_while() {
-    for is_done in [false, true] {
-        // An answer is lost once: the second look sees that it was done.
-        let failures = AtomicU32::new(if is_done { 1 } else { 6 });
-        let store = Arc::new(Faulty { store: MemoryStore::default(), failures, is_done });
+    for (fault, failures) in [(Fault::Before, 6), (Fault::After, 1), (Fault::Later, 1)] {
+        let store = faulty(fault, failures);
         let worker = Arc::new(Obedient::default());
         let service = TaskService::new(Arc::clone(&store) as Arc<dyn TaskStore>, worker, Limits::default());
         let call = Call::Send(Box::new(request("1", "flood")));
@@ -668,7 +693,7 @@ async fn events_are_stored_once_when_the_store_is_away_for_a_while() {
         assert_eq!(
             (done.status.state, done.artifacts[0].chunks.len()),
             (TaskState::Completed, 1000),
-            "{is_done}"
+            "{fault:?}"
         );
         assert_eq!(store.failures.load(Ordering::SeqCst), 0, "they were met");
     }
@@ -676,8 +701,7 @@ async fn events_are_stored_once_when_the_store_is_away_for_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_lease_stops_the_handler_and_abandoned_tasks_fail_with_a_reason() {
-    let store =
-        Arc::new(Faulty { store: MemoryStore::default(), failures: AtomicU32::new(0), is_done: false });
+    let store = faulty(Fault::Before, 0);
     let worker = Obedient::default();
     let canceled = Arc::clone(&worker.canceled);
     let service = TaskService::new(store, Arc::new(worker), Limits::default());

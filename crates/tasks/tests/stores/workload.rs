@@ -121,24 +121,19 @@ pub(crate) async fn work(store: Arc<dyn TaskStore>, stop: Arc<AtomicBool>, tell:
 async fn handle(store: &dyn TaskStore, run: &RunKey, mut number: u64, tell: &impl Fn(Seen)) {
     for event in 0..10 {
         loop {
-            match store.append(run, vec![event_of(event)]).await {
+            match store.append_after(run, Some(number), vec![event_of(event)]).await {
                 Ok(at) => {
                     assert_eq!(at, number + 1);
                     tell(Seen::Acknowledged { task: run.task.id.clone(), number: at, event });
                     break;
                 }
+                // An earlier attempt was stored, and its answer lost: nobody else appends to this run.
+                Err(StoreError::Moved(at)) if at == number + 1 => break,
                 Err(StoreError::Superseded) => {
                     // Taken over; or this very end was stored, and its answer lost.
                     return;
                 }
-                Err(StoreError::Unavailable(_)) => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    match store.read(&run.task).await {
-                        // It is there; nobody else appends to this run.
-                        Ok(snapshot) if snapshot.number > number => break,
-                        _ => {}
-                    }
-                }
+                Err(StoreError::Unavailable(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
                 Err(error) => panic!("{error}"),
             }
         }
