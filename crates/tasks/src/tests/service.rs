@@ -563,8 +563,11 @@ struct Faulty {
     /// So many calls of `append` fail.
     failures: AtomicU32,
     fault: Fault,
-    late: std::sync::Mutex<Option<(RunKey, Option<u64>, Vec<TaskEvent>)>>,
+    late: std::sync::Mutex<Option<Attempt>>,
 }
+
+/// A call of `append_after`.
+type Attempt = (RunKey, Option<u64>, Vec<TaskEvent>);
 
 /// When a call that fails is done.
 #[derive(Debug, Clone, Copy)]
