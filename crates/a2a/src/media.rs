@@ -2,6 +2,7 @@
 //! compressed body helps nobody.
 
 use crate::{A2aError, json};
+use serde_json::value::RawValue;
 
 /// Bytes that other formats begin with.
 const OTHERS: [(&[u8], &str); 8] = [
@@ -34,11 +35,16 @@ pub fn check_headers(content_type: Option<&str>, content_encoding: Option<&str>)
     }
 }
 
-/// The JSON text of a body.
+/// The JSON value of a body. The content type is the header's, for the words of the error.
 ///
 /// # Errors
 /// [`A2aError::Media`] and [`A2aError::Parse`]: what it is instead.
-pub fn json_text(body: &[u8]) -> Result<&str, A2aError> {
+pub fn json<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<&'a RawValue, A2aError> {
+    serde_json::from_str(json_text(body)?).map_err(|error| not_json(content_type, &error))
+}
+
+/// The text of a body, which may be JSON.
+fn json_text(body: &[u8]) -> Result<&str, A2aError> {
     if let Some((_, what)) = OTHERS.iter().find(|(magic, _)| body.starts_with(magic)) {
         return Err(A2aError::Media(format!("The body is {what}: send JSON in UTF-8 as it is")));
     }
@@ -53,7 +59,7 @@ pub fn json_text(body: &[u8]) -> Result<&str, A2aError> {
 }
 
 /// A body that is not JSON, in the parser's words; in ours if its sender says itself that it is something else.
-pub(crate) fn not_json(content_type: Option<&str>, error: &serde_json::Error) -> A2aError {
+fn not_json(content_type: Option<&str>, error: &serde_json::Error) -> A2aError {
     let media_type = words(content_type).next().unwrap_or_default();
     let is_json = media_type.is_empty() || media_type.ends_with("/json") || media_type.ends_with("+json");
     if is_json {

@@ -200,8 +200,7 @@ fn to_query(params: &Json, skipped: &str) -> String {
 /// A body that is a JSON object; an empty one is an empty object.
 fn object(body: &[u8]) -> Result<&RawValue, A2aError> {
     let body = if body.is_empty() { b"{}" } else { body };
-    let text = media::json_text(body)?;
-    let raw: &RawValue = serde_json::from_str(text).map_err(|error| media::not_json(None, &error))?;
+    let raw = media::json(None, body)?;
     match json::kind(raw) {
         json::Kind::Object => Ok(raw),
         _ => Err(A2aError::Request("the body must be an object".to_owned())),

@@ -31,9 +31,7 @@ impl<'a> Request<'a> {
     /// The error, and the id to answer it with (`null` if there is none).
     pub fn parse(content_type: Option<&str>, body: &'a [u8]) -> Result<Self, (Json, A2aError)> {
         let nobody = |error| (Json::null(), error);
-        let text = media::json_text(body).map_err(nobody)?;
-        let request: &RawValue =
-            serde_json::from_str(text).map_err(|error| nobody(media::not_json(content_type, &error)))?;
+        let request = media::json(content_type, body).map_err(nobody)?;
         let refused = |problem: &str| A2aError::Request(problem.to_owned());
         let Some([id, version, method, params]) =
             json::members(request, ["id", "jsonrpc", "method", "params"])

@@ -10,8 +10,6 @@ pub mod caller;
 mod card;
 mod connection;
 mod connections;
-mod dialect;
-mod fair;
 mod grpc;
 pub mod handler;
 mod metrics;

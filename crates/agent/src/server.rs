@@ -7,10 +7,9 @@ use crate::{
     caller::{Authenticator, Beginning},
     card::Cards,
     connections::{self, ConnectionLimits, Stage},
-    dialect::rpc::RpcError,
     grpc,
     places::{PlaceLimits, Places},
-    route::{EncodedEvents, Extension, card, health, identity, page, rest, rpc},
+    route::{EncodedEvents, Extension, card, health, identity, internal, page, rest, rpc},
 };
 use axum::{
     Router,
@@ -349,8 +348,7 @@ impl AgentServer {
 
 /// The answer where a request met a bug of ours. The panic itself is in the log, and not for the caller.
 fn panicked() -> Response {
-    let problem = "The agent could not answer this request";
-    RpcError::internal(StatusCode::INTERNAL_SERVER_ERROR, problem).respond(&Json::null())
+    internal(StatusCode::INTERNAL_SERVER_ERROR, "The agent could not answer this request")
 }
 
 /// Names each request, and counts it under its route, never under its path: paths are the caller's.

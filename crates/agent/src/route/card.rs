@@ -3,12 +3,11 @@
 use super::{
     hear::hear,
     identity::{public_body, public_json},
-    refuse::{Failure, Form, respond},
+    refuse::{Failure, Form, beside, refused_beside, respond},
 };
 use crate::{
     audit::Occasion,
     caller::{Cover, Owner},
-    dialect::rpc::RpcError,
     server::AgentServer,
 };
 use axum::{
@@ -17,7 +16,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bindu_a2a::{Json, card::negotiation};
+use bindu_a2a::{A2aError, card::negotiation, dialect::Refusal};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -105,9 +104,13 @@ pub(crate) async fn documentation(
 
 fn not_found(what: &str, id: &str) -> Response {
     let shown: String = id.chars().take(MAX_SHOWN).collect();
-    let mut response = RpcError::task(SKILL_NOT_FOUND, format!("{what}: {shown}")).respond(&Json::null());
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
+    refused_beside(&Refusal {
+        status: StatusCode::NOT_FOUND.as_u16(),
+        code: SKILL_NOT_FOUND,
+        message: format!("{what}: {shown}"),
+        data: None,
+        retry_after: None,
+    })
 }
 
 /// `/agent/negotiation`: how well the skills fit a task.
@@ -123,9 +126,7 @@ pub(crate) async fn negotiation(
     let refused =
         |error: &str| (StatusCode::BAD_REQUEST, axum::Json(json!({"error": error}))).into_response();
     let request: Result<Value, _> = match public_json(&headers, &body) {
-        Err(error) if error.status == StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            return error.respond(&Json::null());
-        }
+        Err(error @ A2aError::Media(_)) => return beside(&error),
         Err(_) => return refused("Invalid JSON payload"),
         Ok(raw) => serde_json::from_str(raw.get()),
     };

@@ -29,6 +29,12 @@ pub(crate) struct Heard {
     pub(crate) body: Bytes,
 }
 
+/// Refuses what the headers say of a body that cannot be read.
+pub(crate) fn check_form(headers: &HeaderMap) -> Result<(), A2aError> {
+    let (kind, encoding) = (joined(headers, header::CONTENT_TYPE), joined(headers, header::CONTENT_ENCODING));
+    media::check_headers(kind.as_deref(), encoding.as_deref())
+}
+
 /// Finds out who is calling, and takes the body. Nobody makes us hold one without a token.
 pub(crate) async fn hear(
     server: &AgentServer,
@@ -36,13 +42,8 @@ pub(crate) async fn hear(
     body: Body,
     cover: Cover,
 ) -> Result<Heard, Failure> {
-    let check_form = || {
-        let (kind, encoding) =
-            (joined(&head.headers, header::CONTENT_TYPE), joined(&head.headers, header::CONTENT_ENCODING));
-        media::check_headers(kind.as_deref(), encoding.as_deref())
-    };
     let Some(authenticator) = &server.authenticator else {
-        check_form()?;
+        check_form(&head.headers)?;
         let place = server.places.public();
         let mut place = place.map_err(|NoRoom| Failure::Refused(AuthRefusal::TooManyAtOnce, None, None))?;
         let body = body::read(body, server.body_limits, &mut place).await;
@@ -55,7 +56,7 @@ pub(crate) async fn hear(
     if cover == Cover::Nothing && admitted.must_sign() {
         return Err(Failure::Refused(AuthRefusal::SignatureUnsupported, who(), None));
     }
-    check_form()?;
+    check_form(&head.headers)?;
     let body = body::read(body, server.body_limits, &mut place).await;
     let body = body.map_err(|why| Failure::NotTaken(why, who()))?;
     let signed = Signed { method: &head.method, uri: &head.uri, headers: &head.headers, body: &body };

@@ -1,21 +1,21 @@
 //! What tells callers who the agent is: the DID documents, the keys, how to get a token.
 
-use crate::{
-    body,
-    dialect::{media, rpc::RpcError},
-    places::NoRoom,
-    server::AgentServer,
+use super::{
+    hear::{check_form, joined},
+    refuse::{beside, internal},
 };
+use crate::{body, places::NoRoom, server::AgentServer};
 use axum::{
     body::{Body, Bytes},
     extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bindu_a2a::{
-    Json,
+    A2aError,
     json::{Members, string},
+    media,
 };
 use bindu_identity::{BinduDocument, DerivedKey, Did, PublicKey, WebDocument};
 use serde_json::{json, value::RawValue};
@@ -44,7 +44,7 @@ pub(crate) async fn resolve_post(
     let members = public_json(&headers, &body).map(|json| Members::of(json).unwrap_or_default());
     let did = members.map(|mut members| members.take_some("did"));
     match did {
-        Err(error) => error.respond(&Json::null()),
+        Err(error) => beside(&error),
         Ok(None) => resolve(&server, ""),
         Ok(Some(did)) => resolve(&server, &string(did).unwrap_or_else(|| did.get().to_owned())),
     }
@@ -56,27 +56,25 @@ pub(super) async fn public_body(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Bytes, Response> {
-    media::check_headers(headers).map_err(|error| error.respond(&Json::null()))?;
+    check_form(headers).map_err(|error| beside(&error))?;
     let no_room = |NoRoom| StatusCode::TOO_MANY_REQUESTS.into_response();
     let mut place = server.places.public().map_err(no_room)?;
     let read = body::read(body, server.public_body_limits(), &mut place).await;
     read.map_err(|why| why.status().into_response())
 }
 
-pub(super) fn public_json<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a RawValue, RpcError> {
-    let text = media::json_text(body)?;
-    serde_json::from_str(text).map_err(|error| media::not_json(headers, &error))
+pub(super) fn public_json<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<&'a RawValue, A2aError> {
+    media::json(joined(headers, header::CONTENT_TYPE).as_deref(), body)
 }
 
 fn resolve(server: &AgentServer, did: &str) -> Response {
     if did.is_empty() {
-        return RpcError::params("Missing 'did' parameter").respond(&Json::null());
+        return beside(&A2aError::Params("Missing 'did' parameter".to_owned()));
     }
     let identity = server.identity();
     if did != identity.did.as_str() {
         let shown: String = did.chars().take(256).collect();
-        return RpcError::internal(StatusCode::NOT_FOUND, format!("DID '{shown}' not found"))
-            .respond(&Json::null());
+        return internal(StatusCode::NOT_FOUND, &format!("DID '{shown}' not found"));
     }
     let beside = identity.keys_beside();
     axum::Json(BinduDocument::new(&identity.did, &identity.public_key, &beside, &identity.created_at))

@@ -14,5 +14,5 @@ mod stream;
 pub(crate) use encoded::{Coding, EncodedEvents};
 pub use hear::Extension;
 pub(crate) use hear::{Done, Heard, activated, hear, named_version, perform, weight};
-pub(crate) use refuse::{Failure, grpc_status};
+pub(crate) use refuse::{Failure, grpc_status, internal};
 pub(crate) use stream::next_until_closing;

@@ -99,9 +99,8 @@ fn of_call(form: &Form, error: &A2aError) -> Response {
             (refusal, json_body(body, *is_a2a))
         }
     };
-    let Refusal { status, retry_after, .. } = refusal;
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    retry(&mut response, retry_after);
+    *response.status_mut() = status_of(&refusal);
+    retry(&mut response, refusal.retry_after);
     if matches!(error, A2aError::Media(_)) {
         // RFC 7694 §3: which encodings would have been read.
         response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
@@ -110,6 +109,28 @@ fn of_call(form: &Form, error: &A2aError) -> Response {
         name_version(&mut response, *dialect);
     }
     response
+}
+
+/// An error on a route beside A2A, in Python Bindu's form.
+pub(crate) fn beside(error: &A2aError) -> Response {
+    of_call(&Form::Rpc(Dialect::Bindu, Json::null()), error)
+}
+
+/// The same for an error that A2A does not have.
+pub(crate) fn refused_beside(refusal: &Refusal) -> Response {
+    let mut response = json_body(rpc::refusal(&Json::null(), refusal), false);
+    *response.status_mut() = status_of(refusal);
+    response
+}
+
+/// Python Bindu's form for what it has no code for: its internal error, with a status and words of ours.
+pub(crate) fn internal(status: StatusCode, words: &str) -> Response {
+    let refusal = Dialect::Bindu.refuse(&A2aError::Internal);
+    refused_beside(&Refusal { status: status.as_u16(), data: Some(Json::of(words)), ..refusal })
+}
+
+fn status_of(refusal: &Refusal) -> StatusCode {
+    StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 /// A response with this JSON.

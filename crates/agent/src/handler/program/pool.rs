@@ -6,13 +6,11 @@ use super::{
     schedule::{Schedule, Whereabouts},
     worker::{Order, Worker},
 };
-use crate::{
-    fair::Party,
-    handler::{
-        HandlerError, HandlerTask, Reply,
-        event::{HandlerEvent, WAITING},
-    },
+use crate::handler::{
+    HandlerError, HandlerTask, Reply,
+    event::{HandlerEvent, WAITING},
 };
+use bindu_tasks::fair::Party;
 use futures_util::{FutureExt as _, future::join_all};
 use std::{
     collections::VecDeque,

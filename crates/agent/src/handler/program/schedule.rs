@@ -3,7 +3,7 @@
 //! Callers do not meet here: they take turns, none has all programs to itself, and one whose input has broken a program
 //! waits alone. Only a program that can't be started at all makes everybody wait.
 
-use crate::fair::{FairQueue, Party};
+use bindu_tasks::fair::{FairQueue, Party};
 use bindu_time::Backoff;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
