@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::OnceCell;
 use url::Url;
 
 /// Connecting takes one round trip, over a bad line a few.
@@ -55,6 +56,9 @@ pub enum NotSent {
     /// Nothing was sent there.
     #[error("nothing is sent there: {0}")]
     Refused(#[from] Refused),
+    /// This machine has nothing to send it with: no authorities to trust, for example.
+    #[error("{0}")]
+    NoClient(String),
     /// There is no answer.
     #[error("{0}")]
     NoAnswer(Problem),
@@ -65,40 +69,24 @@ pub enum NotSent {
 
 /// A client that connects to checked addresses only. Clones share their connections.
 #[derive(Clone)]
-pub struct GuardedClient {
-    client: reqwest::Client,
+pub struct GuardedClient(Arc<Guarded>);
+
+struct Guarded {
     allowed: Arc<AllowedTargets>,
+    lookup: Arc<dyn Lookup>,
+    timeout: Duration,
+    tls: TlsSettings,
+    /// Made with the first request: reading the system's authorities takes milliseconds of a start, and most agents send
+    /// nothing.
+    client: OnceCell<reqwest::Client>,
 }
 
 impl GuardedClient {
     /// A client that takes public targets and these. `timeout` bounds a whole exchange.
-    ///
-    /// # Errors
-    /// [`ClientError`] if TLS can't be used.
-    pub fn new(
-        allowed: AllowedTargets,
-        timeout: Duration,
-        tls: &TlsSettings,
-        lookup: impl Lookup,
-    ) -> Result<Self, ClientError> {
-        install_crypto_provider();
-        let allowed = Arc::new(allowed);
-        let resolver = CheckedResolver { allowed: Arc::clone(&allowed), lookup: Arc::new(lookup) };
-        let builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(timeout)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(1)
-            .tcp_nodelay(true)
-            .user_agent(concat!("bindu/", env!("CARGO_PKG_VERSION")));
-        // Over https, so that the authorities are read; the resolver in it is replaced by ours.
-        let base: Url = "https://receiver.invalid/".parse().map_err(|_| ClientError::ServerName)?;
-        let builder = tls.apply(&base, builder)?.dns_resolver(Arc::new(resolver));
-        Ok(Self { client: builder.build().map_err(ClientError::Client)?, allowed })
+    #[must_use]
+    pub fn new(allowed: AllowedTargets, timeout: Duration, tls: TlsSettings, lookup: impl Lookup) -> Self {
+        let (allowed, lookup) = (Arc::new(allowed), Arc::new(lookup));
+        Self(Arc::new(Guarded { allowed, lookup, timeout, tls, client: OnceCell::new() }))
     }
 
     /// Whether something may be sent to a URL, as far as can be said without looking its host up.
@@ -106,7 +94,7 @@ impl GuardedClient {
     /// # Errors
     /// [`Refused`].
     pub fn check(&self, url: &Url) -> Result<(), Refused> {
-        self.allowed.check_url(url)
+        self.0.allowed.check_url(url)
     }
 
     /// Posts a body. Done once the answer's status is a success.
@@ -116,7 +104,9 @@ impl GuardedClient {
     pub async fn post(&self, url: Url, headers: HeaderMap, body: String) -> Result<(), NotSent> {
         // Addresses in a URL are not looked up: they are checked here.
         self.check(&url)?;
-        let request = self.client.post(url).headers(headers).body(body);
+        let client = self.0.client.get_or_try_init(|| self.0.made()).await;
+        let client = client.map_err(|error| NotSent::NoClient(error.to_string()))?;
+        let request = client.post(url).headers(headers).body(body);
         let mut response = request.send().await.map_err(|error| problem(&error))?;
         let status = response.status();
         let mut read = 0;
@@ -129,9 +119,38 @@ impl GuardedClient {
     }
 }
 
+impl Guarded {
+    async fn made(self: &Arc<Self>) -> Result<reqwest::Client, ClientError> {
+        let guarded = Arc::clone(self);
+        let made = tokio::task::spawn_blocking(move || guarded.make()).await;
+        made.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
+    }
+
+    fn make(&self) -> Result<reqwest::Client, ClientError> {
+        install_crypto_provider();
+        let resolver =
+            CheckedResolver { allowed: Arc::clone(&self.allowed), lookup: Arc::clone(&self.lookup) };
+        let builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(self.timeout)
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(1)
+            .tcp_nodelay(true)
+            .user_agent(concat!("bindu/", env!("CARGO_PKG_VERSION")));
+        // Over https, so that the authorities are read; the resolver in it is replaced by ours.
+        let base: Url = "https://receiver.invalid/".parse().map_err(|_| ClientError::ServerName)?;
+        let builder = self.tls.apply(&base, builder)?.dns_resolver(Arc::new(resolver));
+        builder.build().map_err(ClientError::Client)
+    }
+}
+
 impl std::fmt::Debug for GuardedClient {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GuardedClient").field("allowed", &self.allowed).finish_non_exhaustive()
+        f.debug_struct("GuardedClient").field("allowed", &self.0.allowed).finish_non_exhaustive()
     }
 }
 

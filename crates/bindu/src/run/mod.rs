@@ -118,7 +118,7 @@ impl Run {
         Parts { keeper, hydra, metrics }: Parts,
         supervisor: &Supervisor,
     ) -> Result<(), Refusal> {
-        let Self { mut settings, handler, begun, port, probe_port, grpc_port, url, end, ready } = self;
+        let Self { settings, handler, begun, port, probe_port, grpc_port, url, end, ready } = self;
         let keeper = Arc::new(keeper);
         let probes = Probes::new(Arc::clone(&keeper.status), Arc::clone(&metrics));
         let store = Arc::clone(&keeper.store);
@@ -139,8 +139,6 @@ impl Run {
         let directory_is_ours = keeper.directory.is_some() && keeper.status.snapshot().directory.is_none();
         let task_store = storage::open(&settings, identity.did.as_str(), directory_is_ours).await?;
         let client = outgoing.client.clone();
-        let push = push_sender(&settings, &held, &metrics);
-        settings.push.enabled = push.is_some();
         let server = AgentServer::new(ServerSettings {
             held: Arc::clone(&held),
             status: Arc::clone(&keeper.status),
@@ -153,7 +151,7 @@ impl Run {
             store: Arc::clone(&task_store),
             worker: HandlerWorker::new(Arc::clone(&held), handler, outgoing.client),
             task_limits: Limits { push: settings.push.enabled, ..Limits::default() },
-            push,
+            push: push_sender(&settings, &held, &metrics),
             extensions: card::extensions(),
             metrics: Arc::clone(&metrics),
             drain_deadline: settings.drain_deadline,
@@ -222,12 +220,7 @@ fn push_sender(
         return None;
     }
     let (allowed, timeout) = (settings.push.allowed.clone(), Limits::default().push_timeout);
-    // An image may have no certificates at all: the agent starts, and says on its card that it sends nothing.
-    let client = GuardedClient::new(allowed, timeout, &TlsSettings::default(), SystemLookup)
-        .inspect_err(|error| {
-            tracing::warn!(%error, "push notifications are off: mend the system's certificates, or set BINDU_PUSH_ENABLED=false");
-        })
-        .ok()?;
+    let client = GuardedClient::new(allowed, timeout, TlsSettings::default(), SystemLookup);
     Some(Arc::new(HttpPushSender::new(client, Arc::clone(held), Arc::clone(metrics))))
 }
 

@@ -350,3 +350,14 @@ async fn lost_answers_end_with_one_key_and_one_client() {
         key.as_str()
     );
 }
+
+/// Events of tasks may be sent over https: an image without any certificates starts all the same, and answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_without_certificates_starts() {
+    let (disk, nothing) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let setup = agent(disk.path()).named(AUTHOR, "Without Certificates");
+    let setup =
+        setup.set("SSL_CERT_FILE", "/dev/null").set("SSL_CERT_DIR", nothing.path().display().to_string());
+    let agent = setup.start().await;
+    assert_eq!(http::ask(&agent.url, "hello").await["status"]["state"], "completed");
+}

@@ -22,7 +22,7 @@ fn client(allowed: &[&str], lists: &[&[[u8; 4]]]) -> GuardedClient {
     let list = |list: &&[[u8; 4]]| list.iter().map(|octets| IpAddr::from(*octets)).collect();
     let names = Names(Mutex::new(lists.iter().map(list).collect()));
     let allowed = AllowedTargets::read(allowed.iter().copied()).expect("targets");
-    GuardedClient::new(allowed, Duration::from_secs(20), &TlsSettings::default(), names).expect("a client")
+    GuardedClient::new(allowed, Duration::from_secs(20), TlsSettings::default(), names)
 }
 
 /// A receiver that answers each connection with this, and says what it was sent.
