@@ -1,8 +1,7 @@
 //! One call: the card, a token, a signature, the message, the task to its end.
 
 use crate::{
-    CallError, CallSigner, Conversation, EventSink, KeyChoice, KnownAgents, Reply, ReplyState, SignedCall,
-    Trust,
+    CallError, CallSigner, Conversation, EventSink, KnownAgents, Reply, ReplyState, SignedCall, Trust,
     card::{self, Card, Protocol},
     conversation::Turn,
     standard::Standard,
@@ -18,10 +17,7 @@ use serde_json::{Value, json};
 use std::{
     collections::HashMap,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
@@ -238,8 +234,8 @@ pub(crate) struct Call<'a> {
     pub(crate) client: HttpClient,
     audience: Option<&'a str>,
     pub(crate) deadline: Instant,
-    /// That the agent expects the other one of our keys.
-    expects_other_key: AtomicBool,
+    /// The key of ours that the agent has refused last.
+    refused_key: Mutex<Option<PublicKey>>,
 }
 
 /// What an answer asks for.
@@ -270,7 +266,7 @@ impl<'a> Call<'a> {
             names.into_iter().flatten().any(|name| audience.trim_end_matches('/') == name)
         };
         let audience = settings.audiences.iter().find(is_meant).map(String::as_str);
-        Ok(Self { settings, url, client, audience, deadline, expects_other_key: AtomicBool::new(false) })
+        Ok(Self { settings, url, client, audience, deadline, refused_key: Mutex::default() })
     }
 
     /// Sends the message, and follows its task to the end.
@@ -344,24 +340,25 @@ impl<'a> Call<'a> {
     async fn rpc(&self, method: &str, params: &Value) -> Result<Value, CallError> {
         let id = Uuid::new_v4().to_string();
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
-        let (mut has_new_token, mut refused_key) = (false, None);
+        let (mut has_new_token, mut refused) = (false, None);
         for last in (0..MOST_TRIES).map(|number| number + 1 == MOST_TRIES) {
             let token = self.token().await?;
             // Where there is no other key, what the first one met with is the answer.
             let signed = match self.sign(&body, token.as_ref()) {
                 Some(signed) => signed,
                 None => {
-                    return Err(
-                        refused_key.unwrap_or_else(|| self.unavailable("there is no key to sign with"))
-                    );
+                    return Err(refused.unwrap_or_else(|| self.unavailable("there is no key to sign with")));
                 }
             };
+            let key = signed.as_ref().map(|(signed, _)| signed.key);
             match self.send(&body, token.as_ref(), signed).await? {
                 Next::Result(result) => return Ok(result),
-                Next::OtherKey(error) if refused_key.is_some() || last => return Err(error),
                 Next::OtherKey(error) => {
-                    refused_key = Some(error);
-                    self.expects_other_key.fetch_xor(true, Ordering::Relaxed);
+                    *self.refused_key.lock().unwrap_or_else(PoisonError::into_inner) = key;
+                    if refused.is_some() || last {
+                        return Err(error);
+                    }
+                    refused = Some(error);
                 }
                 Next::NewToken if !has_new_token => {
                     has_new_token = true;
@@ -407,12 +404,9 @@ impl<'a> Call<'a> {
     fn sign(&self, body: &str, token: Option<&SecretString>) -> Option<Option<(SignedCall, u64)>> {
         // Without a token nobody looks at a signature.
         let (Some(signer), Some(_)) = (&self.settings.signer, token) else { return Some(None) };
-        let choice = match self.expects_other_key.load(Ordering::Relaxed) {
-            false => KeyChoice::Expected,
-            true => KeyChoice::Other,
-        };
+        let refused = *self.refused_key.lock().unwrap_or_else(PoisonError::into_inner);
         let now = epoch_seconds();
-        signer.sign(choice, body, now).map(|signed| Some((signed, now)))
+        signer.sign(refused.as_ref(), body, now).map(|signed| Some((signed, now)))
     }
 
     async fn send(

@@ -24,7 +24,7 @@ pub use error::CallError;
 pub use inspect::{InspectedCard, InspectedSignature, SignatureError, inspect_card};
 pub use known::KnownAgents;
 pub use reply::{Reply, ReplyState};
-pub use signer::{CallSigner, KeyChoice, SignedCall};
+pub use signer::{CallSigner, SignedCall};
 pub use trust::{KeyChange, Trust};
 
 /// What the fuzz targets reach; no part of the interface.

@@ -1,9 +1,9 @@
 //! What calls other agents, from the settings.
 
 use crate::settings::Settings;
-use bindu_client::{AgentClient, CallSigner, ClientSettings, KeyChoice, KnownAgents, SignedCall};
+use bindu_client::{AgentClient, CallSigner, ClientSettings, KnownAgents, SignedCall};
 use bindu_hydra::TokenSource;
-use bindu_identity::request_signature;
+use bindu_identity::{PublicKey, request_signature};
 use bindu_keeper::{HeldIdentity, Keeper};
 use std::sync::Arc;
 
@@ -48,18 +48,15 @@ pub fn outgoing(settings: &Settings, keeper: &Arc<Keeper>, identity: Option<Arc<
 struct RingSigner(Arc<HeldIdentity>);
 
 impl CallSigner for RingSigner {
-    fn sign(&self, choice: KeyChoice, body: &str, timestamp: u64) -> Option<SignedCall> {
+    fn sign(&self, refused: Option<&PublicKey>, body: &str, timestamp: u64) -> Option<SignedCall> {
         let identity = self.0.current();
         let keys = identity.signing_keys();
-        let key = match choice {
-            KeyChoice::Expected => keys.first()?,
-            KeyChoice::Other => {
-                // Somebody refuses the key that Hydra named last: a rotation may be on its way.
-                self.0.look_again();
-                keys.get(1)?
-            }
-        };
+        if refused.is_some() && refused == keys.first().map(|key| key.public_key()).as_ref() {
+            // Somebody refuses the key that Hydra named last: a rotation may be on its way.
+            self.0.look_again();
+        }
+        let key = keys.iter().find(|key| Some(&key.public_key()) != refused)?;
         let signature = request_signature::sign(key, &identity.did, body, timestamp);
-        Some(SignedCall { did: identity.did.clone(), signature })
+        Some(SignedCall { did: identity.did.clone(), key: key.public_key(), signature })
     }
 }

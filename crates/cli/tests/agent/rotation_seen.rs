@@ -7,10 +7,10 @@ use axum::{
     routing::{get, post},
 };
 use bindu::{run::Parts, settings::Layers, settings::Settings};
-use bindu_client::{AgentClient, CallError, CallOptions, CallSigner, ClientSettings, KeyChoice, SignedCall};
+use bindu_client::{AgentClient, CallError, CallOptions, CallSigner, ClientSettings, SignedCall};
 use bindu_identity::{
-    DerivedKey, Did, NewRotation, RotationStatement, SecondKeyBinding, SigningKey, pem, request_signature,
-    rotation, text_signature,
+    DerivedKey, Did, NewRotation, PublicKey, RotationStatement, SecondKeyBinding, SigningKey, pem,
+    request_signature, rotation, text_signature,
 };
 use bindu_testkit::{
     AgentSetup, PythonBindu,
@@ -20,7 +20,14 @@ use bindu_testkit::{
     server::run_script,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 const DAY: i64 = 24 * 3600;
 
@@ -181,16 +188,20 @@ struct TwoKeys {
     did: Did,
     expected: SigningKey,
     other: Option<SigningKey>,
+    /// Whether the other one becomes the expected one between the first signature and the next.
+    turns: bool,
+    asked: AtomicUsize,
 }
 
 impl CallSigner for TwoKeys {
-    fn sign(&self, choice: KeyChoice, body: &str, timestamp: u64) -> Option<SignedCall> {
-        let key = match choice {
-            KeyChoice::Expected => &self.expected,
-            KeyChoice::Other => self.other.as_ref()?,
-        };
+    fn sign(&self, refused: Option<&PublicKey>, body: &str, timestamp: u64) -> Option<SignedCall> {
+        let mut keys: Vec<_> = std::iter::once(&self.expected).chain(&self.other).collect();
+        if self.asked.fetch_add(1, Ordering::SeqCst) > 0 && self.turns {
+            keys.reverse();
+        }
+        let key = keys.into_iter().find(|key| Some(&key.public_key()) != refused)?;
         let signature = request_signature::sign(key, &self.did, body, timestamp);
-        Some(SignedCall { did: self.did.clone(), signature })
+        Some(SignedCall { did: self.did.clone(), key: key.public_key(), signature })
     }
 }
 
@@ -198,7 +209,7 @@ impl CallSigner for TwoKeys {
 async fn call_with_two_keys(
     url: &str,
     (disk, name): (&Path, &crate::Names),
-    other: Option<SigningKey>,
+    (other, turns): (Option<SigningKey>, bool),
 ) -> Result<bindu::AgentReply, CallError> {
     let mut environment: BTreeMap<String, String> = hydra().await.environment().into_iter().collect();
     for (variable, value) in [
@@ -213,7 +224,13 @@ async fn call_with_two_keys(
     let keeper = Arc::new(Parts::look(&settings).unwrap().keeper);
     let expected = SigningKey::generate().unwrap();
     let client = AgentClient::new(ClientSettings {
-        signer: Some(Arc::new(TwoKeys { did: name.did.parse().unwrap(), expected, other })),
+        signer: Some(Arc::new(TwoKeys {
+            did: name.did.parse().unwrap(),
+            expected,
+            other,
+            turns,
+            asked: AtomicUsize::new(0),
+        })),
         tokens: bindu::run::outgoing(&settings, &keeper, None).tokens,
         hydra: None,
         issuer: None,
@@ -233,10 +250,14 @@ async fn a_call_that_is_refused_for_its_key_is_signed_with_the_other_one() {
     let name = names("Two Keys");
     let _ = somebody(disk.path(), &name.name).await;
     let called = guarded(other_disk.path(), "Expects One Key").await;
-    let call = async |other| call_with_two_keys(&called.url, (disk.path(), &name), other).await;
-    assert_eq!(call(Some(key_of(disk.path()))).await.unwrap().text, "hello");
+    let call =
+        async |other, turns| call_with_two_keys(&called.url, (disk.path(), &name), (other, turns)).await;
+    // Also if the ring learns of the rotation between the two: the one that was refused is not tried again.
+    for turns in [false, true] {
+        assert_eq!(call(Some(key_of(disk.path())), turns).await.unwrap().text, "hello");
+    }
     for other in [None, Some(SigningKey::generate().unwrap())] {
-        match call(other).await {
+        match call(other, false).await {
             Err(CallError::Refused { status: 403, reason }) => assert_eq!(reason, "invalid_signature"),
             decided => panic!("{decided:?}"),
         }
@@ -256,10 +277,11 @@ async fn a_python_agent_gets_the_call_signed_with_the_key_that_it_expects() {
     };
     let name = names("Two Keys For Python");
     let _ = somebody(disk.path(), &name.name).await;
-    let reply =
-        call_with_two_keys(&python.url, (disk.path(), &name), Some(key_of(disk.path()))).await.unwrap();
+    let reply = call_with_two_keys(&python.url, (disk.path(), &name), (Some(key_of(disk.path())), false))
+        .await
+        .unwrap();
     assert_eq!((reply.text.as_str(), reply.signed), ("hello", Some(bindu::Trust::FirstUse)));
-    let refused = call_with_two_keys(&python.url, (disk.path(), &name), None).await;
+    let refused = call_with_two_keys(&python.url, (disk.path(), &name), (None, false)).await;
     assert!(matches!(refused, Err(CallError::Refused { status: 403, .. })), "{refused:?}");
 }
 
