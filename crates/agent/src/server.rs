@@ -111,7 +111,6 @@ pub struct AgentServer {
     pub(crate) closing: CancellationToken,
     pub(crate) started: Instant,
     pub(crate) body_limits: BodyLimits,
-    worker: Arc<dyn Worker>,
     drain_deadline: Duration,
     drain_grace: Duration,
     limits: HttpLimits,
@@ -154,9 +153,8 @@ impl AgentServer {
     pub fn new(settings: ServerSettings) -> Arc<Self> {
         let beginning = Beginning::now(settings.store.lasts());
         let places = PlaceLimits { requests: settings.concurrency, body: settings.limits.body };
-        let worker = Arc::clone(&settings.worker);
         let started_at = epoch_seconds();
-        let tasks = TaskService::new(settings.store, worker, settings.task_limits);
+        let tasks = TaskService::new(settings.store, settings.worker, settings.task_limits);
         let tasks = match settings.push {
             Some(sender) => tasks.with_push_sender(sender),
             None => tasks,
@@ -175,7 +173,6 @@ impl AgentServer {
             closing: CancellationToken::new(),
             started: Instant::now(),
             body_limits: BodyLimits { bytes: settings.limits.body, timeout: settings.limits.body_timeout },
-            worker: settings.worker,
             drain_deadline: settings.drain_deadline,
             drain_grace: settings.drain_grace,
             limits: settings.limits,
@@ -256,7 +253,7 @@ impl AgentServer {
         .await;
         self.closing.cancel();
         self.stage.send_replace(Stage::Closing);
-        self.worker.close().await;
+        self.tasks.close().await;
         if ended.is_err() {
             tracing::warn!(tasks = self.tasks.active(), "the drain deadline has passed");
         }

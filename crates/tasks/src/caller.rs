@@ -42,6 +42,21 @@ pub enum Owner {
 }
 
 impl Caller {
+    /// The caller whose tasks these are, as far as the store knows him: without the scopes of the token that he had. A client
+    /// whose id is a DID has proved it when he sent his message.
+    #[must_use]
+    pub fn of(owner: &Owner) -> Self {
+        match owner {
+            Owner::Everybody => Self::Anonymous,
+            Owner::Client { id, subject } => Self::Client(Arc::new(Client {
+                id: Arc::clone(id),
+                subject: subject.clone(),
+                did: id.parse().ok(),
+                scopes: Vec::new(),
+            })),
+        }
+    }
+
     /// The owner of this caller's tasks.
     #[must_use]
     pub fn owner(&self) -> Owner {

@@ -18,6 +18,7 @@ mod sql;
 mod store;
 mod stream;
 mod subscribers;
+mod takeover;
 #[cfg(test)]
 mod tests;
 mod turns;

@@ -4,8 +4,8 @@
 //! time as have come meanwhile. What a superseded, cancelled or lost run tells is refused by the store.
 
 use crate::{
-    Caller, Job, Limits, Outlet, RunKey, Snapshot, StoreError, Submitted, TaskKey, TaskStore, Worker,
-    fair::Party, push::Pushing, turns::Turns, unread::Unread,
+    Abandoned, Caller, Job, Limits, Outlet, RunKey, Snapshot, StoreError, TaskKey, TaskStore, Worker,
+    fair::Party, push::Pushing, takeover, takeover::Takeover, turns::Turns, unread::Unread,
 };
 use bindu_a2a::{
     Json, Parts,
@@ -16,7 +16,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 use tokio::{
@@ -47,6 +50,8 @@ pub(crate) struct Runner {
     limits: Arc<Limits>,
     turns: Turns,
     running: Mutex<HashMap<TaskKey, Running>>,
+    /// Whether it takes no more work.
+    is_ending: AtomicBool,
     pub(crate) unread: Unread,
     pub(crate) pushing: Arc<Pushing>,
 }
@@ -68,14 +73,20 @@ impl Runner {
             limits,
             turns,
             running: Mutex::default(),
+            is_ending: AtomicBool::new(false),
             unread: Unread::default(),
             pushing: Arc::default(),
         }
     }
 
-    /// Begins a run. Returns at once.
-    pub(crate) fn start(self: &Arc<Self>, submitted: &Submitted, message: Arc<Message>, caller: &Caller) {
-        let Some(run) = submitted.run.clone() else { return };
+    /// Begins a run, the `attempt`th at its message. Returns at once.
+    pub(crate) fn start(
+        self: &Arc<Self>,
+        run: RunKey,
+        task: &Snapshot,
+        (message, attempt): (Arc<Message>, u32),
+        caller: &Caller,
+    ) {
         let canceled = CancellationToken::new();
         let entry = Running { run: run.run, canceled: canceled.clone() };
         // Held until the run is known: one that ends at once finds its own entry.
@@ -88,16 +99,17 @@ impl Runner {
         }
         running.insert(run.task.clone(), entry);
         drop(running);
-        let turn = self.turns.take(Party::of(caller, &submitted.task.task.context_id));
+        let turn = self.turns.take(Party::of(caller, &task.task.context_id));
         let job = Job {
-            task: submitted.task.task.clone(),
+            task: task.task.clone(),
             message,
+            attempt,
             caller: caller.clone(),
             canceled: canceled.clone(),
             store: Arc::clone(&self.store),
             run: run.clone(),
         };
-        let (runner, number) = (Arc::clone(self), submitted.task.number);
+        let (runner, number) = (Arc::clone(self), task.number);
         tokio::spawn(async move {
             let _entry = Entry { runner: &runner, run: &run };
             let turn = tokio::select! {
@@ -130,45 +142,90 @@ impl Runner {
         }
     }
 
-    /// Renews the leases of the runs here, and fails the tasks of processes that are gone. Never ends.
-    pub(crate) async fn maintain(&self) {
+    /// Renews the leases of the runs here, and looks for runs whose process is gone: they run again, or their tasks fail. Never
+    /// ends.
+    pub(crate) async fn maintain(self: &Arc<Self>) {
         let mut ticks = tokio::time::interval(self.limits.lease_renewal);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             self.stop_forgotten().await;
-            if let Err(error) = self.fail_abandoned().await {
+            if let Err(error) = self.take_over().await {
                 tracing::warn!(%error, "abandoned tasks could not be looked for");
             }
         }
     }
 
-    async fn fail_abandoned(&self) -> Result<(), StoreError> {
-        loop {
+    async fn take_over(self: &Arc<Self>) -> Result<(), StoreError> {
+        // An agent that ends leaves them to others, and to the next start.
+        while !self.is_ending.load(SeqCst) {
             let abandoned = self.store.take_abandoned(ABANDONED).await?;
-            for one in &abandoned {
-                let failed = interrupted(&one.task.task);
-                match self.store.append(&one.run, vec![failed]).await {
+            let is_last = abandoned.len() < ABANDONED;
+            for one in abandoned {
+                match self.take_over_one(&one).await {
                     // Somebody has gone on with it meanwhile.
-                    Ok(_) | Err(StoreError::Superseded) => {}
+                    Ok(()) | Err(StoreError::Superseded | StoreError::NotFound) => {}
                     Err(error) => return Err(error),
                 }
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_over_one(self: &Arc<Self>, one: &Abandoned) -> Result<(), StoreError> {
+        let Abandoned { run, task } = one;
+        let takeover = if self.worker.is_resumable() {
+            let after = task.number.saturating_sub(takeover::LOOKED_AT as u64);
+            takeover::decide(&self.store.events(&run.task, after, takeover::LOOKED_AT).await?)
+        } else {
+            Takeover::Fail
+        };
+        match takeover {
+            Takeover::Again { message, attempt } => {
+                let number = self.store.append(run, vec![status(TaskState::Submitted)]).await?;
+                let mut task = Snapshot { number, ..task.clone() };
+                task.task.status = TaskStatus { state: TaskState::Submitted, ..task.task.status };
                 tracing::warn!(
-                    task = one.run.task.id,
+                    task = run.task.id,
+                    attempt,
+                    "the process that worked on a task is gone: it runs again"
+                );
+                self.start(run.clone(), &task, (message, attempt), &Caller::of(&run.task.owner));
+            }
+            Takeover::Fail => {
+                self.store.append(run, vec![interrupted(&task.task)]).await?;
+                tracing::warn!(
+                    task = run.task.id,
                     "the process that worked on a task is gone: the task has failed"
                 );
             }
-            if abandoned.len() < ABANDONED {
-                return Ok(());
-            }
         }
+        self.pushing.changed(&run.task);
+        Ok(())
     }
 
-    /// Ends what the worker has running. Tasks that are worked on here fail with the same reason as if the process had
-    /// crashed, so that no caller waits for a lease to end.
+    /// Takes no more runs over.
+    pub(crate) fn drain(&self) {
+        self.is_ending.store(true, SeqCst);
+    }
+
+    /// Ends what the worker has running. Tasks that are worked on here run again elsewhere, or at the next start, if the worker
+    /// can do that; else they fail with the same reason as if the process had crashed. No caller waits for a lease to end.
     pub(crate) async fn close(&self) {
+        self.drain();
+        let runs = self.runs();
+        if self.worker.is_resumable() && self.store.lasts() {
+            runs.iter().for_each(|run| self.stop(run));
+            if let Err(error) = self.store.release(&runs).await {
+                tracing::warn!(%error, "running tasks could not be given up: they run again when their leases have ended");
+            }
+            return self.worker.close().await;
+        }
         self.worker.close().await;
-        for run in self.runs() {
+        for run in runs {
             if let Ok(Snapshot { task, .. }) = self.store.read(&run.task).await
                 && task.status.state.is_active()
             {
@@ -359,7 +416,11 @@ fn settled_by(event: &TaskEvent) -> Option<TaskState> {
 }
 
 fn working() -> TaskEvent {
-    TaskEvent::Status(TaskStatus { state: TaskState::Working, message: None, timestamp: Timestamp::now() })
+    status(TaskState::Working)
+}
+
+fn status(state: TaskState) -> TaskEvent {
+    TaskEvent::Status(TaskStatus { state, message: None, timestamp: Timestamp::now() })
 }
 
 fn failed(message: Message) -> TaskEvent {

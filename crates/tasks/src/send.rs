@@ -57,7 +57,9 @@ impl TaskService {
                     let id = submitted.task.task.id.clone();
                     self.runner().pushing.knows(&TaskKey { owner: owner.clone(), id });
                 }
-                self.runner().start(&submitted, message, caller);
+                if let Some(run) = submitted.run.clone() {
+                    self.runner().start(run, &submitted.task, (message, 1), caller);
+                }
                 Ok(Taken::Now(Box::new(submitted)))
             }
             Err(StoreError::Replayed(task)) => Ok(Taken::Before(task)),

@@ -332,9 +332,11 @@ impl TaskService {
     /// Refuses new messages from now on; streams of tasks that wait for their callers end.
     pub fn drain(&self) {
         self.draining.cancel();
+        self.runner.drain();
     }
 
-    /// Ends the worker. What is still worked on here fails, with a reason that its caller can act on.
+    /// Ends the worker. What is still worked on here runs again elsewhere or later, if the worker can do that and the store
+    /// lasts; else it fails, with a reason that its caller can act on.
     pub async fn close(&self) {
         self.drain();
         self.runner.close().await;

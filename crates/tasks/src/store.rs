@@ -279,6 +279,12 @@ pub trait TaskStore: Send + Sync + 'static {
     /// [`StoreError::Unavailable`].
     async fn renew(&self, runs: &[RunKey]) -> Result<Vec<RunKey>, StoreError>;
 
+    /// Gives up the leases of runs, so that they are taken over at once. What is not theirs any more is left alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    async fn release(&self, runs: &[RunKey]) -> Result<(), StoreError>;
+
     /// Takes over runs whose lease has ended, at most `limit`. Each is given to exactly one caller.
     ///
     /// # Errors

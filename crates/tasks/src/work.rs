@@ -26,6 +26,12 @@ pub trait Worker: Send + Sync + 'static {
     /// Answers one message.
     fn work(&self, job: Job, outlet: Outlet) -> BoxFuture<'static, ()>;
 
+    /// Whether a message whose run has ended with its process may be worked on again, by another process that shares the store or at
+    /// the next start. Otherwise its task fails: what a run has done outside is not known.
+    fn is_resumable(&self) -> bool {
+        false
+    }
+
     /// Ends whatever the worker has running, at the agent's end.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
@@ -41,6 +47,8 @@ pub struct Job {
     pub task: Task,
     /// The message.
     pub message: Arc<Message>,
+    /// How many times the message has been worked on, with this one: 1, or more where processes have ended.
+    pub attempt: u32,
     /// The caller.
     pub caller: Caller,
     /// Cancelled when the task is, when another message supersedes this run, and when its lease is lost.

@@ -26,6 +26,13 @@ pub trait Handler: Send + Sync + 'static {
     /// Answers one task. A panic fails that task only.
     fn handle(&self, task: HandlerTask) -> BoxFuture<'static, Result<Reply, HandlerError>>;
 
+    /// Whether a message may be handled again that was being handled when the agent's process ended: by another replica, or at the
+    /// next start, where the task store lasts. Say so if doing it twice does no harm. Otherwise its task fails, with the reason
+    /// `interrupted`. The setting `resumable` says it for any handler.
+    fn is_resumable(&self) -> bool {
+        false
+    }
+
     /// Ends whatever the handler has running, at the agent's end.
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
@@ -51,5 +58,9 @@ pub struct EchoHandler;
 impl Handler for EchoHandler {
     fn handle(&self, task: HandlerTask) -> BoxFuture<'static, Result<Reply, HandlerError>> {
         Box::pin(async move { Ok(Reply::from(task.text())) })
+    }
+
+    fn is_resumable(&self) -> bool {
+        true
     }
 }

@@ -27,7 +27,10 @@ pub struct HandlerTask {
     pub message: Arc<Message>,
     /// The messages of this task, oldest first; `message` is the last one.
     pub history: Vec<Arc<Message>>,
-    /// The caller.
+    /// How many times the message has been handled, with this one: more than 1 where the agent's process has ended meanwhile and the
+    /// handler is resumable.
+    pub attempt: u32,
+    /// The caller. Without the token's scopes if `attempt` is more than 1.
     pub caller: Caller,
     /// Calls other agents, as this one.
     pub agent: AgentClient,
@@ -70,6 +73,7 @@ impl HandlerTask {
             text: job.message.parts.as_text().into(),
             message: Arc::clone(&job.message),
             history: job.task.history.clone(),
+            attempt: job.attempt,
             caller: job.caller.clone(),
             agent,
             canceled: job.canceled.clone(),

@@ -12,13 +12,21 @@ pub struct HandlerWorker {
     held: Arc<HeldIdentity>,
     handler: Arc<dyn Handler>,
     agent: AgentClient,
+    is_resumable: bool,
 }
 
 impl HandlerWorker {
     /// A worker with this handler. Its results are signed with the held identity.
     #[must_use]
-    pub fn new(held: Arc<HeldIdentity>, handler: Arc<dyn Handler>, agent: AgentClient) -> Arc<Self> {
-        Arc::new(Self { held, handler, agent })
+    pub fn new(held: Arc<HeldIdentity>, handler: Arc<dyn Handler>, agent: AgentClient) -> Self {
+        let is_resumable = handler.is_resumable();
+        Self { held, handler, agent, is_resumable }
+    }
+
+    /// The worker, of which the operator says that it may handle a message again.
+    #[must_use]
+    pub fn resumable(self, is_resumable: bool) -> Self {
+        Self { is_resumable: self.is_resumable || is_resumable, ..self }
     }
 }
 
@@ -41,6 +49,10 @@ impl Worker for HandlerWorker {
             // An error says that nobody wants to know any more.
             let _ = speech.finish(reply).await;
         })
+    }
+
+    fn is_resumable(&self) -> bool {
+        self.is_resumable
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

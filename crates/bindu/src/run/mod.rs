@@ -149,7 +149,9 @@ impl Run {
             }),
             concurrency: settings.auth.concurrency,
             store: Arc::clone(&task_store),
-            worker: HandlerWorker::new(Arc::clone(&held), handler, outgoing.client),
+            worker: Arc::new(
+                HandlerWorker::new(Arc::clone(&held), handler, outgoing.client).resumable(settings.resumable),
+            ),
             task_limits: Limits { push: settings.push.enabled, ..Limits::default() },
             push: push_sender(&settings, &held, &metrics),
             extensions: card::extensions(),

@@ -116,6 +116,8 @@ settings!(
         "how long the program may take for one task, `100ms` to a week").default("300s");
     COMMAND_WORKERS: usize = setting("command_workers", &["BINDU_COMMAND_WORKERS"], |text| form::count(text, 1, 256),
         "how many of the program run at the same time, 1 to 256").default("1");
+    RESUMABLE: bool = setting("resumable", &["BINDU_RESUMABLE"], form::flag,
+        "`true`: the handler may handle a message again that it was handling when the agent's process ended; else that task fails (docs/HANDLERS.md#handled-again)").default("false").never_empty();
     VAULT_ENABLED: bool = setting("vault.enabled", &["VAULT__ENABLED"], form::flag,
         "keep the identity in Vault (docs/VAULT.md). Settings of Vault while nobody says whether it is on are a mistake at a start").default("false").never_empty();
     VAULT_URL: Url = setting("vault.url", &["VAULT__URL", "VAULT_ADDR"], form::vault_address,

@@ -10,8 +10,8 @@ use super::{
         HYDRA_AUTO_REGISTER_AGENTS, HYDRA_DEFAULT_AGENT_SCOPES, HYDRA_PUBLIC_URL, HYDRA_TIMEOUT,
         HYDRA_VERIFY_SSL, ID, KEY_PASSWORD_FILE, LOG_FORMAT, LOG_LEVEL, NAME, ON_ABSENT, ON_UNAVAILABLE,
         PORT, PRIVATE_SKILLS_FOR, PROBE_LISTEN, PROXY_EXEMPT, PROXY_HTTP, PROXY_HTTPS, RECONCILE_INTERVAL,
-        RECREATE_KEYS, ROTATION_OVERLAP, START_DEADLINE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT, VAULT_PREFIX,
-        VERSION,
+        RECREATE_KEYS, RESUMABLE, ROTATION_OVERLAP, START_DEADLINE, TAKE_OVER, VAULT_ENABLED, VAULT_MOUNT,
+        VAULT_PREFIX, VERSION,
     },
 };
 use crate::{ExitClass, Refusal};
@@ -67,6 +67,8 @@ pub struct Settings {
     pub drain_deadline: Duration,
     /// How long a result can be fetched after its task has ended, within that.
     pub drain_grace: Duration,
+    /// Whether a message may be handled again that was being handled when the process ended.
+    pub resumable: bool,
     /// The private key's password.
     pub key_password: Option<SecretString>,
     /// What answers.
@@ -230,6 +232,7 @@ impl Reader {
             rotation_overlap: self.value(&ROTATION_OVERLAP),
             drain_deadline: self.value(&DRAIN_DEADLINE),
             drain_grace: self.value(&DRAIN_GRACE),
+            resumable: self.value(&RESUMABLE),
             key_password: self.password(&KEY_PASSWORD_FILE),
             handler: self.handler(),
             vault,

@@ -21,6 +21,7 @@ mod permits;
 mod probes;
 mod protocol;
 mod restart;
+mod resumed;
 mod rotation_seen;
 mod signatures;
 mod start;

@@ -282,7 +282,9 @@ async fn a_rotation_under_load() {
                 .named(AUTHOR, &names.name)
                 .vault(bao().await)
                 .set_all(environment.clone())
-                .set("UPSTREAM", &python.url),
+                .set("UPSTREAM", &python.url)
+                // Asking the other agent twice does no harm.
+                .set("BINDU_RESUMABLE", "true"),
             _ => full(disk.path(), &names).await,
         };
         let setup = setup.set("BINDU_RECONCILE_INTERVAL", "1s").set("BINDU_ROTATION_OVERLAP", "10m");

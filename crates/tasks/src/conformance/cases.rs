@@ -480,6 +480,17 @@ async fn runs_without_a_lease_are_taken_over_once(subject: Subject, name: &'stat
     store.append(&taken[0].run, vec![status(TaskState::Failed)]).await.expect("the taker's word counts");
     end_leases().await;
     assert_eq!(store.take_abandoned(10).await, Ok(Vec::new()), "{name}: ended");
+    let given_up = super::run(&begun(store, "alice", "given up").await);
+    let not_theirs = RunKey { run: given_up.run + 1, ..given_up.clone() };
+    store.release(&[not_theirs, run.clone()]).await.expect("nothing to release");
+    assert_eq!(other.take_abandoned(10).await, Ok(Vec::new()), "{name}: it is not released by others");
+    store.release(std::slice::from_ref(&given_up)).await.expect("released");
+    let taken = other.take_abandoned(10).await.expect("asked");
+    assert_eq!(
+        taken.iter().map(|one| &one.run.task).collect::<Vec<_>>(),
+        [&given_up.task],
+        "{name}: at once"
+    );
 }
 
 async fn an_owner_cannot_fill_the_store(subject: Subject, name: &'static str) {

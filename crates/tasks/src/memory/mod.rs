@@ -276,6 +276,10 @@ impl TaskStore for MemoryStore {
         Ok(runs.iter().filter(|run| !counts(run)).cloned().collect())
     }
 
+    async fn release(&self, _runs: &[RunKey]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn take_abandoned(&self, _limit: usize) -> Result<Vec<Abandoned>, StoreError> {
         Ok(Vec::new())
     }

@@ -15,17 +15,29 @@ pub(super) async fn renew<S: Session>(
     let update =
         "UPDATE {s}bindu_tasks SET lease_until = CASE WHEN phase = 0 THEN {now} + $3 ELSE lease_until END
         WHERE task_key = $1 AND run = $2 AND phase <> 2";
-    let mut by_key: Vec<_> = runs.iter().map(|run| (key::task(&run.task), run)).collect();
-    // In one order, as all others lock.
-    by_key.sort_by_key(|(key, _)| *key);
     let mut lost = Vec::new();
-    for (task_key, run) in by_key {
+    for (task_key, run) in in_order(runs) {
         let values = vec![task_key.into(), run.run.into(), rules.lease_millis()];
         if session.execute(update, values).await? == 0 {
             lost.push(run.clone());
         }
     }
     Ok(Reply::Runs(lost).into())
+}
+
+/// Runs and the keys of their tasks, in one order, as all others lock.
+fn in_order(runs: &[RunKey]) -> Vec<(key::Hash, &RunKey)> {
+    let mut by_key: Vec<_> = runs.iter().map(|run| (key::task(&run.task), run)).collect();
+    by_key.sort_by_key(|(key, _)| *key);
+    by_key
+}
+
+pub(super) async fn release<S: Session>(session: &mut S, runs: &[RunKey]) -> Result<Done, Fault> {
+    let update = "UPDATE {s}bindu_tasks SET lease_until = 0 WHERE task_key = $1 AND run = $2 AND phase = 0";
+    for (task_key, run) in in_order(runs) {
+        session.execute(update, vec![task_key.into(), run.run.into()]).await?;
+    }
+    Ok(Reply::Done.into())
 }
 
 pub(super) async fn take_abandoned<S: Session>(

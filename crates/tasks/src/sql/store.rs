@@ -263,6 +263,13 @@ impl<B: Backend> TaskStore for SqlStore<B> {
         }
     }
 
+    async fn release(&self, runs: &[RunKey]) -> Result<(), StoreError> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        self.change_alone(Change::Release(runs.to_vec())).await.map(|_| ())
+    }
+
     async fn take_abandoned(&self, limit: usize) -> Result<Vec<Abandoned>, StoreError> {
         if !self.core.contact.may_take_over() {
             // Whoever shares the store may have been cut off as we were, and gets one lease to come back.

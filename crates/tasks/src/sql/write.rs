@@ -52,6 +52,7 @@ pub(super) enum Change {
     },
     Cancel(TaskKey),
     Renew(Vec<RunKey>),
+    Release(Vec<RunKey>),
     TakeAbandoned(usize),
     Remember {
         task: TaskKey,
@@ -167,6 +168,7 @@ pub(super) async fn apply<S: Session>(
         Change::Append { run, after, events } => append(session, run, *after, (events, rules)).await,
         Change::Cancel(task) => cancel(session, task, rules).await,
         Change::Renew(runs) => leases::renew(session, runs, rules).await,
+        Change::Release(runs) => leases::release(session, runs).await,
         Change::TakeAbandoned(limit) => leases::take_abandoned(session, *limit, rules).await,
         Change::Remember { task, replay } => remembered::remember(session, task, replay, rules).await,
         Change::PutFeedback { task, feedback } => put_feedback(session, task, feedback, rules).await,

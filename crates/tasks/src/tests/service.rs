@@ -633,6 +633,9 @@ impl TaskStore for Faulty {
     async fn renew(&self, runs: &[RunKey]) -> Result<Vec<RunKey>, StoreError> {
         Ok(runs.to_vec())
     }
+    async fn release(&self, runs: &[RunKey]) -> Result<(), StoreError> {
+        self.store.release(runs).await
+    }
     /// All that there are of alice's.
     async fn take_abandoned(&self, _limit: usize) -> Result<Vec<Abandoned>, StoreError> {
         let query = ListQuery { page_size: 100, ..ListQuery::default() };

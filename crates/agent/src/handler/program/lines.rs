@@ -28,6 +28,9 @@ struct TaskLine<'a> {
     context_id: &'a str,
     messages: &'a [ChatMessage],
     caller: Value,
+    /// Left out at the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
 }
 
 #[derive(Serialize)]
@@ -101,8 +104,14 @@ pub(super) struct BadLine {
 }
 
 /// A task's line, its line feed included.
-pub(super) fn task(task_id: &str, context_id: &str, messages: &[ChatMessage], caller: &Caller) -> String {
-    line(&TaskLine { bindu: SPOKEN, task_id, context_id, messages, caller: caller.to_json() })
+pub(super) fn task(
+    (task_id, context_id): (&str, &str),
+    messages: &[ChatMessage],
+    caller: &Caller,
+    attempt: u32,
+) -> String {
+    let attempt = Some(attempt).filter(|attempt| *attempt > 1);
+    line(&TaskLine { bindu: SPOKEN, task_id, context_id, messages, caller: caller.to_json(), attempt })
 }
 
 /// The line that asks a program of the second protocol to stop its work on a task.

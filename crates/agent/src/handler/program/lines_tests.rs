@@ -13,7 +13,7 @@ fn is(definition: &str, line: &str) -> bool {
 
 fn a_task(text: &str) -> String {
     let said = ChatMessage { role: "user".to_owned(), content: text.to_owned(), parts: None };
-    task("t", "c", &[said], &Caller::Anonymous)
+    task(("t", "c"), &[said], &Caller::Anonymous, 1)
 }
 
 #[test]

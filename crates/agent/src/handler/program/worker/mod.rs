@@ -160,7 +160,12 @@ impl Worker {
         let now = Instant::now();
         self.runs.push(Run {
             job: id,
-            line: lines::task(&task.task_id, &task.context_id, &task.messages(), &task.caller),
+            line: lines::task(
+                (&task.task_id, &task.context_id),
+                &task.messages(),
+                &task.caller,
+                task.attempt,
+            ),
             task_id: task.task_id,
             reply: Some(reply),
             phase: Phase::Asked,
