@@ -34,8 +34,8 @@ pub use sql::{
     SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, is_postgres_url, schema_of,
 };
 pub use store::{
-    Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError,
-    Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
+    Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StorageKind,
+    StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
 };
 pub use stream::TaskStream;
 pub use work::{Job, Outlet, OutletClosed, Worker};

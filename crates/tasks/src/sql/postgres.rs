@@ -12,6 +12,7 @@ use super::{
     store::{SqlStore, StoreOptions},
     write::News,
 };
+use crate::StorageKind;
 use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, PgConnection, Postgres, Row as _, TypeInfo as _,
@@ -338,6 +339,14 @@ impl Backend for PostgresBackend {
 
     fn connections(&self) -> (u64, u64) {
         (u64::from(self.pool.size()), self.pool.num_idle() as u64)
+    }
+
+    fn max_connections(&self) -> u64 {
+        u64::from(self.pool.options().get_max_connections())
+    }
+
+    fn kind(&self) -> StorageKind {
+        StorageKind::Postgres
     }
 }
 
