@@ -6,6 +6,7 @@
 
 use super::{
     bounds::SqlBounds,
+    import::{self, ImportError, Imported},
     open::{Open, Sql, fault},
     schema::{self, Migrated},
     session::{Backend, Dialect, Fault, Row, Session, Value},
@@ -143,6 +144,15 @@ impl PostgresStore {
         backend.pool.close().await;
         migrated
     }
+
+    /// Takes finished tasks of Python Bindu over, whose tables lie in the same schema and stay as they are; or only says what
+    /// would be taken over, and changes nothing. Safe to repeat: a task that is here is left as it is.
+    ///
+    /// # Errors
+    /// [`ImportError`]. What was taken over before stays.
+    pub async fn import(options: PostgresOptions, applies: bool) -> Result<Imported, ImportError> {
+        import::import(options, applies).await
+    }
 }
 
 /// The schema of a DID, as Python Bindu names it (`sanitize_did_for_schema`).
@@ -260,7 +270,12 @@ impl PostgresBackend {
         }
     }
 
-    async fn ready(&self) -> Result<(), Fault> {
+    /// Begins a transaction that reads, without making our tables.
+    pub(super) async fn look(&self) -> Result<Open<Postgres>, Fault> {
+        self.begin(&self.begin_reading).await
+    }
+
+    pub(super) async fn ready(&self) -> Result<(), Fault> {
         if self.is_ready.load(Ordering::Acquire) {
             return Ok(());
         }
