@@ -54,7 +54,7 @@ impl Encoder<'_> {
         self.forgotten(&figures)?;
         let taken = "Runs that were taken over from replicas that are gone";
         self.counter("lease_takeovers", taken, figures.taken_over)?;
-        let lost = "Runs of this replica whose lease ended before it was renewed";
+        let lost = "Runs of this replica that counted no more when their lease was renewed";
         self.counter("leases_lost", lost, figures.leases_lost)?;
         self.counter("unavailable", "Attempts that the database did not answer", figures.outages)?;
         self.counter("full", "Changes that were refused because there was no room", figures.full)?;

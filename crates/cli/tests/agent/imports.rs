@@ -1,6 +1,6 @@
 //! `bindu storage import`: what a real Python Bindu has left in PostgreSQL.
 
-use crate::{AUTHOR, agent};
+use crate::{AUTHOR, agent, names};
 use bindu_testkit::{
     AgentSetup, Postgres, PythonBindu,
     http::{self, call},
@@ -55,6 +55,19 @@ fn counts(said: &Value) -> [u64; 5] {
     ["taken", "already_here", "too_old", "unfinished", "unreadable"].map(|key| said[key].as_u64().unwrap())
 }
 
+/// Whether an answer has all that Python Bindu's has: ours has names in both spellings, and no empty metadata.
+fn has(ours: &Value, pythons: &Value) -> bool {
+    match (ours, pythons) {
+        (Value::Object(ours), Value::Object(pythons)) => pythons
+            .iter()
+            .all(|(name, value)| *value == json!({}) || ours.get(name).is_some_and(|ours| has(ours, value))),
+        (Value::Array(ours), Value::Array(pythons)) => {
+            ours.len() == pythons.len() && ours.iter().zip(pythons).all(|(ours, pythons)| has(ours, pythons))
+        }
+        (ours, pythons) => ours == pythons,
+    }
+}
+
 async fn task(url: &str, id: &Value) -> Value {
     http::post(url, &call("tasks/get", &json!({"taskId": id}))).await.1
 }
@@ -66,6 +79,9 @@ async fn finished_tasks_of_python_bindu_are_taken_over_once() {
     let server = blocking(Postgres::start).await;
     let url = server.dsn.split('?').next().unwrap().to_owned();
     let disks = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let schema = bindu_tasks::schema_of(&names(NAME).did);
+    // Python Bindu 2026.36.7 sets it on a connection and loses it again: of its pool only the first would find its tables.
+    changed(&url, format!("ALTER DATABASE postgres SET search_path = \"{schema}\"")).await;
     let python =
         [("STORAGE_TYPE".to_owned(), "postgres".to_owned()), ("DATABASE_URL".to_owned(), url.clone())];
     let Some(python) = PythonBindu::start(disks[0].path(), AUTHOR, NAME, &python).await else { return };
@@ -77,12 +93,11 @@ async fn finished_tasks_of_python_bindu_are_taken_over_once() {
     }
     let asks = http::ask(&python.url, r#"{"state": "input-required", "prompt": "which one?"}"#).await;
     assert_eq!(asks["status"]["state"], "input-required", "{asks}");
-    let feedback = json!({"taskId": tasks[2]["id"], "feedback": "good", "rating": 5});
+    let feedback = json!({"taskId": tasks[2]["id"], "feedback": "good", "rating": 5, "metadata": {}});
     let answer = http::post(&python.url, &call("tasks/feedback", &feedback)).await;
     assert_eq!(answer.0, 200, "{}", answer.1);
     drop(python);
     let setup = agent(disks[1].path()).named(AUTHOR, NAME).set("DATABASE_URL", &url);
-    let schema = pythons_schema(&url).await;
     for (id, change) in [
         (&tasks[1]["id"], "owner_did = 'did:bindu:bob:caller:1'"),
         (&tasks[3]["id"], "state_timestamp = '2020-01-01T00:00:00Z'"),
@@ -110,7 +125,11 @@ async fn finished_tasks_of_python_bindu_are_taken_over_once() {
     let agent = setup.start().await;
     for index in [0, 2] {
         let found = task(&agent.url, &tasks[index]["id"]).await;
-        assert_eq!(found["result"], tasks[index], "as Python Bindu has shown it");
+        assert!(
+            has(&found["result"], &tasks[index]),
+            "not as Python Bindu has shown it: {found}, {}",
+            tasks[index]
+        );
     }
     for missing in [&tasks[1], &tasks[3], &asks] {
         let found = task(&agent.url, &missing["id"]).await;
@@ -122,16 +141,6 @@ async fn finished_tasks_of_python_bindu_are_taken_over_once() {
     let again = http::post(&agent.url, &call("tasks/cancel", &json!({"taskId": tasks[0]["id"]}))).await.1;
     assert_eq!(again["error"]["code"], -32002, "{again}");
     assert_eq!(dumped(&url, true).await, pythons);
-}
-
-/// The schema that Python Bindu has made.
-async fn pythons_schema(url: &str) -> String {
-    let url = url.to_owned();
-    let find = "SELECT schemaname FROM pg_tables WHERE tablename = 'webhook_configs'";
-    blocking(move || postgres("psql", &url, &["--tuples-only", "--no-align", "--command", find]))
-        .await
-        .trim()
-        .to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ async fn several_replicas_are_refused_until_somebody_accepts_local_tasks() {
     let overlay = shared.path("kubernetes/overlays").join(&agent.name);
     let kustomization = std::fs::read_to_string(overlay.join("kustomization.yaml")).unwrap();
     let more = format!("{kustomization}replicas: [{{name: agent, count: 2}}]\n");
-    std::fs::write(overlay.join("kustomization.yaml"), more).unwrap();
+    std::fs::write(overlay.join("kustomization.yaml"), &more).unwrap();
     let refused = |output: std::process::Output, hint: &str| {
         let why = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && why.contains(hint), "{why}");

@@ -57,7 +57,7 @@ pub struct Figures {
     pub outages: u64,
     /// Runs that were taken over from processes that are gone.
     pub taken_over: u64,
-    /// Runs of this process that were lost: their leases ended before they were renewed.
+    /// Runs of this process that counted no more when their leases were renewed.
     pub leases_lost: u64,
     /// Tasks that were forgotten for their age or their number.
     pub forgotten: u64,
