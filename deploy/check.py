@@ -158,12 +158,16 @@ def is_restricted(all_of_it):
 
 def chart_is_as_kustomize(all_of_it):
     """The chart's defaults are the base's, and what it makes of them, too."""
-    ours = comparable(all_of_it["deploy/kubernetes/overlays/example/echo-agent"])
-    theirs = comparable(all_of_it["deploy/helm/bindu-agent/ci/echo-agent-values.yaml"])
-    assert ours.keys() == theirs.keys(), f"resources: {sorted(ours)} and {sorted(theirs)}"
-    for key, document in ours.items():
-        difference = list(differences(document, theirs[key]))
-        assert not difference, f"{key}, Kustomize and Helm:\n  " + "\n  ".join(difference)
+    for one, other in [
+        ("deploy/kubernetes/overlays/example/echo-agent", "echo-agent-values.yaml"),
+        ("deploy/kubernetes/components/postgres, on the echo agent", "postgres-values.yaml"),
+    ]:
+        ours = comparable(all_of_it[one])
+        theirs = comparable(chart(CHART / "ci" / other, "echo-agent"))
+        assert ours.keys() == theirs.keys(), f"resources: {sorted(ours)} and {sorted(theirs)}"
+        for key, document in ours.items():
+            difference = list(differences(document, theirs[key]))
+            assert not difference, f"{key}, {one} and {other}:\n  " + "\n  ".join(difference)
 
 
 def comparable(documents):
@@ -183,6 +187,11 @@ def plain(document):
         for label in ["helm.sh/chart", "app.kubernetes.io/managed-by", "app.kubernetes.io/version"]:
             metadata.get("labels", {}).pop(label, None)
         metadata.get("annotations", {}).pop("checksum/settings", None)
+    for _, pod in pod_templates([document]):
+        # In any order: a patch of Kustomize puts its own first.
+        pod["volumes"].sort(key=lambda volume: volume["name"])
+        for container in pod["containers"]:
+            container["volumeMounts"].sort(key=lambda mount: mount["name"])
     return document
 
 
@@ -225,6 +234,9 @@ def settings_are_taken(all_of_it):
         for agent, settings in settings_of(documents).items():
             # A file that is in the pod alone.
             settings = {key: value for key, value in settings.items() if key != "VAULT_CACERT"}
+            deployment = next(d for d in of_kind(documents, "Deployment") if d["metadata"]["name"] == agent)
+            if "DATABASE_URL" in variables_of_secrets(deployment):
+                settings["DATABASE_URL"] = "postgres://agent:password@postgres.database.svc:5432/tasks"
             done = subprocess.run([binary, "config", "show"], env=settings, cwd="/", capture_output=True, text=True)
             assert done.returncode == 0 and not done.stderr, f"{name}, {agent}: {done.stderr}"
 
@@ -342,10 +354,52 @@ def several_replicas_say_so(all_of_it):
             if labels.get("app.kubernetes.io/name") != "bindu-agent" or spec["replicas"] <= 1:
                 continue
             annotations = spec["template"]["metadata"].get("annotations", {})
-            assert annotations.get("bindu.dev/tasks") == "local", f"{name}: several replicas, and nothing says so"
-    command = ["helm", "template", "several", CHART, "-f", CHART / "ci" / "echo-agent-values.yaml", "--set", "replicas=2"]
-    refused = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+            is_local = annotations.get("bindu.dev/tasks") == "local"
+            assert is_local or "DATABASE_URL" in variables_of_secrets(deployment), f"{name}: several replicas, and nothing says so"
+
+    def several(*values):
+        command = ["helm", "template", "several", CHART, "-f", CHART / "ci" / "echo-agent-values.yaml", "--set", "replicas=2", *values]
+        return subprocess.run([str(word) for word in command], capture_output=True, text=True)
+
+    refused = several()
     assert refused.returncode != 0 and "tasks.local=true" in refused.stderr, refused.stderr
+    assert "database.existingSecret" in refused.stderr, refused.stderr
+    for value in ["tasks.local=true", "database.existingSecret=database"]:
+        accepted = several("--set", value)
+        assert accepted.returncode == 0, accepted.stderr
+    both = several("--set", "tasks.local=true,database.existingSecret=database")
+    assert both.returncode != 0 and "exclude each other" in both.stderr, both.stderr
+
+
+def a_database_is_used(all_of_it):
+    """Whoever gets a DATABASE_URL keeps its tasks there, may reach it, and its URL is in no ConfigMap; all others: memory."""
+    found = 0
+    for name, documents in all_of_it.items():
+        for agent, settings in settings_of(documents).items():
+            deployment = next(d for d in of_kind(documents, "Deployment") if d["metadata"]["name"] == agent)
+            has_url = "DATABASE_URL" in variables_of_secrets(deployment)
+            expected = "postgres" if has_url else "memory"
+            assert settings.get("STORAGE_TYPE") == expected, f"{name}, {agent}: STORAGE_TYPE is not {expected}"
+            assert not {"DATABASE_URL", "BINDU_STORAGE_LISTEN_URL"} & settings.keys(), f"{name}, {agent}: a password in a ConfigMap"
+            policies = [d for d in of_kind(documents, "NetworkPolicy") if d["metadata"]["name"] == agent]
+            for policy in policies:
+                text = json.dumps(policy["spec"]["egress"])
+                assert ("bindu.dev/database" in text) == has_url, f"{name}, {agent}: the network policy and the database"
+            found += has_url
+    assert found >= 2, "neither the component nor the chart has a database"
+    refused = subprocess.run(
+        ["helm", "template", "agent", str(CHART), "-f", str(CHART / "ci/echo-agent-values.yaml"), "--set", "settings.DATABASE_URL=x"],
+        capture_output=True,
+        text=True,
+    )
+    assert refused.returncode != 0 and "no place for a secret" in refused.stderr, refused.stderr
+
+
+def variables_of_secrets(deployment):
+    """The variables of the agent's container that come from Secrets, with the Secrets' names."""
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    sources = {variable["name"]: variable.get("valueFrom", {}) for variable in container.get("env", [])}
+    return {name: source["secretKeyRef"]["name"] for name, source in sources.items() if "secretKeyRef" in source}
 
 
 def charts_are_linted(_):
@@ -384,6 +438,7 @@ CHECKS = [
     grace_is_enough,
     alerts_agree_with_the_docs,
     several_replicas_say_so,
+    a_database_is_used,
     links_lead_somewhere,
     charts_are_linted,
     dockerfiles_are_linted,

@@ -23,7 +23,7 @@ use axum::{
 use bindu_a2a::{A2aError, Json, card::CardProfile};
 use bindu_http_client::epoch_seconds;
 use bindu_keeper::{HeldIdentity, Identity, Status};
-use bindu_tasks::{Limits, PushSender, TaskService, TaskStore, Worker};
+use bindu_tasks::{Limits, PushSender, StorageKind, TaskService, TaskStore, Worker};
 use std::{
     future::Future,
     sync::{
@@ -103,6 +103,7 @@ pub struct AgentServer {
     pub(crate) authenticator: Option<Authenticator>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskService,
+    pub(crate) storage: StorageKind,
     pub(crate) beginning: Beginning,
     pub(crate) extensions: Vec<Extension>,
     pub(crate) places: Places,
@@ -152,6 +153,8 @@ impl AgentServer {
     #[must_use]
     pub fn new(settings: ServerSettings) -> Arc<Self> {
         let beginning = Beginning::now(settings.store.lasts());
+        let storage = settings.store.kind();
+        settings.metrics.watch_storage(&settings.store);
         let places = PlaceLimits { requests: settings.concurrency, body: settings.limits.body };
         let started_at = epoch_seconds();
         let tasks = TaskService::new(settings.store, settings.worker, settings.task_limits);
@@ -166,6 +169,7 @@ impl AgentServer {
             authenticator: settings.authenticator,
             metrics: settings.metrics,
             tasks,
+            storage,
             beginning,
             extensions: settings.extensions,
             places: Places::new(places),

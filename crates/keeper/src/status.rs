@@ -129,6 +129,8 @@ pub struct StatusSnapshot {
     pub directory: Option<Reason>,
     /// What is the matter with the store of tasks.
     pub storage: Option<Reason>,
+    /// If the store of tasks has not answered since the start: callers should be sent elsewhere.
+    pub storage_is_awaited: bool,
     /// When the store last gave a believable answer.
     pub store_seen: Option<(Instant, SystemTime)>,
     /// When Hydra last did.
@@ -256,7 +258,15 @@ impl Status {
 
     /// Notes whether the store of tasks answers.
     pub fn task_store_answers(&self, answers: bool) {
-        self.update(|state| state.storage = (!answers).then_some(Reason::StorageUnavailable));
+        self.update(|state| {
+            state.storage = (!answers).then_some(Reason::StorageUnavailable);
+            state.storage_is_awaited &= !answers;
+        });
+    }
+
+    /// Notes that the store of tasks may be away, and has to answer once before callers should come.
+    pub fn await_task_store(&self) {
+        self.update(|state| state.storage_is_awaited = true);
     }
 
     /// Notes that the data directory can't be used.

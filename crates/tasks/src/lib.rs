@@ -31,12 +31,13 @@ pub use memory::{Bounds, MemoryStore};
 pub use push::{Delivery, NotDelivered, PushOutcome, PushSender, Sealer, open_secrets, seal_secrets};
 pub use service::TaskService;
 pub use sql::{
-    BadUrl, Figures, LEASE, Migrated, PostgresBackend, PostgresOptions, PostgresStore, Pruned, SqlBounds,
-    SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, is_postgres_url, schema_of,
+    BadUrl, Figures, ImportError, Imported, LEASE, Migrated, PostgresBackend, PostgresOptions, PostgresStore,
+    Pruned, SqlBounds, SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, is_postgres_url,
+    schema_of,
 };
 pub use store::{
-    Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StoreError,
-    Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
+    Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StorageKind,
+    StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
 };
 pub use stream::TaskStream;
 pub use work::{Job, Outlet, OutletClosed, Worker};

@@ -1,6 +1,6 @@
 //! The seam to where tasks are kept. The docs of [`TaskStore`] are its contract; `conformance` tests it.
 
-use crate::Owner;
+use crate::{Figures, Owner};
 use async_trait::async_trait;
 use bindu_a2a::{
     Json,
@@ -155,6 +155,45 @@ pub struct Pushed {
     pub delivered: u64,
     /// How often the next one was tried in vain.
     pub failures: u32,
+}
+
+/// The kinds of stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StorageKind {
+    /// The memory of this process.
+    Memory,
+    /// A file of SQLite.
+    Sqlite,
+    /// A database of PostgreSQL.
+    Postgres,
+}
+
+impl StorageKind {
+    /// The name in `/health`: Python Bindu's, if it has the same kind of store.
+    #[must_use]
+    pub fn backend(self) -> &'static str {
+        match self {
+            Self::Memory => "InMemoryStorage",
+            Self::Sqlite => "SqliteStorage",
+            Self::Postgres => "PostgresStorage",
+        }
+    }
+
+    /// The label in metrics.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// Whether the store is a server, which may be away while this process runs.
+    #[must_use]
+    pub fn is_remote(self) -> bool {
+        self == Self::Postgres
+    }
 }
 
 /// Told of the number of a task's last event whenever there is a new one; it may be told late, and of several at once.
@@ -357,6 +396,14 @@ pub trait TaskStore: Send + Sync + 'static {
 
     /// Whether what it keeps outlives the process.
     fn lasts(&self) -> bool;
+
+    /// The kind of store.
+    fn kind(&self) -> StorageKind;
+
+    /// Figures for metrics, if the store counts any. Never waits.
+    fn figures(&self) -> Option<Figures> {
+        None
+    }
 
     /// Whether the store can be reached, for `/health` and `/readyz`.
     ///

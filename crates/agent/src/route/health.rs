@@ -27,7 +27,7 @@ pub(crate) async fn health(State(server): State<Arc<AgentServer>>) -> Response {
             "reconciler": since(state.pass_seen),
         },
         "runtime": {
-            "storage_backend": "InMemoryStorage",
+            "storage_backend": server.storage.backend(),
             "scheduler_backend": "InMemoryScheduler",
             "task_manager_running": true,
             "strict_ready": ready,
@@ -50,8 +50,8 @@ pub(crate) async fn livez() -> &'static str {
 pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(query): RawQuery) -> Response {
     let state = server.status.snapshot();
     let serving = server.phase() == Phase::Serving;
-    let superseded = state.is_unproven;
-    let status = if serving && !superseded { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let is_ready = serving && !state.is_unproven && !state.storage_is_awaited;
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let verbose = query
         .is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
     if !verbose {
@@ -65,13 +65,17 @@ pub(crate) async fn readyz(State(server): State<Arc<AgentServer>>, RawQuery(quer
         ("keys", state.keys),
         ("client", state.client),
         ("directory", state.directory),
+        ("storage", state.storage.or(state.storage_is_awaited.then_some(Reason::StorageUnavailable))),
         ("clock", state.clock()),
         ("background", state.background()),
         ("reconciler", state.reconciler()),
     ] {
         match reason {
             None => _ = writeln!(text, "[+] {check}: ok"),
-            Some(reason) if check == "keys" && state.is_unproven => {
+            Some(reason)
+                if (check == "keys" && state.is_unproven)
+                    || (check == "storage" && state.storage_is_awaited) =>
+            {
                 _ = writeln!(text, "[-] {check}: {}", reason.label())
             }
             // Degraded, and ready all the same.

@@ -138,6 +138,9 @@ impl Run {
         let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
         let directory_is_ours = keeper.directory.is_some() && keeper.status.snapshot().directory.is_none();
         let task_store = storage::open(&settings, identity.did.as_str(), directory_is_ours).await?;
+        if task_store.kind().is_remote() {
+            keeper.status.await_task_store();
+        }
         let client = outgoing.client.clone();
         let server = AgentServer::new(ServerSettings {
             held: Arc::clone(&held),

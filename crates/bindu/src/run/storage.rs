@@ -18,6 +18,9 @@ const FILE: &str = "tasks.db";
 /// How often is asked whether the store answers.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// How often while it does not: callers come when it does.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long a write may take.
 const STATEMENT: Duration = Duration::from_secs(10);
 
@@ -61,8 +64,9 @@ pub async fn open(
 /// Tells the status whether the store answers, for ever.
 pub(super) async fn watch(store: Arc<dyn TaskStore>, status: Arc<Status>) {
     loop {
-        status.task_store_answers(store.check().await.is_ok());
-        tokio::time::sleep(LOOK).await;
+        let answers = store.check().await.is_ok();
+        status.task_store_answers(answers);
+        tokio::time::sleep(if answers { LOOK } else { LOOK_AGAIN }).await;
     }
 }
 

@@ -1,6 +1,6 @@
 //! `bindu storage`: the store of tasks.
 
-use super::{SettingFlags, print};
+use super::{Output, SettingFlags, note, print};
 use bindu::{
     ExitClass, Refusal,
     run::{
@@ -9,7 +9,9 @@ use bindu::{
     },
     settings::{Settings, StoragePlace},
 };
-use bindu_tasks::{Migrated, PostgresStore, Pruned, SqliteStore, StoreError};
+use bindu_tasks::{ImportError, Imported, Migrated, PostgresStore, Pruned, SqliteStore, StoreError};
+use serde_json::json;
+use std::fmt::Write as _;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -28,12 +30,24 @@ pub(crate) enum Command {
         #[command(flatten)]
         settings: SettingFlags,
     },
+    /// Take over the finished tasks of Python Bindu from the same PostgreSQL database
+    Import {
+        /// Take them over; without this flag they are only counted
+        #[arg(long)]
+        apply: bool,
+        #[command(flatten)]
+        settings: SettingFlags,
+        /// text or json
+        #[arg(long, default_value = "text")]
+        output: Output,
+    },
 }
 
 pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     let (Command::Migrate { settings: flags }
     | Command::Check { settings: flags }
-    | Command::Prune { settings: flags }) = &command;
+    | Command::Prune { settings: flags }
+    | Command::Import { settings: flags, .. }) = &command;
     let settings = Settings::load(flags.clone().layers(Vec::new())?)?;
     let did = Parts::look(&settings)?.keeper.agent.did.to_string();
     let said = bindu::block_on(async {
@@ -41,10 +55,68 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
             Command::Migrate { .. } => migrate(&settings, &did).await,
             Command::Check { .. } => check(&settings, &did).await,
             Command::Prune { .. } => prune(&settings, &did).await,
+            Command::Import { apply, output, .. } => import(&settings, &did, apply).await.map(|imported| {
+                let said = tell(&imported, apply, output);
+                if !apply {
+                    note("nothing was changed; --apply takes them over\n");
+                }
+                said
+            }),
         }
     })?;
     print(&said);
     Ok(())
+}
+
+async fn import(settings: &Settings, did: &str, apply: bool) -> Result<Imported, Refusal> {
+    let Some(options) = postgres_options(settings, did) else {
+        let hint = "set DATABASE_URL to the database of Python Bindu";
+        return Err(Refusal::new(ExitClass::Usage, "tasks are imported into PostgreSQL only", hint));
+    };
+    PostgresStore::import(options, apply).await.map_err(|error| match error {
+        ImportError::NoTables(_) => Refusal::new(
+            ExitClass::Failed,
+            "there is nothing to import",
+            "DATABASE_URL has to name the database, and BINDU_NAME and BINDU_AUTHOR the agent, of Python Bindu",
+        )
+        .because(error.to_string()),
+        error => away(error.to_string()),
+    })
+}
+
+/// What an import has found and done.
+fn tell(imported: &Imported, applied: bool, output: Output) -> String {
+    let Imported { taken, here, too_old, unfinished, unreadable, problems } = imported;
+    if output == Output::Json {
+        let problems: Vec<_> =
+            problems.iter().map(|(id, problem)| json!({"id": id, "problem": problem})).collect();
+        let result = json!({
+            "applied": applied,
+            "taken": taken,
+            "already_here": here,
+            "too_old": too_old,
+            "unfinished": unfinished,
+            "unreadable": unreadable,
+            "problems": problems,
+        });
+        return format!("{result:#}\n");
+    }
+    let verb = if applied { "taken over" } else { "would be taken over" };
+    let mut text = format!("{taken} finished tasks {verb}\n");
+    for (count, what) in [
+        (here, "are here already"),
+        (too_old, "are older than BINDU_STORAGE_RETENTION, and left out"),
+        (unfinished, "are not finished, and left to Python Bindu"),
+        (unreadable, "cannot be taken over"),
+    ] {
+        if *count > 0 {
+            let _ = writeln!(text, "{count} {what}");
+        }
+    }
+    for (id, problem) in problems {
+        let _ = writeln!(text, "  {id}: {problem}");
+    }
+    text
 }
 
 async fn migrate(settings: &Settings, did: &str) -> Result<String, Refusal> {

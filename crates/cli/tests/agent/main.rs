@@ -13,6 +13,7 @@ mod environment;
 mod exact;
 mod handlers;
 mod hygiene;
+mod imports;
 mod interop;
 mod kept;
 mod log;

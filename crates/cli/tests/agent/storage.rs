@@ -55,38 +55,160 @@ async fn replicas_on_one_postgres_are_one_agent_for_tasks() {
     assert_eq!((code, said.trim()), (0, "forgot 0 tasks and 0 signed requests"), "{told}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_away_is_503_and_degraded_until_it_comes() {
-    let mut server = tokio::task::spawn_blocking(|| {
+/// A server that is not started yet.
+async fn stopped_postgres() -> Postgres {
+    let started = tokio::task::spawn_blocking(|| {
         let mut server = Postgres::start();
         server.stop();
         server
-    })
-    .await
-    .unwrap();
+    });
+    started.await.unwrap()
+}
+
+async fn change(mut server: Postgres, change: fn(&mut Postgres)) -> Postgres {
+    let changed = tokio::task::spawn_blocking(move || {
+        change(&mut server);
+        server
+    });
+    changed.await.unwrap()
+}
+
+/// `/readyz?verbose`: the status, and the line about the store of tasks.
+async fn ready(url: &str) -> (u16, String) {
+    let (status, text) = http::get(&format!("{url}/readyz?verbose")).await;
+    let text = text.as_str().unwrap_or_default().to_owned();
+    (status, text.lines().find(|line| line.contains("storage:")).unwrap_or_default().to_owned())
+}
+
+async fn becomes(url: &str, status: u16, line: &str) {
+    http::eventually(line, async || (ready(url).await == (status, line.to_owned())).then_some(())).await;
+}
+
+/// Sends in two bindings, of which each is told to come again.
+async fn refused_for_now(url: &str) {
+    let body = http::message("5c908f70-ec50-7e33-bf7d-2735c15d5c14", "hello");
+    let parts = json!({"role": "ROLE_USER", "messageId": "1", "parts": [{"text": "hello"}]});
+    for (path, body) in [("/", body), ("/message:send", json!({"message": parts}))] {
+        let request = http::client()
+            .post(format!("{url}{path}"))
+            .header("A2A-Version", if path == "/" { "" } else { "1.0" });
+        let request = request.header("Content-Type", "application/json").body(body.to_string());
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 503, "{path}: nothing is answered that is not stored");
+        assert!(response.headers().contains_key("retry-after"), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_comes_late_is_waited_for_and_one_that_goes_is_not() {
+    let server = stopped_postgres().await;
     let disk = tempfile::tempdir().unwrap();
     let agent = named(disk.path(), "Away").set("DATABASE_URL", &server.dsn).start().await;
-    let refused =
-        http::post(&agent.url, &http::message("5c908f70-ec50-7e33-bf7d-2735c15d5c14", "hello")).await;
-    assert_eq!(refused.0, 503, "nothing is answered that is not stored");
+    let url = &agent.url;
+    // The identity and the listener are there; callers should go elsewhere.
+    let health = http::get(&format!("{url}/health")).await.1;
+    assert_eq!(health["runtime"]["storage_backend"], "PostgresStorage", "{health}");
+    assert_eq!(http::get(&format!("{url}/livez")).await.0, 200);
+    becomes(url, 503, "[-] storage: storage_unavailable").await;
+    refused_for_now(url).await;
+    becomes_degraded(url).await;
+    assert_eq!(ready(url).await, (503, "[-] storage: storage_unavailable".to_owned()));
+
+    let server = change(server, Postgres::start_again).await;
+    becomes(url, 200, "[+] storage: ok").await;
+    asked(url).await;
+
+    // Afterwards an outage makes it degraded, not unready: it may answer what needs no store.
+    let server = change(server, Postgres::stop).await;
+    becomes(url, 200, "[~] storage: storage_unavailable").await;
+    refused_for_now(url).await;
+    let metrics = metrics(url).await;
+    assert_eq!(metrics.value("bindu_degraded{reason=\"storage_unavailable\"}"), 1.0);
+    assert!(metrics.value("bindu_storage_unavailable_total") >= 1.0);
+
+    let server = change(server, Postgres::start_again).await;
+    becomes(url, 200, "[+] storage: ok").await;
+    asked(url).await;
+    drop(server);
+}
+
+async fn becomes_degraded(url: &str) {
     http::eventually("it is told", async || {
-        let health = http::get(&format!("{}/health", agent.url)).await.1;
+        let health = http::get(&format!("{url}/health")).await.1;
         health["reasons"].to_string().contains("storage_unavailable").then_some(())
     })
     .await;
-    server = tokio::task::spawn_blocking(move || {
-        server.start_again();
-        server
-    })
-    .await
-    .unwrap();
-    http::eventually("it is healthy", async || {
-        let health = http::get(&format!("{}/health", agent.url)).await.1;
-        (!health["reasons"].to_string().contains("storage_unavailable")).then_some(())
+}
+
+/// What `/metrics` says.
+struct Metrics(String);
+
+impl Metrics {
+    fn value(&self, series: &str) -> f64 {
+        let line = self.0.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {series} in {}", self.0)).parse().unwrap()
+    }
+}
+
+async fn metrics(url: &str) -> Metrics {
+    Metrics(http::get(&format!("{url}/metrics")).await.1.as_str().unwrap().to_owned())
+}
+
+/// An agent whose program answers when the file `go` is there.
+fn waiting(disk: &std::path::Path, name: &str) -> AgentSetup {
+    let script = "import os,sys,time\nfor line in sys.stdin:\n    while not os.path.exists('go'):\n        time.sleep(0.01)\n    print('{\"content\": \"late\"}', flush=True)\n";
+    std::fs::write(disk.join("slow.py"), script).unwrap();
+    named(disk, name).argument("--command").argument("python3 slow.py")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_metrics_tell_of_the_store() {
+    let disk = tempfile::tempdir().unwrap();
+    let setup = waiting(disk.path(), "Counts").set("BINDU_STORAGE_MAX_BYTES", "4MiB");
+    let agent = setup.start().await;
+    let health = http::get(&format!("{}/health", agent.url)).await.1;
+    assert_eq!(health["runtime"]["storage_backend"], "SqliteStorage");
+    let task_id = "5c908f70-ec50-7e33-bf7d-2735c15d5c15";
+    assert_eq!(http::post(&agent.url, &http::message(task_id, "begin")).await.0, 200);
+    http::eventually("it is worked on", async || {
+        (task(&agent.url, task_id).await["status"]["state"] == "working").then_some(())
     })
     .await;
-    asked(&agent.url).await;
-    drop(server);
+    let seen = metrics(&agent.url).await;
+    assert_eq!(seen.value("bindu_storage_info{backend=\"sqlite\"}"), 1.0);
+    let commits = seen.value("bindu_storage_commit_duration_seconds_count");
+    assert!(commits >= 1.0 && seen.value("bindu_storage_changes_total") >= commits);
+    assert_eq!(seen.value("bindu_storage_commit_duration_seconds_bucket{le=\"+Inf\"}"), commits);
+    assert!(seen.value("bindu_storage_commit_duration_seconds_sum") > 0.0);
+    assert_eq!(seen.value("bindu_storage_lease_takeovers_total"), 0.0);
+    assert_eq!(seen.value("bindu_storage_size_max_bytes"), f64::from(4 << 20));
+    assert!(seen.value("bindu_storage_size_bytes") > 0.0);
+    let most = seen.value("bindu_storage_connections_max");
+    let open = ["in_use", "idle"]
+        .map(|state| seen.value(&format!("bindu_storage_connections{{state=\"{state}\"}}")));
+    assert!(open.iter().sum::<f64>() >= 1.0 && open.iter().sum::<f64>() <= most, "{open:?} of {most}");
+    for none in ["leases_lost_total", "full_total", "unavailable_total", "queue_length"] {
+        assert_eq!(seen.value(&format!("bindu_storage_{none}")), 0.0, "{none}");
+    }
+    for kind in ["tasks", "requests"] {
+        assert_eq!(seen.value(&format!("bindu_storage_forgotten_total{{kind=\"{kind}\"}}")), 0.0);
+    }
+    // What a process leaves behind is taken over by the next one.
+    agent.kill();
+    let agent = setup.start().await;
+    http::eventually("the run is taken over", async || {
+        (metrics(&agent.url).await.value("bindu_storage_lease_takeovers_total") == 1.0).then_some(())
+    })
+    .await;
+    // A full store refuses, and counts it.
+    std::fs::write(disk.path().join("go"), "").unwrap();
+    let long = "x".repeat(300_000);
+    http::eventually("it is full", async || {
+        let id = format!("{:032x}", rand::random::<u128>());
+        (http::post(&agent.url, &http::message(&id, &long)).await.0 == 503).then_some(())
+    })
+    .await;
+    assert!(metrics(&agent.url).await.value("bindu_storage_full_total") >= 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ pub use bounds::Bounds;
 
 use crate::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Owner, Pushed, ReplayKey, RunKey, Snapshot,
-    StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
+    StorageKind, StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
 };
 use async_trait::async_trait;
 use bindu_a2a::{Json, call::PushConfig, event::TaskEvent, model::Task};
@@ -403,6 +403,10 @@ impl TaskStore for MemoryStore {
             tasks.iter().filter_map(|id| shelf.forget(id, &self.totals)).collect()
         };
         if forgotten.is_empty() { Err(StoreError::NotFound) } else { Ok(forgotten.len()) }
+    }
+
+    fn kind(&self) -> StorageKind {
+        StorageKind::Memory
     }
 
     fn lasts(&self) -> bool {

@@ -6,6 +6,7 @@
 mod bounds;
 mod figures;
 mod group;
+mod import;
 mod key;
 mod leases;
 mod open;
@@ -24,6 +25,7 @@ mod write;
 
 pub use bounds::SqlBounds;
 pub use figures::Figures;
+pub use import::{ImportError, Imported};
 pub use postgres::{BadUrl, PostgresBackend, PostgresOptions, PostgresStore, is_postgres_url, schema_of};
 pub use schema::Migrated;
 pub use sqlite::{SqliteBackend, SqliteError, SqliteOptions, SqliteStore};

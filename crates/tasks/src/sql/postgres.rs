@@ -6,12 +6,14 @@
 
 use super::{
     bounds::SqlBounds,
+    import::{self, ImportError, Imported},
     open::{Open, Sql, fault},
     schema::{self, Migrated},
     session::{Backend, Dialect, Fault, Row, Session, Value},
     store::{SqlStore, StoreOptions},
     write::News,
 };
+use crate::StorageKind;
 use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, PgConnection, Postgres, Row as _, TypeInfo as _,
@@ -142,6 +144,15 @@ impl PostgresStore {
         backend.pool.close().await;
         migrated
     }
+
+    /// Takes finished tasks of Python Bindu over, whose tables lie in the same schema and stay as they are; or only says what
+    /// would be taken over, and changes nothing. Safe to repeat: a task that is here is left as it is.
+    ///
+    /// # Errors
+    /// [`ImportError`]. What was taken over before stays.
+    pub async fn import(options: PostgresOptions, applies: bool) -> Result<Imported, ImportError> {
+        import::import(options, applies).await
+    }
 }
 
 /// The schema of a DID, as Python Bindu names it (`sanitize_did_for_schema`).
@@ -259,7 +270,12 @@ impl PostgresBackend {
         }
     }
 
-    async fn ready(&self) -> Result<(), Fault> {
+    /// Begins a transaction that reads, without making our tables.
+    pub(super) async fn look(&self) -> Result<Open<Postgres>, Fault> {
+        self.begin(&self.begin_reading).await
+    }
+
+    pub(super) async fn ready(&self) -> Result<(), Fault> {
         if self.is_ready.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -338,6 +354,14 @@ impl Backend for PostgresBackend {
 
     fn connections(&self) -> (u64, u64) {
         (u64::from(self.pool.size()), self.pool.num_idle() as u64)
+    }
+
+    fn max_connections(&self) -> u64 {
+        u64::from(self.pool.options().get_max_connections())
+    }
+
+    fn kind(&self) -> StorageKind {
+        StorageKind::Postgres
     }
 }
 

@@ -1,5 +1,6 @@
 //! One transaction of a database, whichever it is: statements with `$1` placeholders, and three types of values.
 
+use crate::StorageKind;
 use std::{fmt, future::Future, time::Duration};
 
 /// A value of a column. Nothing else is used, so that both databases mean the same.
@@ -231,4 +232,10 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Connections: open, and idle.
     fn connections(&self) -> (u64, u64);
+
+    /// The most connections.
+    fn max_connections(&self) -> u64;
+
+    /// Which database it is.
+    fn kind(&self) -> StorageKind;
 }

@@ -10,6 +10,7 @@ use super::{
     session::{Backend, Dialect, Fault, Row, Session, Value},
     store::{SqlStore, StoreOptions},
 };
+use crate::StorageKind;
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, Row as _, Sqlite, SqliteConnection, TypeInfo as _,
     ValueRef as _,
@@ -269,6 +270,15 @@ impl Backend for SqliteBackend {
     fn connections(&self) -> (u64, u64) {
         let open = self.writer.size() + self.readers.size();
         (u64::from(open), (self.writer.num_idle() + self.readers.num_idle()) as u64)
+    }
+
+    fn max_connections(&self) -> u64 {
+        let most = |pool: &SqlitePool| pool.options().get_max_connections();
+        u64::from(most(&self.writer) + most(&self.readers))
+    }
+
+    fn kind(&self) -> StorageKind {
+        StorageKind::Sqlite
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Owner, Pushed, ReplayKey, RunKey, Snapshot,
-    StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
+    StorageKind, StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
 };
 use async_trait::async_trait;
 use bindu_a2a::{Json, call::PushConfig, event::TaskEvent};
@@ -133,7 +133,8 @@ impl<B: Backend> SqlStore<B> {
     /// What it has done, and how it is.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        self.core.counters.figures(self.core.backend.connections())
+        let backend = &self.core.backend;
+        self.core.counters.figures(backend.connections(), backend.max_connections())
     }
 
     /// Forgets what is too old or too much, as the background does.
@@ -155,7 +156,11 @@ impl<B: Backend> SqlStore<B> {
             self.core.counters.queued.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
             return Err(StoreError::Unavailable("too many changes wait for the database".to_owned()));
         }
-        answered.await.map_err(|_| closed())?
+        let outcome = answered.await.map_err(|_| closed())?;
+        if matches!(outcome, Err(StoreError::Full)) {
+            add(&self.core.counters.full, 1);
+        }
+        outcome
     }
 
     /// A change of no task, or of several.
@@ -258,7 +263,10 @@ impl<B: Backend> TaskStore for SqlStore<B> {
             return Ok(Vec::new());
         }
         match self.change_alone(Change::Renew(runs.to_vec())).await? {
-            Reply::Runs(lost) => Ok(lost),
+            Reply::Runs(lost) => {
+                add(&self.core.counters.leases_lost, lost.len() as u64);
+                Ok(lost)
+            }
             _ => mismatch(),
         }
     }
@@ -336,6 +344,14 @@ impl<B: Backend> TaskStore for SqlStore<B> {
 
     fn lasts(&self) -> bool {
         true
+    }
+
+    fn kind(&self) -> StorageKind {
+        self.core.backend.kind()
+    }
+
+    fn figures(&self) -> Option<Figures> {
+        Some(SqlStore::figures(self))
     }
 
     async fn check(&self) -> Result<(), StoreError> {

@@ -8,7 +8,11 @@ use super::{
     write::{Change, News, Reply},
 };
 use jiff::Timestamp;
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 use tokio::time::Instant;
 
 /// How often is looked for what is to be forgotten.
@@ -38,6 +42,7 @@ pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
     let mut ticks = tokio::time::interval(core.backend.poll_interval());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut next_pruning = Instant::now() + PRUNING;
+    let _ = size(&core).await;
     loop {
         ticks.tick().await;
         let _ = look(&core).await;
@@ -87,6 +92,8 @@ pub(super) async fn prune<B: Backend>(core: &Core<B>) -> Result<Pruned, Fault> {
     pruned.tasks += by_owner(core, bounds.tasks_of_one, bounds.bytes_of_one).await?;
     pruned.tasks += by_size(core).await?;
     add(&core.counters.forgotten, pruned.tasks as u64);
+    add(&core.counters.replays_forgotten, pruned.replays as u64);
+    let _ = size(core).await;
     Ok(pruned)
 }
 
@@ -149,9 +156,17 @@ async fn of_owner<B: Backend>(
     Ok(forgotten)
 }
 
+/// The bytes of a file and the most that it may have, noted for the figures.
+async fn size<B: Backend>(core: &Core<B>) -> Option<(u64, u64)> {
+    let (used, most) = core.backend.size().await?;
+    core.counters.bytes.store(used, Ordering::Relaxed);
+    core.counters.max_bytes.store(most, Ordering::Relaxed);
+    Some((used, most))
+}
+
 /// Makes room in a file that is nearly full: whoever has most there gives most.
 async fn by_size<B: Backend>(core: &Core<B>) -> Result<usize, Fault> {
-    let Some((used, most)) = core.backend.size().await else { return Ok(0) };
+    let Some((used, most)) = size(core).await else { return Ok(0) };
     let bound = most / 100 * NEARLY_FULL;
     if used <= bound {
         return Ok(0);

@@ -26,16 +26,16 @@ use std::{
 };
 
 /// What a task's row takes with its indexes.
-const TASK_BYTES: usize = 768;
+pub(super) const TASK_BYTES: usize = 768;
 
 /// What an event's row takes beside its text.
-const EVENT_BYTES: usize = 96;
+pub(super) const EVENT_BYTES: usize = 96;
 
 /// A last status of at most so many bytes is always taken, so that a task can end.
 const LAST_WORD: usize = 4096;
 
 /// How often results may exceed the bytes of a task.
-const RESULTS: usize = 3;
+pub(super) const RESULTS: usize = 3;
 
 /// How many events one statement inserts at most.
 const EVENTS_AT_ONCE: usize = 16;
@@ -410,7 +410,7 @@ static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
 });
 
 /// Adds events behind number `before`.
-async fn add_events<S: Session>(
+pub(super) async fn add_events<S: Session>(
     session: &mut S,
     task: i64,
     before: u64,

@@ -680,6 +680,9 @@ impl TaskStore for Faulty {
     async fn forget_context(&self, owner: &Owner, context_id: &str) -> Result<usize, StoreError> {
         self.store.forget_context(owner, context_id).await
     }
+    fn kind(&self) -> crate::StorageKind {
+        self.store.kind()
+    }
     fn lasts(&self) -> bool {
         false
     }

@@ -62,12 +62,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- $mistakes = append $mistakes "auth.requirePermissions, allowedDids, audience and rateLimit have no effect without auth.enabled" -}}
 {{- end -}}
 {{- end -}}
-{{- if and (gt (.Values.replicas | int) 1) (not .Values.tasks.local) -}}
-{{- $mistakes = append $mistakes "replicas is more than 1 without a shared task store: polls may ask the replica that does not have the task. Set tasks.local=true to accept it" -}}
+{{- if and (gt (.Values.replicas | int) 1) (not .Values.tasks.local) (not .Values.database.existingSecret) -}}
+{{- $mistakes = append $mistakes "replicas is more than 1 without a shared task store: polls may ask the replica that does not have the task. Set database.existingSecret (docs/STORAGE.md), or tasks.local=true to accept it" -}}
+{{- end -}}
+{{- if and .Values.tasks.local .Values.database.existingSecret -}}
+{{- $mistakes = append $mistakes "tasks.local and database.existingSecret exclude each other: with a database no replica keeps its tasks to itself" -}}
+{{- end -}}
+{{- if and .Values.database.existingSecret (hasKey .Values.settings "STORAGE_TYPE") -}}
+{{- $mistakes = append $mistakes "settings.STORAGE_TYPE and database.existingSecret exclude each other" -}}
 {{- end -}}
 {{- range $name := list "VAULT_TOKEN" "VAULT__TOKEN" -}}
 {{- if hasKey $.Values.settings $name -}}
 {{- $mistakes = append $mistakes (printf "settings.%s: a ConfigMap is no place for a secret; use vault.auth=token_file and vault.secretName" $name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name := list "DATABASE_URL" "BINDU_STORAGE_LISTEN_URL" -}}
+{{- if hasKey $.Values.settings $name -}}
+{{- $mistakes = append $mistakes (printf "settings.%s: a ConfigMap is no place for a secret; use database.existingSecret" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- if $mistakes -}}
@@ -100,7 +111,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
   "AUTH__ENABLED" ($v.auth.enabled | toString)
   "BINDU_MAX_CONNECTIONS" ($v.http.maxConnections | int64 | toString)
   "RUST_LOG" $v.logLevel
-  "STORAGE_TYPE" "memory"
+  "STORAGE_TYPE" (ternary "postgres" "memory" (ne $v.database.existingSecret ""))
   "LOG_FORMAT" "json"
 -}}
 {{- if has $v.vault.auth (list "kubernetes" "jwt") -}}
@@ -178,6 +189,11 @@ capabilities:
   mountPath: /etc/bindu/hydra-ca
   readOnly: true
 {{- end }}
+{{- if .Values.database.ca.configMap }}
+- name: database-ca
+  mountPath: /etc/bindu/database-ca
+  readOnly: true
+{{- end }}
 {{- end }}
 
 {{- define "bindu-agent.volumes" -}}
@@ -209,5 +225,35 @@ capabilities:
 - name: hydra-ca
   configMap:
     name: {{ . }}
+{{- end }}
+{{- with .Values.database.ca.configMap }}
+- name: database-ca
+  configMap:
+    name: {{ . }}
+    optional: true
+{{- end }}
+{{- end }}
+
+{{/* The variables of the container: those of Secrets, and what the values add. */}}
+{{- define "bindu-agent.env" -}}
+{{- with .Values.database -}}
+{{- if .existingSecret }}
+- name: DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret }}
+      key: {{ .key }}
+{{- if .listenUrlKey }}
+- name: BINDU_STORAGE_LISTEN_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ .existingSecret }}
+      key: {{ .listenUrlKey }}
+      optional: true
+{{- end }}
+{{- end }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}

@@ -1,8 +1,11 @@
 //! Metrics, in the Prometheus format. Names are those of INTERFACE.md and Python Bindu; label values are from closed
 //! sets.
 
+mod storage;
+
 use bindu_http_client::RequestObserver;
 use bindu_keeper::{Identity, Reason, StatusSnapshot};
+use bindu_tasks::TaskStore;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
@@ -12,6 +15,7 @@ use std::{
     sync::{Arc, OnceLock, atomic::AtomicU64},
     time::{Duration, SystemTime},
 };
+use storage::StorageFigures;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct HttpLabels {
@@ -95,6 +99,7 @@ pub struct Metrics {
     restarts: Family<PartLabels, Counter>,
     log_dropped: Counter,
     log_drops: OnceLock<fn() -> u64>,
+    storage: StorageFigures,
 }
 
 /// How much longer the token of the store lasts.
@@ -130,6 +135,7 @@ impl Metrics {
             restarts: Family::default(),
             log_dropped: Counter::default(),
             log_drops: OnceLock::new(),
+            storage: StorageFigures::default(),
         };
         let mut registry = Registry::default();
         registry.register("http_requests", "HTTP requests", metrics.http_requests.clone());
@@ -214,6 +220,7 @@ impl Metrics {
             "Log lines that could not be written",
             metrics.log_dropped.clone(),
         );
+        registry.register_collector(Box::new(metrics.storage.clone()));
         metrics.registry = registry;
         Arc::new(metrics)
     }
@@ -233,6 +240,11 @@ impl Metrics {
     /// Says where to ask how much longer the store's token lasts; the first to say so counts.
     pub fn watch_token(&self, lasts: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
         let _ = self.token_lasts.set(Box::new(lasts));
+    }
+
+    /// Says which store of tasks to ask for its figures; the first to be named counts.
+    pub fn watch_storage(&self, store: &Arc<dyn TaskStore>) {
+        self.storage.watch(store);
     }
 
     /// Says where to ask how many log lines were dropped; the first to say so counts.
