@@ -7,6 +7,8 @@
 )]
 
 mod bench;
+#[cfg(test)]
+mod circles;
 mod demo;
 mod dist;
 mod fuzz;

@@ -1,8 +1,9 @@
 //! The audit log: one line for each refusal, with who, what, why and which request. Never a token, a signature, a header
 //! or a body: whoever reads the log must not become who is in it.
 
-use crate::{caller::Owner, connections::Peer};
+use crate::connections::Peer;
 use axum::http::{HeaderMap, HeaderValue, request::Parts};
+use bindu_tasks::Owner;
 
 /// The header that names a request, in and out.
 pub(crate) const REQUEST_ID: &str = "x-request-id";

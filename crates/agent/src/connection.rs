@@ -5,7 +5,7 @@
 //! watched: a request that has begun has [`ConnectionLimits::header_timeout`], a connection between two requests
 //! [`ConnectionLimits::idle_timeout`].
 
-use crate::{connections::ConnectionLimits, places::Place};
+use crate::places::Place;
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use std::{
@@ -23,6 +23,19 @@ use tokio::{
 
 /// How fast an answer must be taken, in bytes a second, after [`ConnectionLimits::write_timeout`].
 const SLOWEST: u64 = 64 * 1024;
+
+/// What connections may cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnectionLimits {
+    /// How many there are at a time; more wait to be accepted.
+    pub(crate) most: usize,
+    /// How long a request's headers may take; of the first request from the moment of the connection on.
+    pub(crate) header_timeout: Duration,
+    /// How long a connection may wait for its next request.
+    pub(crate) idle_timeout: Duration,
+    /// How long an answer may lie there without the caller taking any of it.
+    pub(crate) write_timeout: Duration,
+}
 
 /// Where a connection stands, noted by its stream and its service.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Connections: how many there may be, and how long each may keep us waiting. A caller that says nothing, or says it
 //! slowly, costs a socket for a few seconds and nothing else.
 
-use crate::connection::{Answer, Held, Progress, Watched, until, within};
+use crate::connection::{Answer, ConnectionLimits, Held, Progress, Watched, until, within};
 use axum::{Router, body::Body};
 use http_body_util::BodyExt as _;
 use hyper::{
@@ -45,19 +45,6 @@ const HTTP2_END: Duration = Duration::from_secs(1);
 
 /// A pause where the system has no sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// What connections may cost.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ConnectionLimits {
-    /// How many there are at a time; more wait to be accepted.
-    pub(crate) most: usize,
-    /// How long a request's headers may take; of the first request from the moment of the connection on.
-    pub(crate) header_timeout: Duration,
-    /// How long a connection may wait for its next request.
-    pub(crate) idle_timeout: Duration,
-    /// How long an answer may lie there without the caller taking any of it.
-    pub(crate) write_timeout: Duration,
-}
 
 /// What the server does with its connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -10,6 +10,7 @@ pub mod caller;
 mod card;
 mod connection;
 mod connections;
+mod encoded;
 mod grpc;
 pub mod handler;
 mod metrics;
@@ -18,6 +19,7 @@ mod port;
 mod probe;
 mod push;
 mod route;
+mod serve;
 mod server;
 
 pub use bindu_a2a::{Json, card::CardProfile};
@@ -26,14 +28,11 @@ pub use metrics::Metrics;
 pub use port::{PortError, ReservedPort};
 pub use probe::Probes;
 pub use push::{HttpPushSender, RingSealer};
-pub use route::Extension;
-pub use server::{AgentServer, HttpLimits, Phase, ServerSettings};
+pub use server::{AgentServer, Extension, HttpLimits, Phase, ServerSettings};
 
 /// What the fuzz targets reach; no part of the interface.
 #[cfg(fuzzing)]
 pub mod fuzz {
-    use crate::caller;
-
     /// Reads a line of a handler's program.
     pub fn program_line(line: &[u8]) {
         crate::handler::fuzz(line);
@@ -41,6 +40,12 @@ pub mod fuzz {
 
     /// Reads the headers that say who is calling, and the URL.
     pub fn headers(name: &str, value: &[u8], uri: &str) {
-        caller::fuzz(name, value, uri);
+        use axum::http::{HeaderMap, HeaderName, HeaderValue};
+        let mut headers = HeaderMap::new();
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::from_bytes(value)) {
+            headers.append(name, value);
+        }
+        crate::caller::fuzz(&headers, &uri.parse().unwrap_or_default());
+        let _ = crate::audit::RequestId::of(&headers);
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! With authentication off all callers are one, [`Owner::Everybody`], which has all of the room.
 
-use crate::caller::Owner;
+use bindu_tasks::Owner;
 use lru::LruCache;
 use std::{
     collections::HashMap,

@@ -3,7 +3,8 @@
 
 use crate::{
     AgentServer, Metrics,
-    connections::{self, ConnectionLimits, Stage},
+    connection::ConnectionLimits,
+    connections::{self, Stage},
     route::health,
 };
 use axum::{

@@ -8,10 +8,11 @@ mod frame;
 
 use crate::{
     caller::Cover,
+    encoded::Coding,
     places::Place,
     route::{
-        Coding, Done, Failure, Heard, activated, grpc_status, hear, named_version, next_until_closing,
-        perform, weight,
+        Done, Failure, Heard, activated, grpc_status, hear, named_version, next_until_closing, perform,
+        weight,
     },
     server::AgentServer,
 };

@@ -4,13 +4,12 @@ use super::{
     Content, HandlerError,
     speech::{RESULT, Speech},
 };
-use crate::caller::Caller;
 use bindu_a2a::{
     Json, Part,
     model::{Message, Role},
 };
 use bindu_client::AgentClient;
-use bindu_tasks::{Job, OutletClosed};
+use bindu_tasks::{Caller, Job, OutletClosed};
 use serde::Serialize;
 use std::{fmt, sync::Arc};
 use tokio_util::sync::CancellationToken;

@@ -5,7 +5,7 @@ use crate::{
     body,
     caller::{AuthRefusal, Caller, Cover, Proof, Signed},
     places::{NoRoom, Place},
-    server::AgentServer,
+    server::{AgentServer, Extension},
 };
 use axum::{
     body::{Body, Bytes},
@@ -195,15 +195,6 @@ pub(crate) fn joined(headers: &HeaderMap, name: impl header::AsHeaderName) -> Op
     let values: Vec<_> =
         headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
     (!values.is_empty()).then(|| values.join(","))
-}
-
-/// An extension of A2A that this agent has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extension {
-    /// Its URI.
-    pub uri: String,
-    /// Whether callers must declare it.
-    pub is_required: bool,
 }
 
 /// The extensions that a call activates, as the header that names them in the answer. Those that nobody here knows are

@@ -1,7 +1,6 @@
 //! The routes, a file for each kind of them.
 
 pub(crate) mod card;
-mod encoded;
 pub(crate) mod health;
 mod hear;
 pub(crate) mod identity;
@@ -11,8 +10,6 @@ pub(crate) mod rest;
 pub(crate) mod rpc;
 mod stream;
 
-pub(crate) use encoded::{Coding, EncodedEvents};
-pub use hear::Extension;
 pub(crate) use hear::{Done, Heard, activated, hear, named_version, perform, weight};
 pub(crate) use refuse::{Failure, grpc_status, internal};
 pub(crate) use stream::next_until_closing;

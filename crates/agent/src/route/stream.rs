@@ -4,8 +4,11 @@
 //! costs what its socket holds and one event, until the connection's write timeout cuts it off. An event is written once
 //! for all readers of a dialect ([`EncodedEvents`]).
 
-use super::encoded::{Coding, EncodedEvents};
-use crate::{places::Place, server::AgentServer};
+use crate::{
+    encoded::{Coding, EncodedEvents},
+    places::Place,
+    server::AgentServer,
+};
 use axum::{
     body::{Body, Bytes},
     http::{HeaderValue, header},

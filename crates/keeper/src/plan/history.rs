@@ -3,50 +3,15 @@
 //! Python Bindu writes the record anew at each of its starts, without our fields, and a pod of it with a rogue key writes
 //! that. Both are told from a rotation by the record's own history. What cannot be read proves nothing.
 
-use super::keys::{HydraNames, Local, Observed, Store, Stored};
+pub use super::observed::{Earlier, Past};
+
+use super::observed::{HydraNames, Local, Observed, Store, Stored};
 use bindu_identity::{Lineage, PublicKey};
-use bindu_store::{OutageReason, Version};
+use bindu_store::Version;
 use std::ops::RangeInclusive;
 
 /// The most earlier versions that are read: KV keeps ten unless it was told otherwise.
 pub(crate) const MAX_DEPTH: u64 = 20;
-
-/// An earlier version of the record.
-#[allow(clippy::large_enum_variant, reason = "one is alive at a time")]
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Past {
-    /// It holds a key.
-    Key {
-        /// Its public half.
-        key: PublicKey,
-        /// The key's past, if this version says so.
-        lineage: Option<Lineage>,
-        /// If a rotation was prepared in it.
-        has_next: bool,
-    },
-    /// Deleted, destroyed, pruned, malformed, or under another password.
-    Unreadable,
-}
-
-/// What the earlier versions say. They are read only if a decision depends on them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Earlier {
-    /// Nothing depends on it.
-    NotRead,
-    /// The store did not answer.
-    Unknown(OutageReason),
-    /// They were read.
-    Read {
-        /// The latest one that holds the key that Hydra names.
-        named: Option<Version>,
-        /// The latest one whose key has replaced the current one, by its own lineage.
-        retired_by: Option<Version>,
-        /// If all of them could be read, back to the first.
-        whole: bool,
-        /// If each version since the one that we acknowledged holds our key, and no rotation was prepared in it.
-        is_ours_since: bool,
-    },
-}
 
 /// The versions that a decision depends on.
 #[must_use]

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::plan::{
-    RecreateKeys, TakeOver,
-    ring::{Next, ROTATION_PAUSE, Ring},
+    RecreateKeys, TakeOver, TakenOver,
+    ring::{Next, ROTATION_PAUSE, Ring, RingStep},
 };
 use bindu_identity::SigningKey;
 use proptest::prelude::*;

@@ -1,11 +1,16 @@
 //! The key ring in the record, and the steps of a rotation: prepare, activate, retire, each a version of its own.
 
+pub use super::{
+    decision::RingStep,
+    observed::{Next, Previous, Ring},
+};
+
 use super::{
     RecreateKeys,
+    decision::{Plan, Row},
     history::{Past, is_rewritten},
-    keys::{HydraNames, Observed, Plan, Row, Store, Stored},
+    observed::{HydraNames, Observed, Store, Stored},
 };
-use bindu_identity::PublicKey;
 use std::time::Duration;
 
 /// `recreate_keys = true` rotates at most this often, or a crash loop would make keys without end.
@@ -13,91 +18,6 @@ pub const ROTATION_PAUSE: Duration = Duration::from_secs(600);
 
 /// `reconcile_interval` of a replica that has noted none, in seconds: the setting's default.
 pub(crate) const DEFAULT_INTERVAL: u64 = 60;
-
-/// The keys beside the current one.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Ring {
-    /// The key that a rotation has prepared.
-    pub next: Option<Next>,
-    /// The key that the last rotation has replaced, during the overlap.
-    pub previous: Option<Previous>,
-    /// If a key was withdrawn, and the client's tokens are still to be revoked.
-    pub revokes_tokens: bool,
-}
-
-/// A prepared key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Next {
-    /// Its public half.
-    pub key: PublicKey,
-    /// If the time has come at which it becomes the current one.
-    pub is_due: bool,
-    /// If the key before it is in somebody else's hands: then there is no overlap, whoever takes the step.
-    pub is_compromised: bool,
-}
-
-/// A replaced key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Previous {
-    /// Its public half.
-    pub key: PublicKey,
-    /// If the overlap has ended.
-    pub is_over: bool,
-}
-
-/// A step that writes the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RingStep {
-    /// Make a key and put it beside the current one, to become the current one soon or at once.
-    Prepare {
-        /// Without waiting for the replicas to load it.
-        at_once: bool,
-        /// If the current key is in somebody else's hands.
-        compromised: bool,
-    },
-    /// Make the prepared key the current one.
-    Activate {
-        /// If the old key must not be used any more: no overlap.
-        compromised: bool,
-    },
-    /// Take the replaced key's private half out of the record.
-    Retire,
-    /// Take a prepared key out of the record.
-    Abandon,
-    /// Make the replaced key the current one again: a rotation back, one generation up.
-    Undo,
-    /// Write our fields, which this version of the record lacks, beside the same key.
-    PutBack,
-    /// Note a longer reconcile interval.
-    Note,
-    /// Note that the client's tokens were revoked, as a withdrawn key asks for.
-    Revoke,
-}
-
-impl RingStep {
-    /// The step in words.
-    #[must_use]
-    pub fn explain(self) -> &'static str {
-        match self {
-            Self::Prepare { at_once: false, .. } => "prepare: make a key and put it beside the current one",
-            Self::Prepare { at_once: true, .. } => {
-                "prepare: make a key, which becomes the current one at once"
-            }
-            Self::Activate { compromised: false } => {
-                "activate: the prepared key becomes the current one, and the old one stays valid for the overlap"
-            }
-            Self::Activate { compromised: true } => {
-                "activate: the prepared key becomes the current one, and the old one is refused from now on"
-            }
-            Self::Retire => "retire: take the private half of the replaced key out of the record",
-            Self::Abandon => "undo: take the prepared key out of the record",
-            Self::Undo => "undo: rotate back to the replaced key, one generation up",
-            Self::PutBack => "put our fields back into the record",
-            Self::Revoke => "revoke the client's tokens, and note it in the record",
-            Self::Note => "note our reconcile interval in the record",
-        }
-    }
-}
 
 /// What `recreate_keys` asks for at a start, about a record that is sure.
 pub(crate) fn recreate(stored: &Stored, age: Option<Duration>, wish: &RecreateKeys) -> Option<RingStep> {

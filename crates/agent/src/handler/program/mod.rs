@@ -52,7 +52,7 @@ impl CommandHandler {
     /// files: programs get the limit of this moment.
     #[must_use]
     pub fn new(settings: CommandSettings) -> Self {
-        Self { pool: Arc::new(pool::Pool::new(settings)) }
+        Self { pool: Arc::new(pool::Pool::new(settings, worker::spawn)) }
     }
 }
 

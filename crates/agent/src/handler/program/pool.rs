@@ -4,17 +4,15 @@ use super::{
     CommandSettings, orphans,
     process::{Guards, Program, Spawner, Template},
     schedule::{Schedule, Whereabouts},
-    worker::{Order, Worker},
 };
 use crate::handler::{
     HandlerError, HandlerTask, Reply,
     event::{HandlerEvent, WAITING},
 };
 use bindu_tasks::fair::Party;
-use futures_util::{FutureExt as _, future::join_all};
+use futures_util::future::join_all;
 use std::{
     collections::VecDeque,
-    panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -47,10 +45,24 @@ impl From<Result<Reply, HandlerError>> for Answered {
     }
 }
 
+/// What a worker is told.
+pub(super) enum Order {
+    /// Do this.
+    Work(Box<Job>),
+    /// Nobody waits for this any more.
+    Cancel(u64),
+    /// The agent is ending.
+    Close,
+}
+
+/// What runs a place: its number, the pool, and what it is told.
+pub(super) type SpawnWorker = fn(usize, Arc<Pool>, mpsc::UnboundedReceiver<Order>) -> JoinHandle<()>;
+
 /// All that a [`super::CommandHandler`] is.
 pub(super) struct Pool {
     pub(super) settings: CommandSettings,
     template: Template,
+    spawn_worker: SpawnWorker,
     schedule: Mutex<Schedule<Job>>,
     /// Since the first task: there is no runtime before.
     open: OnceLock<Open>,
@@ -68,7 +80,7 @@ struct Open {
 }
 
 impl Pool {
-    pub(super) fn new(settings: CommandSettings) -> Self {
+    pub(super) fn new(settings: CommandSettings, spawn_worker: SpawnWorker) -> Self {
         let template = Template {
             command: settings.command.clone(),
             hidden_variables: settings.hidden_variables.clone(),
@@ -79,6 +91,7 @@ impl Pool {
         Self {
             schedule: Mutex::new(Schedule::new(settings.workers.max(1))),
             template,
+            spawn_worker,
             settings,
             open: OnceLock::new(),
             changed: Notify::new(),
@@ -184,8 +197,7 @@ impl Pool {
             }
             let (workers, receivers): (Vec<_>, Vec<_>) =
                 (0..self.settings.workers.max(1)).map(|_| mpsc::unbounded_channel()).unzip();
-            let worker =
-                |(place, orders)| tokio::spawn(supervise(Worker::new(place, Arc::clone(self), orders)));
+            let worker = |(place, orders)| (self.spawn_worker)(place, Arc::clone(self), orders);
             Open {
                 workers,
                 ends: Mutex::new(receivers.into_iter().enumerate().map(worker).collect()),
@@ -221,13 +233,6 @@ async fn say(task: &HandlerTask, event: HandlerEvent) -> Result<(), HandlerError
         HandlerEvent::Ended { .. } | HandlerEvent::Canceled => {}
     }
     Ok(())
-}
-
-/// A worker that panics goes on, without its program.
-async fn supervise(mut worker: Worker) {
-    while AssertUnwindSafe(worker.work()).catch_unwind().await.is_err() {
-        worker.recover().await;
-    }
 }
 
 /// Takes a task back when nobody waits for it any more.

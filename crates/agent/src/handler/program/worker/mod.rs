@@ -16,19 +16,24 @@ mod timer;
 
 use super::{
     lines,
-    pool::{Answered, Job, Pool},
+    pool::{Answered, Job, Order, Pool},
     process::{Happening, Program},
 };
 use crate::handler::{
     HandlerError, Reply,
     event::{Fold, Teller},
 };
+use futures_util::FutureExt as _;
 use std::{
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::{Duration, Instant},
 };
 use timer::Timer;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
 
 /// The end of a task's line that is held back until the program waits for it: not only the line feed, since without it
 /// a program may take the end of its input for the end of the line.
@@ -50,14 +55,14 @@ const LAST_POLL: Duration = Duration::from_millis(20);
 /// How often that is looked at of a program that has begun a line: for as long as it likes, so not too often.
 const POLL_OF_HALF_A_LINE: Duration = Duration::from_millis(1);
 
-/// What a worker is told.
-pub(super) enum Order {
-    /// Do this.
-    Work(Box<Job>),
-    /// Nobody waits for this any more.
-    Cancel(u64),
-    /// The agent is ending.
-    Close,
+/// Runs a place of the pool until it is told that the agent is ending. A worker that panics goes on, without its program.
+pub(super) fn spawn(place: usize, pool: Arc<Pool>, orders: mpsc::UnboundedReceiver<Order>) -> JoinHandle<()> {
+    let mut worker = Worker::new(place, pool, orders);
+    tokio::spawn(async move {
+        while AssertUnwindSafe(worker.work()).catch_unwind().await.is_err() {
+            worker.recover().await;
+        }
+    })
 }
 
 /// A place, with its program.
@@ -120,12 +125,12 @@ enum Step {
 }
 
 impl Worker {
-    pub(super) fn new(place: usize, pool: Arc<Pool>, orders: mpsc::UnboundedReceiver<Order>) -> Self {
+    fn new(place: usize, pool: Arc<Pool>, orders: mpsc::UnboundedReceiver<Order>) -> Self {
         Self { place, pool, orders, running: None, runs: Vec::new(), timer: Timer::new(), is_closing: false }
     }
 
     /// Works until it is told that the agent is ending.
-    pub(super) async fn work(&mut self) {
+    async fn work(&mut self) {
         while !self.is_closing {
             self.end_if_stuck().await;
             let moment = self.next_moment();
@@ -147,7 +152,7 @@ impl Worker {
     }
 
     /// After a panic: as if the program had broken.
-    pub(super) async fn recover(&mut self) {
+    async fn recover(&mut self) {
         self.broke("the agent has a fault of its own; please report it").await;
     }
 
