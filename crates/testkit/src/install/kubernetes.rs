@@ -91,14 +91,6 @@ pub fn node_tools() -> PathBuf {
                 std::os::unix::fs::symlink("xtables-nft-multi", link).expect("a link in the cache");
             }
         }
-        remove_packages(to);
+        debian::remove_packages(to);
     })
-}
-
-fn remove_packages(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "deb") {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }
