@@ -58,7 +58,6 @@ pub(crate) enum Lost {
 pub(crate) struct Callers {
     is_over: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    again: Arc<AtomicU64>,
     running: Vec<JoinHandle<Vec<String>>>,
     /// Of the caller in Hydra.
     token: String,
@@ -69,12 +68,11 @@ impl Callers {
         let token =
             shared.platform.hydra.caller(shared.cluster(), &format!("caller-of-{}", agent.name)).await;
         let url = format!("http://{}:3773", shared.cluster().service("agents", &agent.name));
-        let is_over = Arc::new(AtomicBool::new(false));
-        let (answered, again) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (is_over, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+
         let running = (0..number)
             .map(|nth| {
-                let (is_over, answered, again) =
-                    (Arc::clone(&is_over), Arc::clone(&answered), Arc::clone(&again));
+                let (is_over, answered) = (Arc::clone(&is_over), Arc::clone(&answered));
                 let (url, token) = (url.clone(), token.clone());
                 shared.cluster().begin_inside(async move {
                     let mut failed = Vec::new();
@@ -85,7 +83,6 @@ impl Callers {
                         // Each in one of the two dialects whose sends can wait.
                         let mut tried = send(&url, &token, &id, nth % 2 == 0, "quick").await;
                         while lost == Lost::IsSentAgain && matches!(tried, Err(Failure::Lost(_))) {
-                            again.fetch_add(1, Ordering::Relaxed);
                             tokio::time::sleep(Duration::from_millis(50)).await;
                             tried = send(&url, &token, &id, nth % 2 == 0, "quick").await;
                         }
@@ -98,7 +95,7 @@ impl Callers {
                 })
             })
             .collect();
-        Self { is_over, answered, again, running, token }
+        Self { is_over, answered, running, token }
     }
 
     /// Begins a call of one pod, that waits until the pod is told (`tell`); it has come to the pod's handler.
@@ -125,11 +122,6 @@ impl Callers {
 
     pub(crate) fn answered(&self) -> u64 {
         self.answered.load(Ordering::Relaxed)
-    }
-
-    /// How many messages were sent again.
-    pub(crate) fn again(&self) -> u64 {
-        self.again.load(Ordering::Relaxed)
     }
 
     /// Waits until so many more calls were answered.

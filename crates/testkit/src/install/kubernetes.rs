@@ -3,11 +3,7 @@
 
 use super::{debian, installed, run, source_tree};
 use sha2::{Digest as _, Sha256};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 /// The version of the module `k8s.io/kubernetes` in `go.mod`. The API server refuses to start without being told it.
 const VERSION: &str = "v1.34.4";
