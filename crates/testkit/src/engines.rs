@@ -41,7 +41,7 @@ impl Engine {
             Self::Docker => "docker.sh",
             Self::Podman => "podman.sh",
         };
-        let mut command = in_namespaces(script, directory.path());
+        let mut command = in_namespaces(script, directory.path(), &["--net"]);
         let printed = install::run(command.arg(archive).arg(name).args(arguments));
         let inspected = fs::read(directory.path().join("inspected")).expect("the script has written it");
         let inspected: Value = serde_json::from_slice(&inspected).expect("engines answer with JSON");
@@ -49,11 +49,34 @@ impl Engine {
     }
 }
 
+/// Builds the image of deploy/docker/Dockerfile, from bases that are made here, and writes it as an archive.
+///
+/// # Panics
+/// If the build fails.
+pub fn build(tree: &Path, name: &str, archive: &Path) {
+    let directory = tempfile::Builder::new().prefix("bindu-engine-").tempdir();
+    let directory = directory.expect("a temporary directory");
+    let said = |program: &str, arguments: &[&str]| {
+        install::run(Command::new(program).current_dir(tree).args(arguments)).trim().to_owned()
+    };
+    let toolchain = said("rustc", &["--print", "sysroot"]);
+    let rustup = said("sh", &["-c", "command -v rustup"]);
+    let mut command = in_namespaces("build.sh", directory.path(), &[]);
+    command.arg(tree).arg(name).arg(archive);
+    command
+        .env("TOOLCHAIN", toolchain)
+        .env("RUSTUP", rustup)
+        .env("REVISION", said("git", &["rev-parse", "HEAD"]));
+    command.env("DEBOOTSTRAP_DIR", install::engines().join("usr/share/debootstrap"));
+    install::run(&mut command);
+}
+
 /// A script of testing/engines in namespaces of its own. All of its processes end with it.
-fn in_namespaces(script: &str, directory: &Path) -> Command {
+fn in_namespaces(script: &str, directory: &Path, more: &[&str]) -> Command {
     let (engines, node) = (install::engines(), install::node_tools());
     let mut command = Command::new("unshare");
-    command.args(["--fork", "--pid", "--kill-child", "--mount", "--mount-proc", "--net", "--uts", "--ipc"]);
+    command.args(["--fork", "--pid", "--kill-child", "--mount", "--mount-proc", "--uts", "--ipc"]);
+    command.args(more);
     command.args(["--propagation", "private", "bash"]);
     command
         .arg(install::source_tree().canonicalize().expect("the tree").join("testing/engines").join(script));

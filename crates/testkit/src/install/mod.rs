@@ -15,6 +15,7 @@ mod openbao;
 mod postgres;
 mod prometheus;
 mod python;
+mod zig;
 
 pub use a2a::{A2A_JS, A2A_PYTHON, A2A_PYTHON_0_3, a2a_js, a2a_python, a2a_python_0_3, official_rust_agent};
 pub use cluster::cluster_tools;
@@ -28,6 +29,7 @@ pub use openbao::{cargo_deny, openbao};
 pub use postgres::postgres;
 pub use prometheus::prometheus;
 pub use python::{PYTHON_BINDU, python_bindu};
+pub use zig::{cross_compiler, emulator};
 
 use std::{
     fs::{self, File},
