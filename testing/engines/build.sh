@@ -5,6 +5,7 @@
 set -euo pipefail
 tree=$1 name=$2 archive=$3
 mount -t tmpfs none /run
+. "$(dirname "$0")/libraries.sh"
 export HOME=$DIRECTORY TMPDIR=$DIRECTORY/tmp
 mkdir -p "$TMPDIR" "$HOME/.config/containers"
 echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$HOME/.config/containers/policy.json"
@@ -29,9 +30,9 @@ cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 mkdir -p "$root/usr/local/cargo/bin" "$root/usr/local/rustup/toolchains"
 cp "$RUSTUP" "$root/usr/local/cargo/bin/rustup"
 for program in cargo rustc; do ln -s rustup "$root/usr/local/cargo/bin/$program"; done
-toolchain=$root/usr/local/rustup/toolchains/$(basename "$TOOLCHAIN")
-cp -a "$TOOLCHAIN" "$toolchain"
-rm -rf "$toolchain/share/doc"
+# The toolchain itself is lent at the build: it has 2 GB.
+toolchain=/usr/local/rustup/toolchains/$version-$(uname -m)-unknown-linux-gnu
+mkdir -p "$root$toolchain"
 echo 'version = "12"' >"$root/usr/local/rustup/settings.toml"
 base "$root" "docker.io/library/rust:$version-slim-bookworm" --env RUSTUP_HOME=/usr/local/rustup --env CARGO_HOME=/usr/local/cargo \
   --env PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -44,7 +45,9 @@ printf 'root:x:0:\nnonroot:x:65532:\n' >"$root/etc/group"
 chmod 1777 "$root/tmp"
 base "$root" gcr.io/distroless/static-debian12:nonroot --user 65532 --env SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 
+# BuildKit says it by itself.
+case $(uname -m) in x86_64) kind=amd64 ;; aarch64) kind=arm64 ;; esac
 cd "$tree"
-"${builder[@]}" bud --isolation chroot --pull=never --layers=false --build-arg "REVISION=$REVISION" \
+"${builder[@]}" bud --isolation chroot --pull=never --layers=false --volume "$TOOLCHAIN:$toolchain:ro" --build-arg "TARGETARCH=$kind" --build-arg "REVISION=$REVISION" \
   --ignorefile deploy/docker/Dockerfile.dockerignore --file deploy/docker/Dockerfile --tag "$name" .
 "${builder[@]}" push --quiet "$name" "docker-archive:$archive:$name"

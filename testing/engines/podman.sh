@@ -5,10 +5,7 @@ set -euo pipefail
 archive=$1 name=$2
 shift 2
 mount -t tmpfs none /run
-# What cleans up after a container is called without our environment: it must find the libraries without it.
-tr : '\n' <<<"$LD_LIBRARY_PATH" | cat - /etc/ld.so.conf >"$DIRECTORY/libraries"
-ldconfig -X -C "$DIRECTORY/ld.so.cache" -f "$DIRECTORY/libraries" 2>"$DIRECTORY/log"
-mount --bind "$DIRECTORY/ld.so.cache" /etc/ld.so.cache
+. "$(dirname "$0")/libraries.sh"
 export HOME=$DIRECTORY
 mkdir -p "$HOME/.config/containers"
 echo '{"default": [{"type": "insecureAcceptAnything"}]}' >"$HOME/.config/containers/policy.json"

@@ -16,12 +16,13 @@ pub fn cross_compiler(machine: &str) -> PathBuf {
         unpack_wheel(ZIG, to);
         make_executable(&to.join("ziglang/zig"));
         for machine in ["aarch64", "x86_64"] {
-            // cc-rs names the target as clang does, and Zig has names of its own.
+            // cc-rs names the target as clang does, and Zig has names of its own. Without optimisation Zig checks for undefined
+            // behaviour, by functions that only its own linker brings.
             let script = format!(
                 "#!/bin/sh\nhere=$(dirname \"$0\")\n\
                  for word; do\n  shift\n  case $word in --target=*) ;; *) set -- \"$@\" \"$word\" ;; esac\ndone\n\
                  export ZIG_GLOBAL_CACHE_DIR=\"$here/cache\" ZIG_LOCAL_CACHE_DIR=\"$here/cache\"\n\
-                 exec \"$here/ziglang/zig\" cc -target {machine}-linux-musl \"$@\"\n"
+                 exec \"$here/ziglang/zig\" cc -target {machine}-linux-musl -fno-sanitize=all \"$@\"\n"
             );
             let file = to.join(format!("{machine}-linux-musl-cc"));
             fs::write(&file, script).expect("a file in the cache");
