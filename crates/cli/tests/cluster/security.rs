@@ -71,7 +71,10 @@ async fn a_pod_that_leaves_serves_on_until_everybody_knows() {
     let Some((_turn, shared)) = everybody().await else { return };
     let cluster = shared.cluster();
     let agent = Agent::new("leaving");
-    shared.rolled_out(&agent, "");
+    // Longer than the manifest's: a busy machine takes its time to ask.
+    let longer = "patches:\n  - target: {kind: Deployment}\n    patch: |-\n      \
+        - {op: replace, path: /spec/template/spec/containers/0/lifecycle/preStop/sleep/seconds, value: 15}\n";
+    shared.rolled_out(&agent, longer);
     let pod = shared.pods(&agent).remove(0);
     let address = shared.pod(&pod)["status"]["podIP"].as_str().unwrap().to_owned();
     cluster.kubectl(&["--namespace", "agents", "delete", "pod", &pod, "--wait=false"]);
