@@ -36,12 +36,16 @@ pub(crate) fn handler_image(binary: &Path, to: &Path) {
     bindu_testkit::cluster::agent_image_with(binary, HANDLER_IMAGE, files, to);
 }
 
-/// The part of an overlay that takes the image with the handler.
-pub(crate) const WITH_HANDLER: &str = "images: [{name: bindu, newTag: with-handler}]\n";
+/// The part of an overlay that takes the image with the handler. Its pods may drain for longer than those of the manifest: what
+/// waits is answered when the test says so, on a machine however busy.
+pub(crate) const WITH_HANDLER: &str = "images: [{name: bindu, newTag: with-handler}]\n\
+    patches:\n  - target: {kind: Deployment}\n    patch: |-\n      \
+    - {op: replace, path: /spec/template/spec/terminationGracePeriodSeconds, value: 200}\n";
 
 /// An agent with that handler.
 pub(crate) fn handled(name: &str) -> Agent {
-    Agent::new(name).with("BINDU_COMMAND=[\"/usr/local/bin/handler\"]").with("BINDU_COMMAND_WORKERS=16")
+    let agent = Agent::new(name).with("BINDU_COMMAND=[\"/usr/local/bin/handler\"]");
+    agent.with("BINDU_COMMAND_WORKERS=16").with("BINDU_DRAIN_DEADLINE=180s")
 }
 
 /// What a caller does if an answer is lost.
