@@ -7,8 +7,9 @@
 use crate::dist;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindu_testkit::{
-    Cluster, cluster,
+    AgentSetup, Cluster, cluster,
     engines::{self, Engine},
+    http,
     install::{self, source_tree},
     oci,
 };
@@ -54,15 +55,21 @@ pub(crate) fn run(architectures: &[String]) -> bool {
     is_same && (!wanted.contains(&own[0]) || starts(&archive, &name, version))
 }
 
-/// Does a program for another kind of machine run, as qemu has that machine?
+/// Does a program for another kind of machine run, as qemu has that machine? An agent starts, with a key and a store for
+/// tasks, and answers a call: all the C and assembly in it has run then.
 fn runs_elsewhere(binary: &Path, target: &str) -> bool {
     let machine = target.split('-').next().unwrap_or_default();
-    let said = Command::new(install::emulator(machine)).arg(binary).arg("--version").output();
-    said.is_ok_and(|said| {
-        let said = String::from_utf8_lossy(&said.stdout).into_owned();
-        println!("image: on {machine} it says: {}", said.trim());
-        said.trim() == concat!("bindu ", env!("CARGO_PKG_VERSION"))
-    })
+    let disk = tempfile::tempdir().expect("a temporary directory");
+    let setup = AgentSetup::new(binary, disk.path()).under(&install::emulator(machine), Vec::new());
+    let (_, version, _) = setup.clone().command(&["--version"]).output();
+    println!("image: on {machine} it says: {}", version.trim());
+    let task = crate::on_runtime(async {
+        let agent = setup.named("alice@example.com", "Elsewhere").start().await;
+        http::ask(&agent.url, "hello").await
+    });
+    let state = task["status"]["state"].as_str().unwrap_or_default();
+    println!("image: on {machine} a call is {state}");
+    version.trim() == concat!("bindu ", env!("CARGO_PKG_VERSION")) && state == "completed"
 }
 
 fn image(architecture: &str, target: &str, binary: &Path) -> oci::Image {
@@ -137,8 +144,7 @@ fn starts(archive: &Path, name: &str, version: &str) -> bool {
         println!("image: not started: it needs root");
         return true;
     }
-    let runtime = tokio::runtime::Runtime::new().expect("the system has threads to give");
-    let said = runtime.block_on(async {
+    let said = crate::on_runtime(async {
         let cluster = Cluster::start(&[archive]).await;
         cluster
             .until("a namespace has its account", || {

@@ -130,7 +130,7 @@ fn main() -> ExitCode {
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn on_runtime(chore: impl Future<Output = bool>) -> bool {
+fn on_runtime<T>(chore: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().expect("the system has threads to give").block_on(chore)
 }
 
