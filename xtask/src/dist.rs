@@ -125,8 +125,14 @@ pub(crate) fn static_binary(target: &str) -> PathBuf {
         "bindu-cli",
     ]);
     let glibc = if target.ends_with("-gnu") { " -C target-feature=+crt-static" } else { "" };
-    build.args(["--target", target]).env("RUSTFLAGS", without_paths() + glibc);
-    if target.ends_with("-musl")
+    let is_of_another_kind = !target.starts_with(std::env::consts::ARCH);
+    // Rust brings what links musl; the machine's own linker knows its own kind of machine only.
+    let linker = if is_of_another_kind { " -C linker=rust-lld" } else { "" };
+    build.args(["--target", target]).env("RUSTFLAGS", without_paths() + glibc + linker);
+    if is_of_another_kind {
+        let machine = target.split('-').next().unwrap_or_default();
+        build.env(format!("CC_{variable}"), install::cross_compiler(machine));
+    } else if target.ends_with("-musl")
         && !Command::new("musl-gcc").arg("--version").output().is_ok_and(|output| output.status.success())
     {
         // ring's and mimalloc's C needs a compiler, and of the library only what all have; Rust brings musl to link with.

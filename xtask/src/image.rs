@@ -2,21 +2,18 @@
 //!
 //! One layer with the program, Mozilla's authorities and `/data`; what it is, is in labels, and what is built in is attached
 //! (CycloneDX). The same program gives the same archive, bit for bit. `docker load`, `podman load` and `ctr images import`
-//! take it.
+//! take it: each of them is tried.
 
 use crate::dist;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindu_testkit::{
-    Cluster, cluster,
+    AgentSetup, Cluster, cluster,
+    engines::{self, Engine},
+    http,
     install::{self, source_tree},
     oci,
 };
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 /// Kinds of machines, as images and as Rust call them.
 const ARCHITECTURES: [(&str, &str); 2] =
@@ -33,21 +30,17 @@ pub(crate) fn run(architectures: &[String]) -> bool {
             println!("image: there is no target for {architecture}: amd64 or arm64");
             return false;
         };
-        if architecture != oci::architecture() && !has_cross_compiler(target) {
-            println!(
-                "image: {architecture}: no C compiler for {target} (ring is C and assembly): install \
-                 gcc-aarch64-linux-gnu, or name one in CC_{}",
-                target.replace('-', "_")
-            );
+        let binary = dist::static_binary(target);
+        if architecture != oci::architecture() && !runs_elsewhere(&binary, target) {
+            println!("image: the program for {architecture} does not run");
             return false;
         }
-        images.push(image(architecture, target));
+        images.push(image(architecture, target, &binary));
     }
-    let version = env!("CARGO_PKG_VERSION");
+    let (version, name) = (env!("CARGO_PKG_VERSION"), name());
     let dist = crate::target_directory().join("dist");
     fs::create_dir_all(&dist).expect("a directory for the release");
     let archive = dist.join(format!("bindu-{version}-{}.oci.tar", wanted.join("-")));
-    let name = format!("docker.io/library/bindu:{version}");
     let write = |to: &Path| {
         oci::write(&images, &name, time(), oci::Layers::Compressed, to).expect("the image can be written");
     };
@@ -62,8 +55,25 @@ pub(crate) fn run(architectures: &[String]) -> bool {
     is_same && (!wanted.contains(&own[0]) || starts(&archive, &name, version))
 }
 
-fn image(architecture: &str, target: &str) -> oci::Image {
-    let program = fs::read(dist::static_binary(target)).expect("the program can be read");
+/// Does a program for another kind of machine run, as qemu has that machine? An agent starts, with a key and a store for
+/// tasks, and answers a call: all the C and assembly in it has run then.
+fn runs_elsewhere(binary: &Path, target: &str) -> bool {
+    let machine = target.split('-').next().unwrap_or_default();
+    let disk = tempfile::tempdir().expect("a temporary directory");
+    let setup = AgentSetup::new(binary, disk.path()).under(&install::emulator(machine), Vec::new());
+    let (_, version, _) = setup.clone().command(&["--version"]).output();
+    println!("image: on {machine} it says: {}", version.trim());
+    let task = crate::on_runtime(async {
+        let agent = setup.named("alice@example.com", "Elsewhere").start().await;
+        http::ask(&agent.url, "hello").await
+    });
+    let state = task["status"]["state"].as_str().unwrap_or_default();
+    println!("image: on {machine} a call is {state}");
+    version.trim() == concat!("bindu ", env!("CARGO_PKG_VERSION")) && state == "completed"
+}
+
+fn image(architecture: &str, target: &str, binary: &Path) -> oci::Image {
+    let program = fs::read(binary).expect("the program can be read");
     let materials = tempfile::NamedTempFile::new().expect("a temporary file");
     dist::bill_of_materials(target, materials.path());
     let materials = fs::read(materials.path()).expect("the list was just written");
@@ -87,6 +97,10 @@ fn image(architecture: &str, target: &str) -> oci::Image {
         materials: Some(materials),
         ..cluster::agent(files)
     }
+}
+
+fn name() -> String {
+    format!("docker.io/library/bindu:{}", env!("CARGO_PKG_VERSION"))
 }
 
 fn labels() -> BTreeMap<String, String> {
@@ -124,23 +138,13 @@ fn authorities() -> String {
     text
 }
 
-/// Is there a C compiler for another kind of machine? Cargo's build scripts look for these, too.
-fn has_cross_compiler(target: &str) -> bool {
-    let named = std::env::var_os(format!("CC_{}", target.replace('-', "_")));
-    let candidates = ["aarch64-linux-musl-gcc", "aarch64-linux-gnu-gcc"].map(PathBuf::from);
-    named.map(PathBuf::from).into_iter().chain(candidates).any(|compiler| {
-        Command::new(compiler).arg("--version").output().is_ok_and(|output| output.status.success())
-    })
-}
-
-/// Loads it as containerd does and starts it, as nobody and on a file system that can't be written.
+/// Loads it as containerd, Docker and podman do, and starts it, as nobody and on a file system that can't be written.
 fn starts(archive: &Path, name: &str, version: &str) -> bool {
     if !Cluster::can_run() {
         println!("image: not started: it needs root");
         return true;
     }
-    let runtime = tokio::runtime::Runtime::new().expect("the system has threads to give");
-    let said = runtime.block_on(async {
+    let said = crate::on_runtime(async {
         let cluster = Cluster::start(&[archive]).await;
         cluster
             .until("a namespace has its account", || {
@@ -162,5 +166,30 @@ fn starts(archive: &Path, name: &str, version: &str) -> bool {
         cluster.kubectl(&["logs", "look"])
     });
     println!("image: in a pod it says: {}", said.trim());
-    said.trim() == format!("bindu {version}")
+    said.trim() == format!("bindu {version}") && is_loaded(archive, name, &[Engine::Docker, Engine::Podman])
+}
+
+/// Do these engines load and run it?
+fn is_loaded(archive: &Path, name: &str, engines: &[Engine]) -> bool {
+    engines.iter().all(|engine| {
+        let loaded = engine.run(archive, name, &["--version"]);
+        println!("image: loaded by {engine:?} it says: {}", loaded.printed.trim());
+        let settings = &loaded.inspected["Config"];
+        loaded.printed.trim() == concat!("bindu ", env!("CARGO_PKG_VERSION"))
+            && settings["User"] == "65532:65532"
+            && settings["Labels"]["org.opencontainers.image.title"] == "bindu"
+    })
+}
+
+/// Builds the image from deploy/docker/Dockerfile, as people do who have an engine; whether it comes out and runs.
+pub(crate) fn from_dockerfile() -> bool {
+    if !Cluster::can_run_here() {
+        return true;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let archive = directory.path().join("bindu.tar");
+    let begun = std::time::Instant::now();
+    engines::build(&source_tree().canonicalize().expect("the tree"), &name(), &archive);
+    println!("image: the Dockerfile is built after {} s", begun.elapsed().as_secs());
+    is_loaded(&archive, &name(), &[Engine::Docker, Engine::Podman])
 }

@@ -80,7 +80,11 @@ enum Chore {
     /// Make the container image of the static program, without an engine: an OCI archive
     Image {
         /// For which kinds of machines: amd64, arm64; this one's if none is named
+        #[arg(long = "arch")]
         architectures: Vec<String>,
+        /// Instead: build the Dockerfile, with buildah
+        #[arg(long, conflicts_with = "architectures")]
+        dockerfile: bool,
     },
     /// Run the command blocks of the guides, from the top of each page to its end
     Guides {
@@ -120,14 +124,15 @@ fn main() -> ExitCode {
         Chore::Readme => on_runtime(readme::run()),
         Chore::Manifests => manifests::run(),
         Chore::Dist { target } => dist::run(target),
-        Chore::Image { architectures } => image::run(&architectures),
+        Chore::Image { dockerfile: true, .. } => image::from_dockerfile(),
+        Chore::Image { architectures, .. } => image::run(&architectures),
         Chore::Guides { pages } => guide::run(&pages),
         Chore::Bench(bench) => on_runtime(bench::run(bench)),
     };
     if done { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn on_runtime(chore: impl Future<Output = bool>) -> bool {
+fn on_runtime<T>(chore: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().expect("the system has threads to give").block_on(chore)
 }
 

@@ -1,5 +1,5 @@
 //! `cargo xtask manifests`: what `deploy/` promises, held by the checks that lie beside it, with the real kubectl, helm,
-//! hadolint and nginx.
+//! hadolint, nginx and promtool.
 
 use bindu_testkit::install::{self, source_tree};
 use std::path::Path;
@@ -26,5 +26,20 @@ pub(crate) fn run() -> bool {
     } else {
         nginx
     };
-    check("check.py", &[]) && check("check_gate.py", &[&nginx])
+    // The alerts play through what alerts_test.yaml says, with the rules taken out of their resource.
+    let rules = public.path().join("rules.yaml");
+    let alerts_hold = || {
+        let tests = public.path().join("alerts_test.yaml");
+        let written = deploy.join("kubernetes/cluster/monitoring/alerts_test.yaml");
+        std::fs::copy(written, tests).expect("the alerts' tests can be copied");
+        [["check", "rules", "rules.yaml"], ["test", "rules", "alerts_test.yaml"]].iter().all(|arguments| {
+            let mut command = crate::program(&install::prometheus().join("promtool"));
+            command.current_dir(public.path()).args(arguments);
+            command.status().is_ok_and(|status| status.success())
+        })
+    };
+    check("check.py", &[])
+        && check("check_gate.py", &[&nginx])
+        && check("check.py", &[Path::new("--rules"), &rules])
+        && alerts_hold()
 }

@@ -3,7 +3,8 @@
 use std::{path::Path, time::Instant};
 
 /// Steps that a release needs, and not each commit.
-const OF_A_RELEASE: [&str; 4] = ["the demo on a cluster", "fuzzing", "the release", "the image"];
+const OF_A_RELEASE: [&str; 5] =
+    ["the demo on a cluster", "fuzzing", "the release", "the image", "the Dockerfile"];
 
 /// A step: its name, its program, the arguments, the environment.
 type Step<'a> = (&'a str, &'a Path, &'a [&'a str], &'a [(&'a str, &'a str)]);
@@ -16,7 +17,7 @@ pub(crate) fn run(all: bool) -> bool {
     let stand_in = bindu_testkit::install::source_tree().join("testing/deny/cargo");
     let stand_in = stand_in.to_str().expect("a source tree with a path in UTF-8");
     let deny_environment = [("CARGO", stand_in), ("REAL_CARGO", env!("CARGO"))];
-    let steps: [Step<'_>; 14] = [
+    let steps: [Step<'_>; 15] = [
         ("formatting", cargo, &["fmt", "--all", "--check"], &[]),
         (
             "licences, bans, sources",
@@ -45,7 +46,8 @@ pub(crate) fn run(all: bool) -> bool {
         ("the manifests", cargo, &["xtask", "manifests"], &[]),
         ("the guides", cargo, &["xtask", "guides"], &[]),
         ("the release", cargo, &["xtask", "dist"], &[]),
-        ("the image", cargo, &["xtask", "image"], &[]),
+        ("the image", cargo, &["xtask", "image", "--arch", "amd64", "--arch", "arm64"], &[]),
+        ("the Dockerfile", cargo, &["xtask", "image", "--dockerfile"], &[]),
     ];
     for (name, program, arguments, environment) in steps {
         if !all && OF_A_RELEASE.contains(&name) {

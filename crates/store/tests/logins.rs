@@ -156,15 +156,22 @@ async fn a_token_lives_through_renewals_its_longest_life_and_an_outage() {
         }
         (good, bad)
     });
-    tokio::time::sleep(Duration::from_secs(15)).await;
+    let (begun, mut seen) = (Instant::now(), Vec::new());
+    eventually("it is renewed, and logs in again at the end of its longest life", async || {
+        seen.extend(proxy.take_seen());
+        let is_enough = count(&seen, "renew-self") >= 5 && count(&seen, "approle/login") >= 3;
+        is_enough.then_some(())
+    })
+    .await;
+    let took = begun.elapsed();
     stopped.store(true, Ordering::Relaxed);
     let (good, bad) = reads.await.unwrap();
-    assert!(bad.is_empty() && good > 300, "{good} good, {bad:?}");
-    let seen = proxy.take_seen();
-    let count = |path: &str| seen.iter().filter(|seen| seen.path.ends_with(path)).count();
-    assert!(count("renew-self") >= 5, "{} renewals", count("renew-self"));
-    let logins = count("approle/login");
-    assert!((3..=8).contains(&logins), "{logins} logins: at the end of the longest life, not more often");
+    assert!(bad.is_empty() && good > 50, "{good} good, {bad:?}");
+    let logins = count(&seen, "approle/login") as u64;
+    assert!(
+        logins <= 2 + took.as_secs() / 2,
+        "{logins} logins in {took:?}: at the end of the longest life, not more often"
+    );
     // Longer than the token lives.
     proxy.script(|_, _| Fault::Drop);
     tokio::time::sleep(Duration::from_secs(4)).await;

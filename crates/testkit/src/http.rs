@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long one thing to happen may take: a busy machine is slow, not broken. Who waits for something that comes waits no
+/// longer than it takes, so this may be as long as it likes.
+pub const LIMIT: Duration = Duration::from_secs(120);
+
 /// A client. Installs the TLS provider that reqwest asks for, though nothing here speaks TLS.
 #[must_use]
 pub fn client() -> reqwest::Client {
@@ -27,7 +31,7 @@ fn client_with(authorities: impl IntoIterator<Item = reqwest::Certificate>) -> r
     reqwest::Client::builder()
         .tls_certs_only(authorities)
         .redirect(reqwest::redirect::Policy::none())
-        .timeout(Duration::from_secs(20))
+        .timeout(LIMIT)
         .build()
         .expect("a client without TLS roots can be built")
 }
@@ -83,14 +87,14 @@ pub fn call(method: &str, params: &Value) -> Value {
 /// Waits until a condition gives something.
 ///
 /// # Panics
-/// After 30 s without.
+/// After [`LIMIT`] without.
 pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        assert!(begun.elapsed() < LIMIT, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -98,7 +102,7 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
 /// Waits until an agent says that nothing is the matter: its identity is confirmed, its client's secret proved.
 ///
 /// # Panics
-/// After 30 s without.
+/// After [`LIMIT`] without.
 pub async fn healthy(url: &str) {
     let begun = Instant::now();
     loop {
@@ -106,11 +110,7 @@ pub async fn healthy(url: &str) {
         if health["health"] == "healthy" {
             return;
         }
-        assert!(
-            begun.elapsed() < Duration::from_secs(30),
-            "it does not become healthy: {}",
-            health["reasons"]
-        );
+        assert!(begun.elapsed() < LIMIT, "it does not become healthy: {}", health["reasons"]);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -13,6 +13,7 @@ pub mod caller;
 pub mod certificates;
 pub mod cluster;
 pub mod conformance;
+pub mod engines;
 pub mod fake;
 pub mod faults;
 pub mod http;

@@ -108,3 +108,43 @@ async fn starts_one_and_waits() {
     println!("up: {} {}", cluster.cgroup(), cluster.path("").display());
     std::future::pending::<()>().await;
 }
+
+/// Runs the test below in a process that can't have a cluster: it finds no `unshare`.
+fn on_another_machine(ci: Option<&str>) -> std::process::Output {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "asks_for_one", "--ignored", "--nocapture"]).env("PATH", "/nonexistent");
+    match ci {
+        Some(ci) => command.env("CI", ci),
+        None => command.env_remove("CI"),
+    };
+    command.output().unwrap()
+}
+
+#[test]
+fn a_machine_that_cannot_skips_and_ci_fails() {
+    let own = on_another_machine(None);
+    let said = String::from_utf8_lossy(&own.stderr).into_owned();
+    assert!(own.status.success() && said.contains("skipped: needs root"), "{said}");
+
+    // `.ci/run` as it is, with a cargo that says what it was called with.
+    let place = tempfile::tempdir().unwrap();
+    let cargo = place.path().join("cargo");
+    fs::write(&cargo, "#!/bin/sh\necho \"$CI $*\"\n").unwrap();
+    bindu_testkit::install::make_executable(&cargo);
+    let mut run = std::process::Command::new(bindu_testkit::install::source_tree().join(".ci/run"));
+    let path = format!("{}:{}", place.path().display(), std::env::var("PATH").unwrap());
+    let said = bindu_testkit::install::run(run.env("PATH", path).env_remove("CI"));
+    let (ci, arguments) = said.trim().split_once(' ').unwrap();
+    assert_eq!(arguments, "xtask test --all");
+    let in_ci = on_another_machine(Some(ci));
+    let said = String::from_utf8_lossy(&in_ci.stderr).into_owned();
+    assert!(!in_ci.status.success() && said.contains("need root and namespaces"), "{said}");
+}
+
+#[test]
+#[ignore = "a part of the test above"]
+fn asks_for_one() {
+    if Cluster::can_run_here() {
+        unreachable!("there is no unshare");
+    }
+}

@@ -147,7 +147,7 @@ impl Machine {
         let runtime = tokio::runtime::Runtime::new().expect("the system has threads to give");
         let image = self.path("image.tar");
         agent_image(binary, &image);
-        let platform = runtime.block_on(Platform::start_with(Policies::Enforced, &image));
+        let platform = runtime.block_on(Platform::start_with(Policies::Enforced, &[&image]));
         let cluster = &platform.cluster;
         cluster.tag(AGENT_IMAGE, IMAGE_OF_THE_PAGE);
         self.offer("kubectl", &install::kubernetes().join("kubernetes"), "kubectl");

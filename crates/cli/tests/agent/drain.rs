@@ -58,7 +58,7 @@ async fn connect(url: &str) -> TcpStream {
 async fn until_closed(mut stream: TcpStream) -> Duration {
     let begun = Instant::now();
     let mut buffer = Vec::new();
-    let closed = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut buffer)).await;
+    let closed = tokio::time::timeout(http::LIMIT, stream.read_to_end(&mut buffer)).await;
     let _ = closed.expect("it is closed");
     begun.elapsed()
 }

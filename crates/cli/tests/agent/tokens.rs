@@ -71,19 +71,18 @@ async fn a_revocation_is_noticed_and_a_sensitive_one_at_once() {
     assert_eq!((bare(&agent.url, &service.token).await, bare(&agent.url, &sensitive).await), (200, 200));
     hydra().await.revoke_all(&service.id).await;
     assert_eq!(bare(&agent.url, &sensitive).await, 401, "never cached");
-    let begun = Instant::now();
+    // As soon as what is remembered (for a second) is asked about again, and not when the token ends.
     eventually("the revocation is noticed", async || {
         (bare(&agent.url, &service.token).await == 401).then_some(())
     })
     .await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_known_outlives_an_outage_for_a_while() {
     let disk = tempfile::tempdir().unwrap();
     let (setup, admin) = proxied(disk.path(), "Outlives", hydra().await).await;
-    let agent = setup.set("AUTH__STALE_IF_UNAVAILABLE", "6s").start().await;
+    let agent = setup.set("AUTH__STALE_IF_UNAVAILABLE", "20s").start().await;
     let known = TestCaller::new(hydra().await, "did:bindu:known:tokens:1").await;
     let refused = TestCaller::new(hydra().await, "tokens-refused").await;
     assert_eq!(known.send(&agent.url, &list()).await.0, 200);
@@ -93,12 +92,15 @@ async fn who_is_known_outlives_an_outage_for_a_while() {
     let begun = Instant::now();
     admin.script(|_, _| Fault::Hang);
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let first = Instant::now();
-    assert_eq!(known.send(&agent.url, &list()).await.0, 200);
-    assert!(first.elapsed() < Duration::from_secs(4), "it waits a moment for Hydra: {:?}", first.elapsed());
-    let second = Instant::now();
-    assert_eq!(known.send(&agent.url, &list()).await.0, 200);
-    assert!(second.elapsed() < Duration::from_millis(500), "and not each time: {:?}", second.elapsed());
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        assert_eq!(known.send(&agent.url, &list()).await.0, 200);
+        took.push(begun.elapsed());
+    }
+    assert!(took[0] < Duration::from_secs(10), "it waits a moment for Hydra: {took:?}");
+    // The quickest: each may meet a busy machine, not all.
+    assert!(took[1..].iter().min().unwrap() < &Duration::from_millis(500), "and not each time: {took:?}");
     admin.script(|_, _| Fault::Drop);
     let refused_now = bare(&agent.url, &refused.token).await;
     assert!([401, 503].contains(&refused_now), "a refusal outlives the outage: {refused_now}");
@@ -106,7 +108,7 @@ async fn who_is_known_outlives_an_outage_for_a_while() {
         (known.send(&agent.url, &list()).await.0 == 503).then_some(())
     })
     .await;
-    assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(10), "{:?}", begun.elapsed());
     admin.script(|_, _| Fault::None);
     assert_eq!(known.send(&agent.url, &list()).await.0, 200);
 }
@@ -124,12 +126,11 @@ async fn an_expired_token_has_no_grace() {
     let short = service.new_token(hydra().await, "agent:read").await;
     assert_eq!(bare(&agent.url, &short).await, 200);
     admin.script(|_, _| Fault::Drop);
-    let begun = Instant::now();
+    // The grace, which it has not, would be five minutes.
     eventually("it ends in the middle of an outage", async || {
         (bare(&agent.url, &short).await == 503).then_some(())
     })
     .await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     assert_eq!(bare(&agent.url, &service.token).await, 503, "a stranger");
 }
 

@@ -1,8 +1,7 @@
 //! Pods come and go; the agent stays.
 
-use crate::{Agent, everybody, nobody_else, replicas};
+use crate::{Agent, everybody, nobody_else, replicas, world::is_ready};
 use serde_json::Value;
-use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn five_replicas_with_empty_disks_come_to_one_identity() {
@@ -51,20 +50,14 @@ async fn the_example_as_it_is_survives_the_end_of_its_pod_in_each_way() {
 
     // Killed: the same pod, with its disk.
     let second = pod();
-    kill(shared, &second);
+    shared.kill(&second);
     let restarts = |pod: &Value| pod["status"]["containerStatuses"][0]["restartCount"].as_u64();
     cluster.until("it was started again", || (restarts(&shared.pod(&second)) == Some(1)).then_some(())).await;
     cluster.until("it is ready again", || is_ready(&shared.pod(&second)).then_some(())).await;
     assert_eq!(shared.identity(&agent), before);
 
     // Evicted: the budget lets one go.
-    let eviction = tempfile::NamedTempFile::new().unwrap();
-    let body = serde_json::json!({
-        "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": second, "namespace": "agents"},
-    });
-    fs::write(eviction.path(), body.to_string()).unwrap();
-    let path = format!("/api/v1/namespaces/agents/pods/{second}/eviction");
-    cluster.kubectl(&["create", "--raw", &path, "--filename", &eviction.path().display().to_string()]);
+    assert!(shared.evict(&second).status.success());
     another(shared, &agent, &second, &before).await;
 
     // Its node drained: it waits until there is room.
@@ -93,21 +86,4 @@ async fn another(shared: &crate::Shared, agent: &Agent, gone: &str, before: &Val
         .await;
     assert_eq!(shared.identity(agent), *before, "after the end of {gone}");
     shared.healthy(agent).await;
-}
-
-fn is_ready(pod: &Value) -> bool {
-    let conditions = pod["status"]["conditions"].as_array();
-    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
-}
-
-/// SIGKILL to the agent's process, as the kernel sends it when memory is short.
-fn kill(shared: &crate::Shared, pod: &str) {
-    let uid = shared.pod(pod)["metadata"]["uid"].as_str().unwrap().to_owned();
-    let script = format!(
-        "for group in $(grep -l pod{uid} /proc/[0-9]*/cgroup); do\n\
-           directory=${{group%/cgroup}}\n\
-           if [ \"$(cat $directory/comm)\" = bindu ]; then kill -9 ${{directory#/proc/}}; exit 0; fi\n\
-         done; exit 1"
-    );
-    bindu_testkit::install::run(shared.cluster().command("bash").args(["-c", &script]));
 }

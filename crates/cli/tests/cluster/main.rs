@@ -4,10 +4,13 @@
 //! The tests share one cluster. What disturbs others (a sealed Vault, a drained node) waits until nobody else is there.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 
+mod alerts;
+mod callers;
 mod chart;
 mod lives;
 mod logins;
 mod policies;
+mod probes;
 mod rollouts;
 mod security;
 mod several;

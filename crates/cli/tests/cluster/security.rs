@@ -2,7 +2,6 @@
 
 use crate::{Agent, Shared, everybody, replicas};
 use bindu_testkit::http;
-use std::fs;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pods_are_restricted_and_more_than_that_is_refused() {
@@ -61,17 +60,8 @@ async fn a_budget_keeps_two_replicas_from_leaving_together() {
             (budget["status"]["disruptionsAllowed"] == 1).then_some(())
         })
         .await;
-    let evict = |pod: &str| {
-        let body = serde_json::json!({
-            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": "agents"},
-        });
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), body.to_string()).unwrap();
-        let path = format!("/api/v1/namespaces/agents/pods/{pod}/eviction");
-        cluster.try_kubectl(&["create", "--raw", &path, "--filename", &file.path().display().to_string()])
-    };
-    assert!(evict(&pods[0]).status.success());
-    let refused = evict(&pods[1]);
+    assert!(shared.evict(&pods[0]).status.success());
+    let refused = shared.evict(&pods[1]);
     let why = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && why.contains("disruption budget"), "{why}");
 }
@@ -81,7 +71,10 @@ async fn a_pod_that_leaves_serves_on_until_everybody_knows() {
     let Some((_turn, shared)) = everybody().await else { return };
     let cluster = shared.cluster();
     let agent = Agent::new("leaving");
-    shared.rolled_out(&agent, "");
+    // Longer than the manifest's: a busy machine takes its time to ask.
+    let longer = "patches:\n  - target: {kind: Deployment}\n    patch: |-\n      \
+        - {op: replace, path: /spec/template/spec/containers/0/lifecycle/preStop/sleep/seconds, value: 15}\n";
+    shared.rolled_out(&agent, longer);
     let pod = shared.pods(&agent).remove(0);
     let address = shared.pod(&pod)["status"]["podIP"].as_str().unwrap().to_owned();
     cluster.kubectl(&["--namespace", "agents", "delete", "pod", &pod, "--wait=false"]);
@@ -112,12 +105,5 @@ async fn a_pod_that_leaves_serves_on_until_everybody_knows() {
 
 /// What the kernel says of an agent's process.
 fn status_of(shared: &Shared, pod: &str) -> String {
-    let uid = shared.pod(pod)["metadata"]["uid"].as_str().unwrap().to_owned();
-    let script = format!(
-        "for group in $(grep -l pod{uid} /proc/[0-9]*/cgroup); do\n\
-           directory=${{group%/cgroup}}\n\
-           if [ \"$(cat $directory/comm)\" = bindu ]; then cat $directory/status; exit 0; fi\n\
-         done; exit 1"
-    );
-    bindu_testkit::install::run(shared.cluster().command("bash").args(["-c", &script]))
+    shared.of_process(pod, "cat status")
 }

@@ -1,8 +1,9 @@
 //! The cluster that the tests share, and agents in it.
 
+use crate::callers::handler_image;
 use bindu_testkit::{
     Cluster,
-    cluster::Platform,
+    cluster::{Platform, Policies, agent_image},
     http,
     install::{self, source_tree},
 };
@@ -10,7 +11,7 @@ use serde_json::Value;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -46,7 +47,12 @@ pub(crate) async fn nobody_else() -> Option<(RwLockWriteGuard<'static, ()>, &'st
 
 impl Shared {
     async fn start() -> Self {
-        let platform = Platform::start(Path::new(env!("CARGO_BIN_EXE_bindu"))).await;
+        let binary = Path::new(env!("CARGO_BIN_EXE_bindu"));
+        let images = tempfile::tempdir().unwrap();
+        let (plain, with_handler) = (images.path().join("plain.tar"), images.path().join("with-handler.tar"));
+        agent_image(binary, &plain);
+        handler_image(binary, &with_handler);
+        let platform = Platform::start_with(Policies::Enforced, &[&plain, &with_handler]).await;
         let tree = platform.cluster.path("tree");
         fs::create_dir(&tree).unwrap();
         let shared = Self { platform, tree };
@@ -137,6 +143,40 @@ impl Shared {
         identities.remove(0)
     }
 
+    /// How many of the agent's pods are ready.
+    pub(crate) fn ready(&self, agent: &Agent) -> usize {
+        self.pods(agent).iter().filter(|pod| is_ready(&self.pod(pod))).count()
+    }
+
+    /// Asks for a pod's eviction, as a drain does.
+    pub(crate) fn evict(&self, pod: &str) -> Output {
+        let body = serde_json::json!({
+            "apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": "agents"},
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), body.to_string()).unwrap();
+        let path = format!("/api/v1/namespaces/agents/pods/{pod}/eviction");
+        let file = file.path().display().to_string();
+        self.cluster().try_kubectl(&["create", "--raw", &path, "--filename", &file])
+    }
+
+    /// SIGKILL to the agent's process, as the kernel sends it when memory is short.
+    pub(crate) fn kill(&self, pod: &str) {
+        self.of_process(pod, "kill -9 ${PWD#/proc/}");
+    }
+
+    /// Runs a line of bash on the node in the directory of an agent's process in /proc; what it has printed.
+    pub(crate) fn of_process(&self, pod: &str, line: &str) -> String {
+        let uid = self.pod(pod)["metadata"]["uid"].as_str().unwrap().to_owned();
+        let script = format!(
+            "for group in $(grep -l pod{uid} /proc/[0-9]*/cgroup); do\n\
+               directory=${{group%/cgroup}}\n\
+               if [ \"$(cat $directory/comm)\" = bindu ]; then cd $directory && {line}; exit; fi\n\
+             done; exit 1"
+        );
+        install::run(self.cluster().command("bash").args(["-c", &script]))
+    }
+
     /// Runs `bindu` in a pod; what it has printed.
     pub(crate) fn execute(&self, pod: &str, arguments: &[&str]) -> String {
         let arguments = [&["--namespace", "agents", "exec", pod, "--", "bindu"], arguments].concat();
@@ -173,6 +213,12 @@ impl Shared {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+/// Does a pod say that it can serve?
+pub(crate) fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
 }
 
 /// The part of an overlay that makes it several replicas, and says what that means.

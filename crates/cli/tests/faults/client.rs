@@ -312,6 +312,11 @@ async fn a_repair_that_is_refused_does_not_flush_the_history() {
         _ => Fault::None,
     });
     patch(&names, "/client_secret", json!("changed by hand")).await;
+    http::eventually("it has tried", async || {
+        let (version, _) = bao().await.record(&names.credentials_path()).await?;
+        (version >= 2).then_some(())
+    })
+    .await;
     tokio::time::sleep(Duration::from_secs(15)).await;
     let (version, _) = bao().await.record(&names.credentials_path()).await.expect("credentials");
     assert!((2..=4).contains(&version), "{version} versions after 15 s");

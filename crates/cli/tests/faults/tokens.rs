@@ -75,7 +75,7 @@ async fn a_token_of_ten_seconds() {
     assert!((2..=3).contains(&logged_in), "{logged_in} logins");
     stopped.store(true, Ordering::Relaxed);
     let (good, bad) = calls.await.unwrap();
-    assert!(bad.is_empty() && good > 1000, "{good} good calls, and {bad:?}");
+    assert!(bad.is_empty() && good > 100, "{good} good calls, and {bad:?}");
     assert_eq!(public_key(&agent.url, &names.did).await, key);
     assert!(agent.terminate().success());
     assert_eq!(tokens_alive(&bao).await, 0);

@@ -6,7 +6,7 @@
 
 mod platform;
 
-pub use platform::{AGENT_IMAGE, Hydra, Platform, Vault, agent, agent_image};
+pub use platform::{AGENT_IMAGE, Hydra, Platform, Vault, agent, agent_image, agent_image_with};
 
 use crate::{install, oci};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};

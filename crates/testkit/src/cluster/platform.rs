@@ -55,18 +55,18 @@ impl Platform {
         let images = tempfile::tempdir().expect("a temporary directory");
         let agent = images.path().join("agent.tar");
         agent_image(binary, &agent);
-        Self::start_with(Policies::Enforced, &agent).await
+        Self::start_with(Policies::Enforced, &[&agent]).await
     }
 
-    /// The same with an image that is there already.
+    /// The same with images of agents that are there already.
     ///
     /// # Panics
     /// If something does not come up.
-    pub async fn start_with(policies: Policies, agent: &Path) -> Self {
+    pub async fn start_with(policies: Policies, agents: &[&Path]) -> Self {
         let images = tempfile::tempdir().expect("a temporary directory");
         let nginx = images.path().join("nginx.tar");
         nginx_image(&nginx);
-        let cluster = Cluster::start_with(policies, &[agent, &nginx]).await;
+        let cluster = Cluster::start_with(policies, &[agents, &[nginx.as_path()]].concat()).await;
         let authority = vault_certificate(&cluster, images.path());
         let kinds = install::source_tree().canonicalize().expect("the tree").join("testing/kubernetes/crds");
         for kind in ["prometheusrules", "servicemonitors"] {
@@ -269,13 +269,20 @@ impl Hydra {
 /// # Panics
 /// If it can't be written.
 pub fn agent_image(binary: &Path, to: &Path) {
+    agent_image_with(binary, AGENT_IMAGE, oci::Files::default(), to);
+}
+
+/// The same under another name, with more files: a handler's program.
+///
+/// # Panics
+/// If it can't be written.
+pub fn agent_image_with(binary: &Path, name: &str, files: oci::Files, to: &Path) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let stripped = directory.path().join("bindu");
     // Of a debug build, nine tenths are for a debugger.
     install::run(Command::new("strip").arg("-o").arg(&stripped).arg(binary));
-    let files = oci::Files::default().program("usr/local/bin/bindu", &stripped);
-    let files = files.directory("tmp", 0o1777, 0);
-    oci::write(&[agent(files)], AGENT_IMAGE, 0, oci::Layers::Plain, to).expect("an image can be written");
+    let files = files.program("usr/local/bin/bindu", &stripped).directory("tmp", 0o1777, 0);
+    oci::write(&[agent(files)], name, 0, oci::Layers::Plain, to).expect("an image can be written");
 }
 
 /// What the agents' images have in common: deploy/docker/Dockerfile says why.

@@ -111,11 +111,7 @@ pub fn chromium() -> (PathBuf, String) {
     ];
     let place = installed("chromium", "downloading Chromium from Debian (330 MB)", |to| {
         unpack(&PACKAGES, to);
-        for entry in fs::read_dir(to).into_iter().flatten().flatten() {
-            if entry.path().extension().is_some_and(|extension| extension == "deb") {
-                fs::remove_file(entry.path()).expect("a file in the cache can be removed");
-            }
-        }
+        remove_packages(to);
     });
     let mut libraries = Vec::new();
     for folder in ["usr/lib", "lib"] {
@@ -141,6 +137,15 @@ pub(super) fn unpack(packages: &[&str], to: &Path) {
     for entry in fs::read_dir(to).into_iter().flatten().flatten() {
         if entry.path().extension().is_some_and(|extension| extension == "deb") {
             run(Command::new("dpkg").arg("-x").arg(entry.path()).arg(to));
+        }
+    }
+}
+
+/// Removes the packages that were unpacked into a directory.
+pub(super) fn remove_packages(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "deb") {
+            fs::remove_file(entry.path()).expect("a file in the cache can be removed");
         }
     }
 }

@@ -3,11 +3,7 @@
 
 use super::{debian, installed, run, source_tree};
 use sha2::{Digest as _, Sha256};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 /// The version of the module `k8s.io/kubernetes` in `go.mod`. The API server refuses to start without being told it.
 const VERSION: &str = "v1.34.4";
@@ -91,14 +87,6 @@ pub fn node_tools() -> PathBuf {
                 std::os::unix::fs::symlink("xtables-nft-multi", link).expect("a link in the cache");
             }
         }
-        remove_packages(to);
+        debian::remove_packages(to);
     })
-}
-
-fn remove_packages(directory: &Path) {
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "deb") {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
 }

@@ -7,23 +7,29 @@ mod a2a;
 mod cluster;
 mod crates_io;
 mod debian;
+mod engines;
 mod hydra;
 mod kubernetes;
 mod node;
 mod openbao;
 mod postgres;
+mod prometheus;
 mod python;
+mod zig;
 
 pub use a2a::{A2A_JS, A2A_PYTHON, A2A_PYTHON_0_3, a2a_js, a2a_python, a2a_python_0_3, official_rust_agent};
 pub use cluster::cluster_tools;
 pub use crates_io::{a2a_cli, cargo_cyclonedx, cargo_fuzz};
 pub use debian::{chromium, libfaketime, nginx, strace};
+pub use engines::engines;
 pub use hydra::hydra;
 pub use kubernetes::{kubernetes, node_tools};
 pub use node::node;
 pub use openbao::{cargo_deny, openbao};
 pub use postgres::postgres;
+pub use prometheus::prometheus;
 pub use python::{PYTHON_BINDU, python_bindu};
+pub use zig::{cross_compiler, emulator};
 
 use std::{
     fs::{self, File},
@@ -36,9 +42,9 @@ use std::{
 pub fn all() {
     let _ = (openbao(), cargo_deny(), cargo_fuzz(), hydra(), strace(), libfaketime(), postgres());
     let _ = (cluster_tools(), nginx(), chromium(), a2a_js(), a2a_python(), a2a_python_0_3(), a2a_cli());
-    let _ = official_rust_agent();
+    let _ = (official_rust_agent(), prometheus());
     if crate::Cluster::can_run() {
-        let _ = (kubernetes(), node_tools());
+        let _ = (kubernetes(), node_tools(), engines());
     }
     if python_bindu().is_none() {
         eprintln!("setup: Python Bindu: skipped, it needs Python 3.12 or later");

@@ -131,13 +131,13 @@ impl AgentSetup {
     /// Waits until its port is free: a process that was killed under another one may take a moment to be gone.
     ///
     /// # Panics
-    /// After ten seconds.
+    /// If it stays taken.
     pub async fn until_port_is_free(&self) {
         let port = self.port();
         let begun = Instant::now();
         // Taken, not called: a port that is bound and not listened on yet answers nobody, and is not free.
         while std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "somebody has {port} still");
+            assert!(begun.elapsed() < crate::http::LIMIT, "somebody has {port} still");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -66,7 +66,7 @@ impl Postgres {
             while is_postgres(backend) {
                 let pid = i32::try_from(backend).ok().and_then(rustix::process::Pid::from_raw);
                 let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::KILL));
-                assert!(begun.elapsed() < Duration::from_secs(30), "the backend {backend} is still there");
+                assert!(begun.elapsed() < crate::http::LIMIT, "the backend {backend} is still there");
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
@@ -120,7 +120,7 @@ impl Postgres {
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
-            assert!(begun.elapsed() < Duration::from_secs(30), "PostgreSQL does not listen:\n{said}");
+            assert!(begun.elapsed() < crate::http::LIMIT, "PostgreSQL does not listen:\n{said}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -52,8 +52,8 @@ pub(crate) async fn until_ok(url: &str, log: &Path) {
 /// The same, asked by this client.
 pub(crate) async fn until_ok_by(client: &reqwest::Client, url: &str, log: &Path) {
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(60) {
-        let request = client.get(url).timeout(Duration::from_secs(2));
+    while begun.elapsed() < crate::http::LIMIT {
+        let request = client.get(url).timeout(Duration::from_secs(20));
         if let Ok(response) = request.send().await
             && response.status().as_u16() == 200
         {
@@ -62,7 +62,7 @@ pub(crate) async fn until_ok_by(client: &reqwest::Client, url: &str, log: &Path)
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let said = std::fs::read_to_string(log).unwrap_or_default();
-    panic!("{url} did not answer within a minute; the server said:\n{said}");
+    panic!("{url} did not answer; the server said:\n{said}");
 }
 
 /// The resident memory of a process, in KiB.
