@@ -54,6 +54,22 @@ pub fn nginx() -> PathBuf {
     installed("nginx", "downloading nginx from Debian", |to| unpack(&["nginx"], to)).join("usr/sbin/nginx")
 }
 
+/// PgBouncer: the program, and where it finds its libraries (`LD_LIBRARY_PATH`).
+///
+/// # Panics
+/// If the packages can't be had.
+#[must_use]
+pub fn pgbouncer() -> (PathBuf, String) {
+    let place = installed("pgbouncer", "downloading PgBouncer from Debian", |to| {
+        unpack(&["pgbouncer", "libevent-2.1-7", "libc-ares2"], to);
+    });
+    let libraries =
+        fs::read_dir(place.join("usr/lib")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let libraries = libraries.filter(|path| path.to_string_lossy().ends_with("-linux-gnu"));
+    let libraries: Vec<_> = libraries.map(|path| path.display().to_string()).collect();
+    (place.join("usr/sbin/pgbouncer"), libraries.join(":"))
+}
+
 /// Debian's Chromium without a window: the program, and where it finds its libraries (`LD_LIBRARY_PATH`).
 ///
 /// # Panics
