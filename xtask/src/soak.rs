@@ -41,11 +41,8 @@ pub(crate) fn storage(kills: usize, restarts: usize) -> bool {
     let mut all_good = true;
     for (test, variables) in [
         ("soak::replicas_and_databases_killed_at_random", counts.as_slice()),
-        ("kills::a_send_killed_at_each_system_call", &[("BINDU_SOAK_REPEAT", "2".to_owned())]),
-        (
-            "kills::a_send_to_a_shared_file_killed_at_each_system_call",
-            &[("BINDU_SOAK_REPEAT", "2".to_owned())],
-        ),
+        ("kills::a_send_killed_at_each_system_call", &[]),
+        ("kills::a_send_to_a_shared_file_killed_at_each_system_call", &[]),
     ] {
         println!("== {test}");
         let begun = Instant::now();

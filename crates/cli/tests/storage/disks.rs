@@ -1,6 +1,6 @@
 //! Disks without room: the task store's own, and the file at its bound.
 
-use crate::{AUTHOR, agent};
+use crate::{AUTHOR, agent, seen::new_id};
 use bindu_testkit::{AgentProcess, AgentSetup, http};
 use serde_json::{Value, json};
 use std::{fs, path::Path};
@@ -23,15 +23,11 @@ fn waiting(directory: &Path, name: &str) -> AgentSetup {
     setup.argument("--command").argument("sh waits.sh")
 }
 
-fn random_id() -> String {
-    format!("{:032x}", rand::random::<u128>())
-}
-
 /// Sends messages of this length until one is refused; those that were taken.
 async fn fill(agent: &AgentProcess, length: usize) -> Vec<String> {
     let mut taken = Vec::new();
     loop {
-        let id = random_id();
+        let id = new_id();
         let body = http::message(&id, &"m".repeat(length));
         let response = http::client().post(&agent.url).body(body.to_string()).send().await.unwrap();
         let (status, retry) = (response.status().as_u16(), response.headers().get("retry-after").cloned());
@@ -83,7 +79,7 @@ async fn a_disk_that_fills_up_keeps_results_until_there_is_room() {
     let agent = setup.start().await;
     let files = "sha256sum .bindu/private.pem .bindu/public.pem .bindu/identity.json";
     inside(&agent, disk.path(), &format!("{files} > before"));
-    let long = random_id();
+    let long = new_id();
     let (status, answer) = http::post(&agent.url, &http::message(&long, "long")).await;
     assert_eq!(status, 200, "{answer}");
     http::eventually("it is worked on", async || {
@@ -130,7 +126,7 @@ async fn a_file_at_its_bound_takes_the_results_of_what_it_has_accepted() {
     }
     assert!(fs::metadata(disk.path().join(".bindu/tasks.db")).unwrap().len() <= 1 << 20);
     http::eventually("there is room again", async || {
-        let body = http::message(&random_id(), &"m".repeat(5_000));
+        let body = http::message(&new_id(), &"m".repeat(5_000));
         (http::post(&agent.url, &body).await.0 == 200).then_some(())
     })
     .await;

@@ -2,7 +2,10 @@
 
 use crate::{
     Names, full, names,
-    seen::{Followed, end_of, has_ended, judge, logs, owner_of, shown_in, started, unfinished, with_handler},
+    seen::{
+        Followed, end_of, has_ended, judge, logs, new_id, owner_of, shown_in, started, unfinished,
+        with_handler,
+    },
 };
 use bindu_a2a::{event::TaskEvent, model::TaskState};
 use bindu_tasks::{Owner, PostgresOptions, PostgresStore, TaskKey, history::History};
@@ -63,6 +66,7 @@ pub(crate) struct Fleet {
 
 /// What was there in the end.
 #[derive(Debug)]
+#[allow(dead_code, reason = "it is printed")]
 pub(crate) struct End {
     pub(crate) messages: usize,
     pub(crate) completed: usize,
@@ -187,7 +191,7 @@ impl Fleet {
     async fn keep_sending(&self, caller: &TestCaller, follow: mpsc::UnboundedSender<String>) {
         let mut number = 0;
         while !self.has_ended.load(SeqCst) {
-            let id = format!("{:032x}", rand::random::<u128>());
+            let id = new_id();
             if self.say(caller, &id).await {
                 let wanted = id.clone();
                 if number % FOLLOWED == 0 {

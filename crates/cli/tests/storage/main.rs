@@ -15,11 +15,6 @@ mod soak;
 
 use shared::*;
 
-/// How many times as much `cargo xtask soak` asks for.
-fn repeat() -> usize {
-    number("BINDU_SOAK_REPEAT", 1)
-}
-
 /// A number of the environment's.
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)

@@ -40,6 +40,12 @@ pub(crate) fn started(directories: &[&Path], owner: &Owner) -> Vec<(RunKey, Stri
     started
 }
 
+/// A new id of a task or a message, as the program writes it.
+pub(crate) fn new_id() -> String {
+    let id = format!("{:032x}", rand::random::<u128>());
+    format!("{}-{}-{}-{}-{}", &id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..])
+}
+
 pub(crate) fn owner_of(caller: &TestCaller) -> Owner {
     Owner::Client { id: caller.id.as_str().into(), subject: None }
 }

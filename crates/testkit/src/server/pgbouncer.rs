@@ -36,13 +36,19 @@ impl PgBouncer {
         );
         let path = directory.path().join("pgbouncer.ini");
         std::fs::write(&path, config).expect("a file in a temporary directory");
-        let (program, libraries) = install::pgbouncer();
+        // Copied: the user that it runs as need not be let into the cache.
+        let program = directory.path().join("pgbouncer");
+        for file in install::pgbouncer() {
+            let name = file.file_name().expect("a file");
+            std::fs::copy(&file, directory.path().join(name)).expect("a file can be copied");
+        }
         let mut arguments = Vec::new();
         if rustix::process::geteuid().is_root() {
             arguments.extend(["--reuid", "65534", "--regid", "65534", "--clear-groups"].map(str::to_owned));
         }
         arguments.extend([program.display().to_string(), path.display().to_string()]);
         let log = directory.path().join("pgbouncer.log");
+        let libraries = directory.path().display().to_string();
         let environment = [("LD_LIBRARY_PATH", libraries.as_str())];
         let process = ServerProcess::start(std::path::Path::new("setpriv"), &arguments, &environment, &log);
         let begun = Instant::now();
