@@ -253,8 +253,12 @@ impl Fleet {
     /// Follows a task from its first event to its end, on any replica, and on another one when the stream breaks off.
     async fn follow(&self, caller: &TestCaller, id: &str) -> Followed {
         let mut followed = Followed { task: id.to_owned(), ..Followed::default() };
-        let begun = Instant::now();
-        while !followed.is_over() && begun.elapsed() < SETTLES {
+        // A task of a replica that was killed ends when some replica has lived for a lease.
+        let mut ending = None;
+        while !followed.is_over() {
+            if self.has_ended.load(SeqCst) && ending.get_or_insert_with(Instant::now).elapsed() > SETTLES {
+                break;
+            }
             let after = followed.events.last().map_or(1, |(number, _)| *number);
             let number: u64 = rand::random();
             let body = json!({"jsonrpc": "2.0", "id": number.to_string(), "method": "SubscribeToTask",

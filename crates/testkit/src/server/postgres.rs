@@ -66,6 +66,7 @@ impl Postgres {
         }
         postgres.start_again();
         if postgres.setup.table_bytes.is_some() {
+            postgres.until_ready();
             let place = postgres.small_disk();
             postgres.sql(&format!("CREATE TABLESPACE small LOCATION '{}'", place.display()));
             postgres.sql("ALTER DATABASE postgres SET default_tablespace = small");
@@ -113,6 +114,21 @@ impl Postgres {
         self.run("psql", &[line.as_slice(), &[statement, "postgres"]].concat(), None).trim().to_owned()
     }
 
+    /// Waits until it takes connections: one that listens may still be starting up.
+    fn until_ready(&self) {
+        let port = self.port.to_string();
+        let begun = Instant::now();
+        loop {
+            let mut asked = Command::new(install::postgres().join("psql"));
+            asked.args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-Xqc", "SELECT 1", "postgres"]);
+            if asked.current_dir("/").output().is_ok_and(|asked| asked.status.success()) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "PostgreSQL does not take connections");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// A standby that this server's commits wait for.
     ///
     /// # Panics
@@ -121,6 +137,7 @@ impl Postgres {
     pub fn synchronous_standby(&self) -> Self {
         let mut standby = Self::without_data(PostgresSetup::default());
         give_away(standby.directory.path());
+        self.until_ready();
         let (port, data) = (self.port.to_string(), standby.data());
         let line = ["-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R", "-X", "stream", "-c", "fast"];
         self.run("pg_basebackup", &[line.as_slice(), &["--no-sync", "-D"]].concat(), Some(&data));
