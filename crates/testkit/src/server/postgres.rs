@@ -30,18 +30,29 @@ pub struct Postgres {
 pub struct PostgresSetup {
     /// It speaks TLS with this certificate.
     pub tls: Option<Certificate>,
+    /// It waits for the disk at each commit, as people's do.
+    pub is_synced: bool,
     /// New tables lie on a disk of their own of so many bytes, which ends with the server. It takes root.
     pub table_bytes: Option<u64>,
 }
 
 impl Postgres {
-    /// Starts one with an empty database.
+    /// Starts one with an empty database. It does not wait for the disk: faster, and no test cuts the power.
     ///
     /// # Panics
     /// Where it doesn't start.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(PostgresSetup::default())
+    }
+
+    /// Starts one that waits for the disk at each commit: for measurements.
+    ///
+    /// # Panics
+    /// If it doesn't start.
+    #[must_use]
+    pub fn start_synced() -> Self {
+        Self::start_with(PostgresSetup { is_synced: true, ..PostgresSetup::default() })
     }
 
     /// Starts one with an empty database and something special.
@@ -265,7 +276,10 @@ impl Postgres {
             "-p".to_owned(),
             self.port.to_string(),
         ]);
-        arguments.extend(["-h", "127.0.0.1", "-k", "", "-F"].map(str::to_owned));
+        arguments.extend(["-h", "127.0.0.1", "-k", ""].map(str::to_owned));
+        if !self.setup.is_synced {
+            arguments.push("-F".to_owned());
+        }
         if self.setup.tls.is_some() {
             arguments.extend(["-c", "ssl=on"].map(str::to_owned));
         }
