@@ -60,6 +60,15 @@ enum Chore {
         /// Instead: ten minutes in which logs, servers, programs and callers do their worst
         #[arg(long)]
         outside: bool,
+        /// Instead: replicas and databases of tasks killed at random, with the history checker; each system call of a send
+        #[arg(long)]
+        storage: bool,
+        /// How many replicas are killed with --storage
+        #[arg(long, default_value_t = 1000)]
+        kills: usize,
+        /// How often the database is restarted with --storage
+        #[arg(long, default_value_t = 20)]
+        restarts: usize,
     },
     /// Feed each parser of outside bytes what it does not expect
     Fuzz {
@@ -119,6 +128,7 @@ fn main() -> ExitCode {
             true
         }
         Chore::Soak { outside: true, .. } => soak::outside(),
+        Chore::Soak { storage: true, kills, restarts, .. } => soak::storage(kills, restarts),
         Chore::Soak { repeat, .. } => soak::run(repeat),
         Chore::Fuzz { seconds } => fuzz::run(seconds),
         Chore::Readme => on_runtime(readme::run()),

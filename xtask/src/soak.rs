@@ -1,5 +1,5 @@
 //! `cargo xtask soak`: the races and kills of the fault suite, many times over; or everything outside at once, for ten
-//! minutes.
+//! minutes; or replicas and databases of tasks.
 
 use std::{path::Path, time::Instant};
 
@@ -33,11 +33,37 @@ pub(crate) fn outside() -> bool {
     is_good("outside::nothing_outside_silences_or_misleads_it", "BINDU_SOAK_OUTSIDE", OUTSIDE)
 }
 
+/// Replicas killed while they work, on databases that are restarted, judged by the history checker; and each system call of a
+/// send. Whether all went well.
+pub(crate) fn storage(kills: usize, restarts: usize) -> bool {
+    bindu_testkit::install::all();
+    let counts = [("BINDU_SOAK_KILLS", kills.to_string()), ("BINDU_SOAK_RESTARTS", restarts.to_string())];
+    let mut all_good = true;
+    for (test, variables) in [
+        ("soak::replicas_and_databases_killed_at_random", counts.as_slice()),
+        ("kills::a_send_killed_at_each_system_call", &[]),
+        ("kills::a_send_to_a_shared_file_killed_at_each_system_call", &[]),
+    ] {
+        println!("== {test}");
+        let begun = Instant::now();
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let is_good = is_good_in("storage", test, &variables);
+        all_good &= is_good;
+        println!("== {test}: {} in {} s", if is_good { "good" } else { "FAILED" }, begun.elapsed().as_secs());
+    }
+    all_good
+}
+
 /// Runs one test of the fault suite with this variable.
 fn is_good(test: &str, variable: &str, value: &str) -> bool {
-    let package = ["test", "--quiet", "--locked", "--package", "bindu-cli", "--test", "faults"];
+    is_good_in("faults", test, &[(variable, value)])
+}
+
+/// Runs one test of the whole program with these variables.
+fn is_good_in(suite: &str, test: &str, variables: &[(&str, &str)]) -> bool {
+    let package = ["test", "--quiet", "--locked", "--package", "bindu-cli", "--test", suite];
     let mut command = crate::program(Path::new(env!("CARGO")));
-    command.args(package).args([test, "--", "--exact", "--nocapture"]).env(variable, value);
+    command.args(package).args([test, "--", "--exact", "--nocapture"]).envs(variables.iter().copied());
     command.status().is_ok_and(|status| status.success())
 }
 

@@ -338,8 +338,9 @@ impl Log<'_> {
                 Ok(number) => self.number = number,
                 // An earlier attempt was stored, and its answer lost: nobody else adds any to this run.
                 Err(StoreError::Moved(number)) if number == self.number + added => self.number = number,
-                Err(StoreError::Unavailable(problem)) => {
-                    tracing::warn!(problem, task = self.run.task.id, "events could not be stored yet");
+                // A full disk is waited for as well: what was worked out is not thrown away for want of room.
+                Err(error @ (StoreError::Unavailable(_) | StoreError::NoSpace)) => {
+                    tracing::warn!(%error, task = self.run.task.id, "events could not be stored yet");
                     tokio::select! {
                         () = self.canceled.cancelled() => return Err(Gone),
                         () = sleep(wait) => {}

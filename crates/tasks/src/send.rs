@@ -142,6 +142,13 @@ pub(crate) fn refused(error: StoreError) -> A2aError {
             problem: "Too many unfinished tasks; please try again".to_owned(),
             retry_after: 5,
         },
+        StoreError::NoSpace => {
+            tracing::warn!("the disk of the task store is full");
+            A2aError::Unavailable {
+                problem: "The agent's task store is full; please try again later".to_owned(),
+                retry_after: 30,
+            }
+        }
         StoreError::BadPageToken => A2aError::Params("the page token is not valid".to_owned()),
         StoreError::Unavailable(problem) => {
             tracing::warn!(problem, "the task store is unavailable");

@@ -227,9 +227,12 @@ pub enum StoreError {
     /// The owner has too many signed requests that are remembered.
     #[error("too many signed requests of this owner")]
     TooManyRemembered,
-    /// There are too many unfinished tasks in all, or no room.
+    /// There are too many unfinished tasks in all, or no room in memory.
     #[error("no room for more unfinished tasks")]
     Full,
+    /// The disk or the file is full. Nothing was changed: the same call again is safe, and succeeds when there is room.
+    #[error("the task store's disk is full")]
+    NoSpace,
     /// The cursor is not one of this store's.
     #[error("the page token is not valid")]
     BadPageToken,
@@ -254,7 +257,8 @@ pub trait TaskStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Ended`], [`StoreError::Replayed`], [`StoreError::TooLarge`],
-    /// [`StoreError::TooMany`], [`StoreError::TooManyRemembered`], [`StoreError::Full`], [`StoreError::Unavailable`].
+    /// [`StoreError::TooMany`], [`StoreError::TooManyRemembered`], [`StoreError::Full`], [`StoreError::NoSpace`],
+    /// [`StoreError::Unavailable`].
     async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError>;
 
     /// Adds events of a run, all or none, and gives the number of the last one. A run whose task has ended is superseded: a
@@ -268,7 +272,7 @@ pub trait TaskStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Superseded`], also for a terminal status that is not the last event; [`StoreError::Moved`];
     /// [`StoreError::TooLarge`] if there is no room for a result (a failure without content always fits);
-    /// [`StoreError::Unavailable`].
+    /// [`StoreError::NoSpace`] if the disk is full; [`StoreError::Unavailable`].
     async fn append_after(
         &self,
         run: &RunKey,

@@ -58,6 +58,22 @@ pub fn version_1(directory: &Path, name: &str, authority: &Certificate) -> Certi
     Certificate { certificate, key }
 }
 
+/// A certificate for these names (`IP:127.0.0.1,DNS:localhost`), signed by another one.
+///
+/// # Panics
+/// If openssl is not there.
+#[must_use]
+pub fn signed(directory: &Path, name: &str, names: &str, authority: &Certificate) -> Certificate {
+    let (certificate, key) = files(directory, name);
+    let mut command = Command::new("openssl");
+    command.args(["req", "-x509", "-nodes", "-days", "30", "-subj", &format!("/CN={name}")]);
+    command.args(["-addext", &format!("subjectAltName={names}"), "-addext", "basicConstraints=CA:FALSE"]);
+    command.arg("-CA").arg(&authority.certificate).arg("-CAkey").arg(&authority.key);
+    command.args(["-newkey", "rsa:2048", "-keyout"]).arg(&key);
+    run(command.arg("-out").arg(&certificate));
+    Certificate { certificate, key }
+}
+
 fn files(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
     (directory.join(format!("{name}.crt")), directory.join(format!("{name}.key")))
 }

@@ -5,11 +5,13 @@ use crate::install::source_tree;
 use std::{fmt::Write as _, fs, path::Path};
 
 /// Where the tests are, and whether each of them must state a promise.
-const SOURCES: [(&str, bool); 4] = [
+const SOURCES: [(&str, bool); 6] = [
     ("crates/cli/tests/faults", true),
+    ("crates/cli/tests/storage", true),
     ("crates/cli/tests/agent", false),
     ("crates/keeper/tests/model", false),
     ("crates/store/tests", false),
+    ("crates/tasks/tests/stores", false),
 ];
 
 const HEAD: &str = "# Faults: every case, its promise, and the test that keeps it
@@ -17,7 +19,8 @@ const HEAD: &str = "# Faults: every case, its promise, and the test that keeps i
 Made by `cargo xtask faults` from the tests' own descriptions; a test fails where this page and they differ. All of them run
 in `cargo xtask test`, on a real OpenBao 2.7, a real Ory Hydra 2.3, a real PostgreSQL and the real Python Bindu; a scripted
 proxy stands between where a server can't be made to show a fault. `cargo xtask soak --repeat N` runs races and kills N
-times as long, `cargo xtask soak --outside` everything outside at its worst for ten minutes.
+times as long, `cargo xtask soak --outside` everything outside at its worst for ten minutes, `cargo xtask soak --storage`
+kills 1,000 replicas and restarts their database 20 times.
 
 ";
 

@@ -24,6 +24,10 @@ const ON_FILES: [&str; 11] = [
 /// Calls on the network: those that send, and those that find an answer.
 const ON_SOCKETS: [&str; 6] = ["socket", "connect", "writev", "sendto", "recvfrom", "listen"];
 
+/// Calls on a database's files: what SQLite locks, reads, writes, syncs and cuts.
+const ON_DATABASES: [&str; 8] =
+    ["openat", "pread64", "pwrite64", "fcntl", "fdatasync", "fsync", "ftruncate", "unlink"];
+
 /// A place in a program's run: a system call of this name, the `nth` on this file, or of a thread on any socket.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -38,7 +42,17 @@ pub struct Place {
 /// The arguments with which strace records a run.
 #[must_use]
 pub fn recording(trace: &Path) -> Vec<String> {
-    let calls = [ON_FILES.as_slice(), ON_SOCKETS.as_slice()].concat().join(",");
+    recording_of(trace, &[ON_FILES.as_slice(), ON_SOCKETS.as_slice()].concat())
+}
+
+/// The arguments with which strace records a run's calls on the files of its database.
+#[must_use]
+pub fn recording_database(trace: &Path) -> Vec<String> {
+    recording_of(trace, &ON_DATABASES)
+}
+
+fn recording_of(trace: &Path, calls: &[&str]) -> Vec<String> {
+    let calls = calls.join(",");
     ["-f", "-q", "-y", "-o", &trace.display().to_string(), "-e", &format!("trace={calls}")]
         .map(str::to_owned)
         .to_vec()
@@ -64,6 +78,23 @@ pub fn killing(place: &Place, data_dir: &Path, at: &Path) -> Vec<String> {
 /// The places of a recorded run.
 #[must_use]
 pub fn places(trace: &str, data_dir: &Path) -> Vec<Place> {
+    places_among(trace, data_dir, &ON_FILES, &ON_SOCKETS)
+}
+
+/// The places of a run that was recorded with [`recording_database`]: the calls on a database in this directory.
+#[must_use]
+pub fn places_on_database(trace: &str, data_dir: &Path, file: &str) -> Vec<Place> {
+    let mut places = places_among(trace, data_dir, &ON_DATABASES, &[]);
+    places.retain(|place| place.file.as_ref().is_some_and(|name| name.starts_with(file)));
+    places
+}
+
+fn places_among(
+    trace: &str,
+    data_dir: &Path,
+    files: &[&'static str],
+    sockets: &[&'static str],
+) -> Vec<Place> {
     let directory = data_dir.display().to_string();
     // strace counts calls in each thread by itself.
     let mut on_files: BTreeMap<(&'static str, String, &str), usize> = BTreeMap::new();
@@ -71,14 +102,14 @@ pub fn places(trace: &str, data_dir: &Path) -> Vec<Place> {
     for line in trace.lines() {
         let Some((thread, rest)) = line.split_once(char::is_whitespace) else { continue };
         let Some((name, arguments)) = rest.trim_start().split_once('(') else { continue };
-        if let Some(call) = ON_FILES.into_iter().find(|call| *call == name)
+        if let Some(call) = files.iter().find(|call| **call == name)
             && let Some((_, after)) = arguments.split_once(directory.as_str())
         {
             let file: PathBuf = after.split(['"', '>']).next().unwrap_or_default().into();
             let file = file.strip_prefix("/").unwrap_or(&file).display().to_string();
-            *on_files.entry((call, file, thread)).or_default() += 1;
-        } else if let Some(call) = ON_SOCKETS.into_iter().find(|call| *call == name) {
-            *on_sockets.entry((call, thread)).or_default() += 1;
+            *on_files.entry((*call, file, thread)).or_default() += 1;
+        } else if let Some(call) = sockets.iter().find(|call| **call == name) {
+            *on_sockets.entry((*call, thread)).or_default() += 1;
         }
     }
     let mut most_on_files: BTreeMap<(&'static str, String), usize> = BTreeMap::new();

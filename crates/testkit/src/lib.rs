@@ -24,9 +24,11 @@ pub mod oci;
 mod ports;
 pub mod proxy;
 pub mod server;
+pub mod wire;
 
 pub use cluster::Cluster;
 pub use server::{
-    AgentProcess, AgentSetup, Hydra, Nginx, OfficialAgent, OfficialCallee, OfficialClient, OpenBao, Postgres,
-    PythonBindu, RaftOpenBao, official_client,
+    AgentProcess, AgentSetup, Hydra, Nginx, OfficialAgent, OfficialCallee, OfficialClient, OpenBao,
+    PgBouncer, Postgres, PostgresSetup, PythonBindu, RaftOpenBao, official_client,
 };
+pub use wire::Wire;

@@ -4,6 +4,7 @@
 use super::{
     figures::add,
     key::Hash,
+    room::Room,
     session::{Backend, Fault, Session},
     store::Core,
     write::{self, Change, Done, Reply},
@@ -148,9 +149,11 @@ impl<B: Backend> Core<B> {
 
     async fn transact(&self, changes: &[Change]) -> Result<Vec<Done>, (Option<usize>, Fault)> {
         let mut session = self.backend.write().await.map_err(|fault| (None, fault))?;
+        let left = self.backend.left(&mut session).await.map_err(|fault| (None, fault))?;
+        let mut room = Room::new(left);
         let mut all = Vec::with_capacity(changes.len());
         for (at, change) in changes.iter().enumerate() {
-            match write::apply(&mut session, change, &self.rules).await {
+            match write::apply(&mut session, change, (&self.rules, &mut room)).await {
                 Ok(done) => all.push(done),
                 Err(fault) => {
                     if !matches!(fault, Fault::Away(_)) {
@@ -159,6 +162,9 @@ impl<B: Backend> Core<B> {
                     return Err((Some(at), fault));
                 }
             }
+        }
+        if room.has_refused {
+            self.wants_room.store(true, std::sync::atomic::Ordering::Relaxed);
         }
         session.commit().await.map_err(|fault| (None, fault))?;
         Ok(all)
@@ -177,7 +183,7 @@ impl<B: Backend> Core<B> {
 /// What a fault is for whoever has asked.
 pub(super) fn error(fault: Fault) -> StoreError {
     match fault {
-        Fault::Full(_) => StoreError::Full,
+        Fault::Full(_) => StoreError::NoSpace,
         Fault::Away(text) | Fault::Late(text) | Fault::Again(text) | Fault::Refused(text) => {
             StoreError::Unavailable(text)
         }

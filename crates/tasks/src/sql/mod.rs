@@ -14,6 +14,7 @@ mod postgres;
 mod pushes;
 mod read;
 mod remembered;
+mod room;
 mod schema;
 mod session;
 mod sqlite;

@@ -63,8 +63,12 @@ pub(super) fn fault<D: Sql>(error: &sqlx::Error) -> Fault {
             D::meaning(&code, format!("the database refuses it (code {code})"))
         }
         sqlx::Error::PoolTimedOut => Fault::Away("the database does not answer in time".to_owned()),
+        // What rustls refuses comes so: "invalid peer certificate: UnknownIssuer".
+        sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Fault::Away(format!("TLS to the database failed: {error}"))
+        }
         sqlx::Error::Io(error) => Fault::Away(format!("the connection to the database: {}", error.kind())),
-        sqlx::Error::Tls(_) => Fault::Away("TLS to the database failed".to_owned()),
+        sqlx::Error::Tls(error) => Fault::Away(format!("TLS to the database failed: {error}")),
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => Fault::Away("the store is closed".to_owned()),
         sqlx::Error::Protocol(_) => Fault::Away("the database's answer is not understood".to_owned()),
         _ => Fault::Refused("a statement and its values do not fit".to_owned()),

@@ -230,6 +230,12 @@ pub trait Backend: Send + Sync + 'static {
     /// The bytes that it takes, and the most that it may take; nothing if it is somebody else's disk.
     fn size(&self) -> impl Future<Output = Option<(u64, u64)>> + Send;
 
+    /// The bytes that may still be written before its own bound; nothing if it has none.
+    fn left(&self, session: &mut Self::Session) -> impl Future<Output = Result<Option<u64>, Fault>> + Send {
+        let _ = session;
+        std::future::ready(Ok(None))
+    }
+
     /// Connections: open, and idle.
     fn connections(&self) -> (u64, u64);
 

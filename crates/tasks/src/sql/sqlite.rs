@@ -21,6 +21,7 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -33,6 +34,10 @@ const READERS: u32 = 4;
 /// A page's bytes, and the pages that a connection keeps in memory, as SQLite counts them: minus KiB.
 const PAGE: u64 = 4096;
 const CACHE: &str = "-512";
+
+/// With more left than this the file's size is looked at in one of so many transactions.
+const AMPLE: u64 = 256 * 1024 * 1024;
+const LOOK_EACH: u64 = 16;
 
 /// What another process has written is seen after this long.
 const POLL: Duration = Duration::from_millis(500);
@@ -158,6 +163,9 @@ pub struct SqliteBackend {
     writer: SqlitePool,
     readers: SqlitePool,
     max_bytes: u64,
+    /// What was left of them at the last look, and how many transactions have begun.
+    left: AtomicU64,
+    looks: AtomicU64,
 }
 
 impl SqliteBackend {
@@ -188,7 +196,8 @@ impl SqliteBackend {
         };
         let writer = pool(1).idle_timeout(None).connect_lazy_with(connect.clone());
         let readers = pool(READERS).connect_lazy_with(connect.pragma("query_only", "ON"));
-        Ok(Self { writer, readers, max_bytes: options.max_bytes })
+        let (left, looks) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self { writer, readers, max_bytes: pages * PAGE, left, looks })
     }
 
     async fn migrate(&self) -> Result<Migrated, Fault> {
@@ -265,6 +274,22 @@ impl Backend for SqliteBackend {
         session.commit().await.ok()?;
         let pages = pages.first()?.count(0).ok()?.saturating_sub(free.first()?.count(0).ok()?);
         Some((pages * PAGE, self.max_bytes))
+    }
+
+    async fn left(&self, session: &mut Self::Session) -> Result<Option<u64>, Fault> {
+        // Asked each time only if it could matter before it is asked again.
+        let known = self.left.load(Ordering::Relaxed);
+        if known > AMPLE && !self.looks.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EACH) {
+            return Ok(Some(known));
+        }
+        let pages = "SELECT (SELECT page_count FROM pragma_page_count), \
+            (SELECT freelist_count FROM pragma_freelist_count)";
+        let rows = session.rows(pages, Vec::new()).await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let used = row.count(0)?.saturating_sub(row.count(1)?) * PAGE;
+        let left = self.max_bytes.saturating_sub(used);
+        self.left.store(left, Ordering::Relaxed);
+        Ok(Some(left))
     }
 
     fn connections(&self) -> (u64, u64) {

@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::{
@@ -56,6 +56,8 @@ pub(super) struct Core<B> {
     pub(super) watchers: Arc<Watchers>,
     pub(super) counters: Counters,
     pub(super) contact: Contact,
+    /// Whether something was refused for want of room since room was made last.
+    pub(super) wants_room: AtomicBool,
 }
 
 /// Since when the database has answered without a pause as long as a lease.
@@ -118,6 +120,7 @@ impl<B: Backend> SqlStore<B> {
             watchers: Arc::clone(&watchers),
             counters: Counters::default(),
             contact,
+            wants_room: AtomicBool::default(),
         });
         let lane = |_| {
             let (sender, receiver) = mpsc::channel(group::QUEUE);
@@ -228,8 +231,6 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     ) -> Result<u64, StoreError> {
         match self.change(&run.task, Change::Append { run: run.clone(), after, events }).await {
             Ok(Reply::Number(number)) => Ok(number),
-            // No room for this result; the end of its task may fit.
-            Err(StoreError::Full) => Err(StoreError::TooLarge),
             Err(error) => Err(error),
             Ok(_) => mismatch(),
         }

@@ -46,6 +46,11 @@ pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
     loop {
         ticks.tick().await;
         let _ = look(&core).await;
+        if core.wants_room.swap(false, Ordering::Relaxed)
+            && let Ok(count) = by_size(&core, true).await
+        {
+            add(&core.counters.forgotten, count as u64);
+        }
         if Instant::now() >= next_pruning {
             let _ = prune(&core).await;
             next_pruning = Instant::now() + PRUNING;
@@ -90,7 +95,7 @@ pub(super) async fn prune<B: Backend>(core: &Core<B>) -> Result<Pruned, Fault> {
     pruned.tasks += by_age(core).await?;
     let bounds = &core.rules.bounds;
     pruned.tasks += by_owner(core, bounds.tasks_of_one, bounds.bytes_of_one).await?;
-    pruned.tasks += by_size(core).await?;
+    pruned.tasks += by_size(core, false).await?;
     add(&core.counters.forgotten, pruned.tasks as u64);
     add(&core.counters.replays_forgotten, pruned.replays as u64);
     let _ = size(core).await;
@@ -164,11 +169,11 @@ async fn size<B: Backend>(core: &Core<B>) -> Option<(u64, u64)> {
     Some((used, most))
 }
 
-/// Makes room in a file that is nearly full: whoever has most there gives most.
-async fn by_size<B: Backend>(core: &Core<B>) -> Result<usize, Fault> {
+/// Makes room in a file that is nearly full, or where something was refused: whoever has most there gives most.
+async fn by_size<B: Backend>(core: &Core<B>, was_refused: bool) -> Result<usize, Fault> {
     let Some((used, most)) = size(core).await else { return Ok(0) };
-    let bound = most / 100 * NEARLY_FULL;
-    if used <= bound {
+    let bound = if was_refused { used.min(most / 100 * NEARLY_FULL) } else { most / 100 * NEARLY_FULL };
+    if used <= bound && !was_refused {
         return Ok(0);
     }
     let mut session = core.backend.read().await?;

@@ -5,6 +5,7 @@
 use super::{
     bounds::SqlBounds,
     key, leases, pushes, read, remembered,
+    room::Room,
     session::{Fault, Row, Session, Value},
     stored,
 };
@@ -161,11 +162,11 @@ fn phase(state: TaskState) -> i64 {
 pub(super) async fn apply<S: Session>(
     session: &mut S,
     change: &Change,
-    rules: &Rules,
+    (rules, room): (&Rules, &mut Room),
 ) -> Result<Done, Fault> {
     match change {
-        Change::Submit(submission) => submit(session, submission, rules).await,
-        Change::Append { run, after, events } => append(session, run, *after, (events, rules)).await,
+        Change::Submit(submission) => submit(session, submission, (rules, room)).await,
+        Change::Append { run, after, events } => append(session, run, *after, (events, rules, room)).await,
         Change::Cancel(task) => cancel(session, task, rules).await,
         Change::Renew(runs) => leases::renew(session, runs, rules).await,
         Change::Release(runs) => leases::release(session, runs).await,
@@ -232,7 +233,11 @@ const BEFORE: &str = "SELECT
     (SELECT count(*) FROM (SELECT 1 AS one FROM {s}bindu_tasks WHERE phase = 0 LIMIT $4) AS found),
     (SELECT task FROM {s}bindu_tasks WHERE task_key = $5)";
 
-async fn submit<S: Session>(session: &mut S, submission: &Submission, rules: &Rules) -> Result<Done, Fault> {
+async fn submit<S: Session>(
+    session: &mut S,
+    submission: &Submission,
+    (rules, room): (&Rules, &mut Room),
+) -> Result<Done, Fault> {
     let Submission { owner, message, .. } = submission;
     let of_owner = key::owner(owner);
     let task = TaskKey { owner: owner.clone(), id: message.task_id.clone() };
@@ -272,6 +277,9 @@ async fn submit<S: Session>(session: &mut S, submission: &Submission, rules: &Ru
     let mut bytes = message.bytes() + 2 * EVENT_BYTES;
     bytes += if held.is_some() { 0 } else { TASK_BYTES + message.task_id.len() + message.context_id.len() };
     if let Some(error) = no_room(submission, before, held.as_ref(), bytes, &rules.bounds)? {
+        return Ok(error.into());
+    }
+    if let Err(error) = room.message(bytes, before.count(4)?) {
         return Ok(error.into());
     }
     if submission.replay.is_some() && remembered::is_full(session, of_owner, rules).await? {
@@ -438,7 +446,7 @@ async fn append<S: Session>(
     session: &mut S,
     run: &RunKey,
     after: Option<u64>,
-    (events, rules): (&[TaskEvent], &Rules),
+    (events, rules, room): (&[TaskEvent], &Rules, &mut Room),
 ) -> Result<Done, Fault> {
     let all_but_last = events.split_last().map(|(_, others)| others).unwrap_or_default();
     if all_but_last.iter().any(ends) {
@@ -448,6 +456,9 @@ async fn append<S: Session>(
     let bytes: usize = events.iter().map(|event| event.bytes() + EVENT_BYTES).sum();
     let is_last_word = bytes <= LAST_WORD && events.first().is_some_and(ends);
     let most = if is_last_word { usize::MAX / 2 } else { rules.bounds.task_bytes.saturating_mul(RESULTS) };
+    if !is_last_word && let Err(error) = room.result(bytes) {
+        return Ok(error.into());
+    }
     let status = events.iter().rev().find_map(|event| match event {
         TaskEvent::Status(status) => Some(status),
         _ => None,
@@ -504,7 +515,9 @@ async fn cancel<S: Session>(session: &mut S, task: &TaskKey, rules: &Rules) -> R
     }
     let status = TaskStatus { state: TaskState::Canceled, message: None, timestamp: Timestamp::now() };
     let run = RunKey { task: task.clone(), run: held.run };
-    let done = append(session, &run, None, (&[TaskEvent::Status(status)], rules)).await?;
+    // As small as a last word is.
+    let room = &mut Room::new(None);
+    let done = append(session, &run, None, (&[TaskEvent::Status(status)], rules, room)).await?;
     if let Err(error) = done.answer {
         return Ok(error.into());
     }

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod contract;
+mod failover;
 mod kills;
 mod places;
+mod pooler;
 mod postgres;
 mod sqlite;
 mod workload;

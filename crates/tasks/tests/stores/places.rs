@@ -57,37 +57,3 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
-
-/// A wire to a port, that can be cut.
-pub(crate) struct Wire {
-    pub(crate) port: u16,
-    cut: tokio::sync::watch::Sender<u64>,
-}
-
-impl Wire {
-    pub(crate) async fn start(to: u16) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        let (cut, _) = tokio::sync::watch::channel(0);
-        let cuts = cut.clone();
-        tokio::spawn(async move {
-            while let Ok((mut near, _)) = listener.accept().await {
-                let mut cut = cuts.subscribe();
-                tokio::spawn(async move {
-                    let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", to)).await else { return };
-                    // Dropped in the middle of whatever was on its way.
-                    tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = cut.changed() => {}
-                    }
-                });
-            }
-        });
-        Self { port, cut }
-    }
-
-    /// Cuts all connections.
-    pub(crate) fn cut(&self) {
-        self.cut.send_modify(|cuts| *cuts += 1);
-    }
-}

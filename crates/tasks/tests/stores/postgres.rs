@@ -27,14 +27,17 @@ async fn sql(connection: &mut PgConnection, text: &str) {
     connection.execute(sqlx::raw_sql(AssertSqlSafe(text.to_owned()))).await.expect("done");
 }
 
-fn replica(dsn: &str, did: &str) -> Arc<PostgresStore> {
+pub(crate) fn replica(dsn: &str, did: &str) -> Arc<PostgresStore> {
     let bounds = SqlBounds { tasks_of_one: 1_000_000, ..SqlBounds::default() };
     let options = PostgresOptions { bounds, ..postgres_options(dsn, did) };
     Arc::new(PostgresStore::open(options).expect("a URL"))
 }
 
 /// Runs the workload on some replicas while something is done to their database; what was seen fits what is there.
-async fn endures<T>(stores: Vec<Arc<PostgresStore>>, trouble: impl Future<Output = T>) -> history::History {
+pub(crate) async fn endures<T>(
+    stores: Vec<Arc<PostgresStore>>,
+    trouble: impl Future<Output = T>,
+) -> history::History {
     let history = Arc::new(Mutex::new(history::History::default()));
     let stop = Arc::new(AtomicBool::new(false));
     let watching = Arc::new(AtomicBool::new(false));
@@ -121,7 +124,7 @@ async fn connections_that_are_cut_lose_nothing() {
     let shared = places::shared_postgres();
     let port: u16 =
         shared.split(':').nth(2).and_then(|rest| rest.split('/').next()?.parse().ok()).expect("a port");
-    let wire = places::Wire::start(port).await;
+    let wire = bindu_testkit::Wire::start(port).await;
     let dsn = shared.replace(&format!(":{port}/"), &format!(":{}/", wire.port));
     let did = places::did();
     let stores: Vec<_> = [replica(&dsn, &did), replica(shared, &did)].into();

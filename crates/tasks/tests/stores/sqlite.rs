@@ -4,8 +4,13 @@ use crate::{
     contract::{begun, id, key, message, owner, status, submission},
     places::{self, eventually},
 };
-use bindu_a2a::model::TaskState;
-use bindu_tasks::{SqlBounds, SqliteError, SqliteOptions, SqliteStore, StoreError, TaskStore};
+use bindu_a2a::{
+    Parts,
+    event::{ArtifactChunk, TaskEvent},
+    model::TaskState,
+};
+use bindu_tasks::{Owner, SqlBounds, SqliteError, SqliteOptions, SqliteStore, StoreError, TaskStore};
+use sqlx::Connection as _;
 use std::{os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
 #[tokio::test]
@@ -93,13 +98,56 @@ async fn a_full_file_refuses_messages_and_no_more() {
         }
         assert!(ended.len() < 200, "the file has a bound");
     };
-    assert_eq!(refused, StoreError::Full);
+    assert_eq!(refused, StoreError::NoSpace);
     assert!(std::fs::metadata(&place.options.path).expect("a file").len() <= 1 << 20);
     assert!(store.read(&run.task).await.is_ok(), "what is there can be read");
-    let pruned = store.prune().await.expect("pruned");
-    assert!(pruned.tasks > 0, "{pruned:?}");
-    store.append(&run, vec![status(TaskState::Completed)]).await.expect("there is room again");
-    store.submit(submission(&of, message(&id(), "c", &text))).await.expect("there is room again");
+    store.append(&run, vec![status(TaskState::Completed)]).await.expect("an accepted task can end");
+    places::eventually("room is made without a wait for the next pruning", || async {
+        store.submit(submission(&of, message(&id(), "c", &text))).await.ok()
+    })
+    .await;
+    assert!(store.read(&ended[0]).await.is_err(), "the oldest have gone");
+}
+
+/// A file that is full of tasks that are worked on, small ones and large ones.
+///
+/// Promise: messages are refused while there is room for the results of all that were accepted.
+#[tokio::test]
+async fn a_file_that_is_full_of_unfinished_tasks_takes_their_results() {
+    for length in [10, 30_000] {
+        let place = places::sqlite_with(|options| options.max_bytes = 1 << 20).await;
+        let store = &*place.store;
+        let (text, mut runs) = ("x".repeat(length), Vec::new());
+        let refused = loop {
+            // Everybody's: no owner has too many.
+            match store.submit(submission(&Owner::Everybody, message(&id(), "c", &text))).await {
+                Ok(submitted) => runs.push(submitted.run.expect("a run")),
+                Err(error) => break error,
+            }
+            assert!(runs.len() < 1000, "the file has a bound");
+        };
+        assert_eq!(refused, StoreError::NoSpace);
+        assert!(runs.len() > 10, "{}", runs.len());
+        for run in &runs {
+            let result = TaskEvent::Artifact(Arc::new(ArtifactChunk {
+                id: "result".to_owned(),
+                name: None,
+                description: None,
+                parts: Arc::new(Parts::of_text(&"y".repeat(1000))),
+                metadata: None,
+                extensions: None,
+                append: false,
+                is_last: true,
+            }));
+            store.append(run, vec![status(TaskState::Working), result]).await.expect("a result");
+            store.append(run, vec![status(TaskState::Completed)]).await.expect("the end");
+        }
+        let url = format!("sqlite:{}", place.options.path.display());
+        let mut beside = sqlx::SqliteConnection::connect(&url).await.expect("a connection");
+        let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut beside).await.expect("a row");
+        println!("{} tasks, {pages} pages of 256", runs.len());
+        assert!(pages <= 256);
+    }
 }
 
 #[tokio::test]
@@ -167,4 +215,37 @@ async fn two_starts_at_once_make_one_set_of_tables() {
     let number = stores[2].append(&run, vec![status(TaskState::Working)]).await.expect("appended");
     let told = tokio::time::timeout(Duration::from_secs(60), watch.wait_for(|told| *told >= number)).await;
     assert!(told.expect("in time").is_ok());
+}
+
+/// Two versions beside each other: a later one has added a column, a table and an index.
+///
+/// Promise: this version goes on, also in processes that start then; tables that say that it can't read them are refused, and left.
+#[tokio::test]
+async fn tables_of_a_later_version_are_used_if_they_say_so() {
+    let place = places::sqlite_with(|_| {}).await;
+    let of = owner("alice");
+    let run = begun(&*place.store, &of, &id()).await;
+    let url = format!("sqlite:{}", place.options.path.display());
+    let mut later = sqlx::SqliteConnection::connect(&url).await.expect("a connection");
+    let sql = |text: &'static str| sqlx::raw_sql(text);
+    sql("BEGIN; ALTER TABLE bindu_tasks ADD COLUMN later TEXT NOT NULL DEFAULT 'x';
+        ALTER TABLE bindu_events ADD COLUMN later BIGINT; CREATE TABLE bindu_later (task BIGINT);
+        CREATE INDEX bindu_tasks_later ON bindu_tasks (later);
+        UPDATE bindu_storage SET version = version + 1; COMMIT")
+    .execute(&mut later)
+    .await
+    .expect("migrated");
+    let beside = SqliteStore::open(place.options.clone()).await.expect("it can be read");
+    for store in [&*place.store, &beside] {
+        assert!(store.read(&run.task).await.is_ok());
+        begun(store, &of, &id()).await;
+    }
+    beside.append(&run, vec![status(TaskState::Completed)]).await.expect("the end");
+    let query = bindu_tasks::ListQuery { page_size: 10, ..bindu_tasks::ListQuery::default() };
+    assert_eq!(place.store.list(&of, &query).await.expect("a page").total_size, 3);
+    sql("UPDATE bindu_storage SET readable_by = version").execute(&mut later).await.expect("done");
+    let refused = SqliteStore::open(place.options.clone()).await;
+    let Err(SqliteError::Unusable { problem, .. }) = refused else { panic!("{refused:?}") };
+    assert!(problem.contains("this program reads up to"), "{problem}");
+    assert!(place.store.read(&run.task).await.is_ok(), "nothing was changed");
 }

@@ -54,6 +54,23 @@ pub fn nginx() -> PathBuf {
     installed("nginx", "downloading nginx from Debian", |to| unpack(&["nginx"], to)).join("usr/sbin/nginx")
 }
 
+/// PgBouncer: its program and its libraries, each a file.
+///
+/// # Panics
+/// If the packages can't be had.
+#[must_use]
+pub fn pgbouncer() -> Vec<PathBuf> {
+    let place = installed("pgbouncer", "downloading PgBouncer from Debian", |to| {
+        unpack(&["pgbouncer", "libevent-2.1-7", "libc-ares2"], to);
+    });
+    let mut files = vec![place.join("usr/sbin/pgbouncer")];
+    for folder in fs::read_dir(place.join("usr/lib")).into_iter().flatten().flatten() {
+        let libraries = fs::read_dir(folder.path()).into_iter().flatten().flatten().map(|entry| entry.path());
+        files.extend(libraries.filter(|path| path.is_file() && path.to_string_lossy().contains(".so.")));
+    }
+    files
+}
+
 /// Debian's Chromium without a window: the program, and where it finds its libraries (`LD_LIBRARY_PATH`).
 ///
 /// # Panics

@@ -20,7 +20,7 @@ mod zig;
 pub use a2a::{A2A_JS, A2A_PYTHON, A2A_PYTHON_0_3, a2a_js, a2a_python, a2a_python_0_3, official_rust_agent};
 pub use cluster::cluster_tools;
 pub use crates_io::{a2a_cli, cargo_cyclonedx, cargo_fuzz};
-pub use debian::{chromium, libfaketime, nginx, strace};
+pub use debian::{chromium, libfaketime, nginx, pgbouncer, strace};
 pub use engines::engines;
 pub use hydra::hydra;
 pub use kubernetes::{kubernetes, node_tools};
@@ -41,7 +41,7 @@ use std::{
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
     let _ = (openbao(), cargo_deny(), cargo_fuzz(), hydra(), strace(), libfaketime(), postgres());
-    let _ = (cluster_tools(), nginx(), chromium(), a2a_js(), a2a_python(), a2a_python_0_3(), a2a_cli());
+    let _ = (cluster_tools(), nginx(), pgbouncer(), chromium(), a2a_js(), a2a_python(), a2a_python_0_3(), a2a_cli());
     let _ = (official_rust_agent(), prometheus());
     if crate::Cluster::can_run() {
         let _ = (kubernetes(), node_tools(), engines());
