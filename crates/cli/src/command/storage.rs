@@ -102,19 +102,18 @@ fn tell(imported: &Imported, applied: bool, output: Output) -> String {
         return format!("{result:#}\n");
     }
     let verb = if applied { "taken over" } else { "would be taken over" };
-    let mut text = format!("{taken} finished tasks {verb}\n");
+    let mut text = String::new();
     for (count, what) in [
-        (here, "are here already"),
-        (too_old, "are older than BINDU_STORAGE_RETENTION, and left out"),
-        (unfinished, "are not finished, and left to Python Bindu"),
-        (unreadable, "cannot be taken over"),
+        (taken, verb),
+        (here, "already here"),
+        (too_old, "older than BINDU_STORAGE_RETENTION: left out"),
+        (unfinished, "unfinished: left to Python Bindu"),
+        (unreadable, "unreadable: left out"),
     ] {
-        if *count > 0 {
-            let _ = writeln!(text, "{count} {what}");
-        }
+        let _ = writeln!(text, "{count:>8}  {what}");
     }
     for (id, problem) in problems {
-        let _ = writeln!(text, "  {id}: {problem}");
+        let _ = writeln!(text, "          {id}: {problem}");
     }
     text
 }
