@@ -48,6 +48,7 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     | Command::Check { settings: flags }
     | Command::Prune { settings: flags }
     | Command::Import { settings: flags, .. }) = &command;
+    let is_plan = matches!(command, Command::Import { apply: false, .. });
     let settings = Settings::load(flags.clone().layers(Vec::new())?)?;
     let did = Parts::look(&settings)?.keeper.agent.did.to_string();
     let said = bindu::block_on(async {
@@ -55,16 +56,15 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
             Command::Migrate { .. } => migrate(&settings, &did).await,
             Command::Check { .. } => check(&settings, &did).await,
             Command::Prune { .. } => prune(&settings, &did).await,
-            Command::Import { apply, output, .. } => import(&settings, &did, apply).await.map(|imported| {
-                let said = tell(&imported, apply, output);
-                if !apply {
-                    note("nothing was changed; --apply takes them over\n");
-                }
-                said
-            }),
+            Command::Import { apply, output, .. } => {
+                import(&settings, &did, apply).await.map(|imported| tell(&imported, apply, output))
+            }
         }
     })?;
     print(&said);
+    if is_plan {
+        note("nothing was changed; --apply takes them over\n");
+    }
     Ok(())
 }
 
