@@ -48,6 +48,7 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     | Command::Check { settings: flags }
     | Command::Prune { settings: flags }
     | Command::Import { settings: flags, .. }) = &command;
+    let is_plan = matches!(command, Command::Import { apply: false, .. });
     let settings = Settings::load(flags.clone().layers(Vec::new())?)?;
     let did = Parts::look(&settings)?.keeper.agent.did.to_string();
     let said = bindu::block_on(async {
@@ -55,16 +56,15 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
             Command::Migrate { .. } => migrate(&settings, &did).await,
             Command::Check { .. } => check(&settings, &did).await,
             Command::Prune { .. } => prune(&settings, &did).await,
-            Command::Import { apply, output, .. } => import(&settings, &did, apply).await.map(|imported| {
-                let said = tell(&imported, apply, output);
-                if !apply {
-                    note("nothing was changed; --apply takes them over\n");
-                }
-                said
-            }),
+            Command::Import { apply, output, .. } => {
+                import(&settings, &did, apply).await.map(|imported| tell(&imported, apply, output))
+            }
         }
     })?;
     print(&said);
+    if is_plan {
+        note("nothing was changed; --apply takes them over\n");
+    }
     Ok(())
 }
 
@@ -102,19 +102,18 @@ fn tell(imported: &Imported, applied: bool, output: Output) -> String {
         return format!("{result:#}\n");
     }
     let verb = if applied { "taken over" } else { "would be taken over" };
-    let mut text = format!("{taken} finished tasks {verb}\n");
+    let mut text = String::new();
     for (count, what) in [
-        (here, "are here already"),
-        (too_old, "are older than BINDU_STORAGE_RETENTION, and left out"),
-        (unfinished, "are not finished, and left to Python Bindu"),
-        (unreadable, "cannot be taken over"),
+        (taken, verb),
+        (here, "already here"),
+        (too_old, "older than BINDU_STORAGE_RETENTION: left out"),
+        (unfinished, "unfinished: left to Python Bindu"),
+        (unreadable, "unreadable: left out"),
     ] {
-        if *count > 0 {
-            let _ = writeln!(text, "{count} {what}");
-        }
+        let _ = writeln!(text, "{count:>8}  {what}");
     }
     for (id, problem) in problems {
-        let _ = writeln!(text, "  {id}: {problem}");
+        let _ = writeln!(text, "          {id}: {problem}");
     }
     text
 }

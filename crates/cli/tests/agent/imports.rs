@@ -38,9 +38,10 @@ async fn dumped(url: &str, only_pythons: bool) -> String {
     .await
 }
 
-async fn changed(url: &str, statement: String) {
+/// Does a statement; its rows.
+async fn sql(url: &str, statement: String) -> String {
     let url = url.to_owned();
-    blocking(move || postgres("psql", &url, &["--command", &statement])).await;
+    blocking(move || postgres("psql", &url, &["--tuples-only", "--no-align", "--command", &statement])).await
 }
 
 /// Runs the import; what it says as JSON.
@@ -81,7 +82,7 @@ async fn finished_tasks_of_python_bindu_are_taken_over_once() {
     let disks = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let schema = bindu_tasks::schema_of(&names(NAME).did);
     // Python Bindu 2026.36.7 sets it on a connection and loses it again: of its pool only the first would find its tables.
-    changed(&url, format!("ALTER DATABASE postgres SET search_path = \"{schema}\"")).await;
+    sql(&url, format!("ALTER DATABASE postgres SET search_path = \"{schema}\"")).await;
     let python =
         [("STORAGE_TYPE".to_owned(), "postgres".to_owned()), ("DATABASE_URL".to_owned(), url.clone())];
     let Some(python) = PythonBindu::start(disks[0].path(), AUTHOR, NAME, &python).await else { return };
@@ -104,7 +105,7 @@ async fn finished_tasks_of_python_bindu_are_taken_over_once() {
         (&tasks[4]["id"], "history = '{}'"),
     ] {
         let id = id.as_str().unwrap();
-        changed(&url, format!("UPDATE \"{schema}\".tasks SET {change} WHERE id = '{id}'")).await;
+        sql(&url, format!("UPDATE \"{schema}\".tasks SET {change} WHERE id = '{id}'")).await;
     }
     let (everything, pythons) = (dumped(&url, false).await, dumped(&url, true).await);
 
@@ -114,6 +115,10 @@ async fn finished_tasks_of_python_bindu_are_taken_over_once() {
     assert_eq!(planned["problems"][0]["id"], tasks[4]["id"]);
     assert_eq!(dumped(&url, false).await, everything);
 
+    let (code, said, told) = setup.clone().command(&["storage", "import"]).output();
+    assert_eq!((code, said.lines().next()), (0, Some("       3  would be taken over")), "{told}");
+    assert!(told.contains("nothing was changed"), "{told}");
+
     // Then they are taken over, once.
     let taken = import(&setup, &["--apply"]).await;
     assert_eq!((counts(&taken), &taken["applied"]), ([3, 0, 1, 1, 1], &json!(true)));
@@ -121,6 +126,12 @@ async fn finished_tasks_of_python_bindu_are_taken_over_once() {
         assert_eq!(counts(&import(&setup, arguments).await), [0, 3, 1, 1, 1]);
     }
     assert_eq!(dumped(&url, true).await, pythons, "its own tables are untouched");
+    let whose =
+        sql(&url, format!("SELECT owner_client, owner_subject FROM \"{schema}\".bindu_tasks ORDER BY task"))
+            .await;
+    assert_eq!(whose, "|\ndid:bindu:bob:caller:1|-\n|\n", "oldest first, each its caller's");
+    let feedback = sql(&url, format!("SELECT feedback FROM \"{schema}\".bindu_feedback")).await;
+    assert!(feedback.lines().count() == 1 && feedback.contains("good"), "{feedback}");
 
     let agent = setup.start().await;
     for index in [0, 2] {
