@@ -4,13 +4,17 @@
 use std::{path::Path, time::Instant};
 
 /// The tests, and what each does (for those that read `BINDU_SOAK_REPEAT`: per repeat).
-const TESTS: [(&str, &str); 8] = [
+const TESTS: [(&str, &str); 9] = [
     ("races::fifty_replicas_race", "50 replicas with empty disks at once, 20 ms away from Vault and Hydra"),
     ("races::a_storm_of_starts", "1,000 warm starts in all, 20 at once, a tenth of them without a disk"),
     ("kills::killed_at_each_system_call", "kill -9 at each system call of seven kinds of start"),
     (
         "kills::a_rotating_command_killed_at_each_system_call",
         "kill -9 at each system call of `identity rotate`",
+    ),
+    (
+        "kills::a_withdrawal_killed_at_each_system_call",
+        "kill -9 at each system call of `identity rotate --compromised`",
     ),
     (
         "kills::a_rotation_without_a_store_killed_at_each_system_call",

@@ -5,10 +5,11 @@ use crate::install::source_tree;
 use std::{fmt::Write as _, fs, path::Path};
 
 /// Where the tests are, and whether each of them must state a promise.
-const SOURCES: [(&str, bool); 6] = [
+const SOURCES: [(&str, bool); 7] = [
     ("crates/cli/tests/faults", true),
     ("crates/cli/tests/storage", true),
     ("crates/cli/tests/agent", false),
+    ("crates/keeper/tests/driver", false),
     ("crates/keeper/tests/model", false),
     ("crates/store/tests", false),
     ("crates/tasks/tests/stores", false),

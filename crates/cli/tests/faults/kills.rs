@@ -315,6 +315,95 @@ async fn a_rotating_command_killed_at_each_system_call() {
     assert_hit("a rotating command", &places, &hits);
 }
 
+/// kill -9 at each system call of `bindu identity rotate --compromised --apply` (at every third one, in `soak` at each), while
+/// no replica runs; then a start.
+///
+/// Promise: the key was withdrawn or nothing has begun. In the first case the next replica ends what the command has left,
+/// without a hand: one rotation without an overlap, the old key's private half out of the record, Hydra names the new one, and
+/// the tokens from before are revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_killed_at_each_system_call() {
+    let step = if repeat() > 1 { 1 } else { 3 };
+    let withdraw =
+        |case: &Case| case.setup.clone().command(&["identity", "rotate", "--compromised", "--apply"]);
+    let places: Vec<_> = {
+        let case = Case::prepare(Start::Restore, "Recorded Withdrawal").await;
+        let trace = case.disk.path().join("trace");
+        case.setup.start().await.kill();
+        case.setup.until_port_is_free().await;
+        let command = withdraw(&case).under(&install::strace(), kills::recording(&trace));
+        let (code, _, stderr) = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+        assert_eq!(code, 0, "{stderr}");
+        let places = kills::places(&std::fs::read_to_string(&trace).unwrap(), Path::new(".bindu"));
+        places.into_iter().step_by(step).collect()
+    };
+    assert!(places.len() > 10, "{places:?}");
+    let ends: Vec<(bool, bool)> = stream::iter(&places)
+        .map(|place| async move {
+            let how = format!("Withdrawal killed at {place:?}");
+            let case = Case::prepare(Start::Restore, &named(&how)).await;
+            case.setup.start().await.kill();
+            case.setup.until_port_is_free().await;
+            let token = token_of(&case.names).await;
+            assert!(is_active(&token).await, "{how}");
+            let killed = kills::killing(place, Path::new(".bindu"), case.disk.path());
+            let command = withdraw(&case).under(&install::strace(), killed);
+            let (code, _, _) = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
+            let agent = case.setup.start().await;
+            http::healthy(&agent.url).await;
+            let (version, record) = http::eventually("nothing is left to do", async || {
+                let found = bao().await.record(&case.names.keys_path()).await?;
+                let left = ["next_private_key", "previous_private_key", "revoke_tokens"];
+                left.iter().all(|field| found.1.get(field).is_none()).then_some(found)
+            })
+            .await;
+            let key = key_in(&record);
+            let client = http::eventually("all have the same key", async || {
+                let client = hydra().await.client(&case.names.did).await?;
+                let shown = public_key(&agent.url, &case.names.did).await;
+                (client["metadata"]["public_key"] == key.as_str() && shown == key).then_some(client)
+            })
+            .await;
+            http::healthy(&agent.url).await;
+            let is_withdrawn = version > 1;
+            if is_withdrawn {
+                assert_ne!(Some(&key), case.old.as_ref(), "{how}");
+                // Prepared, activated, and noted that the tokens are revoked.
+                assert_eq!((version, &record["generation"]), (4, &1.into()), "{how}: rotated once");
+                let statement = &client["metadata"]["rotations"][0];
+                assert_eq!(statement["at"], statement["until"], "{how}: no overlap");
+            } else {
+                assert_eq!(Some(&key), case.old.as_ref(), "{how}");
+            }
+            assert_eq!(is_active(&token).await, !is_withdrawn, "{how}: the token from before");
+            (code == -1, is_withdrawn)
+        })
+        .buffered(4)
+        .collect()
+        .await;
+    let hits: Vec<bool> = ends.iter().map(|(hit, _)| *hit).collect();
+    assert_hit("a withdrawing command", &places, &hits);
+    let half_way = ends.iter().filter(|(hit, is_withdrawn)| *hit && *is_withdrawn).count();
+    let before = ends.iter().filter(|(hit, is_withdrawn)| *hit && !*is_withdrawn).count();
+    assert!(half_way > 0 && before > 0, "{half_way} after its first write, {before} before");
+    println!("{half_way} of them after its first write");
+}
+
+/// A token of the agent's client.
+async fn token_of(names: &Names) -> String {
+    let (_, credentials) = bao().await.record(&names.credentials_path()).await.expect("credentials");
+    let secret = credentials["client_secret"].as_str().expect("a secret");
+    let (status, token) = hydra().await.token(&names.did, secret).await;
+    assert_eq!(status, 200, "{token}");
+    token["access_token"].as_str().expect("a token").to_owned()
+}
+
+async fn is_active(token: &str) -> bool {
+    let url = format!("{}/admin/oauth2/introspect", hydra().await.admin_url);
+    let request = http::client().post(url).header("Content-Type", "application/x-www-form-urlencoded");
+    http::answer(request.body(format!("token={token}"))).await.1["active"] == true
+}
+
 /// kill -9 at each call on the data directory while `recreate_keys` rotates the key of an agent without a Vault, whose client
 /// is in Hydra.
 ///

@@ -1,7 +1,7 @@
 //! Servers of the kind that run in production, in trouble: a raft cluster whose standby answers late, a sealed server, a
 //! Hydra without its database; and an agent that has outlived both.
 
-use crate::{AUTHOR, agent, bao, degraded, hydra, is_one, names, public_key, repeat};
+use crate::{AUTHOR, agent, bao, degraded, full, hydra, is_one, names, new_record, public_key, repeat};
 use bindu_testkit::{
     AgentSetup, Hydra, Postgres, RaftOpenBao,
     caller::TestCaller,
@@ -120,6 +120,45 @@ async fn a_sealed_server() {
     assert_eq!(public_key(&waiting.url, &names.did).await, key);
     http::healthy(&agent.url).await;
     assert_eq!(bao.record(&names.keys_path()).await.expect("keys").0, 1);
+}
+
+/// A store that answers everything but the record's twelve earlier versions, on which the decision depends: with an empty disk and
+/// with a kept one.
+///
+/// Promise: they are read within what the start itself waits for the store, not one after the other: without a key exit 69 at the
+/// start's deadline, with one the agent serves under it after seconds. Nothing is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn earlier_versions_that_never_come() {
+    let names = names("Endless History");
+    let (disk, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let vault = Proxy::start(&bao().await.url).await;
+    let setup = full(disk.path(), &names).await.set("VAULT__URL", &vault.url);
+    let agent = setup.start().await;
+    http::healthy(&agent.url).await;
+    let key = public_key(&agent.url, &names.did).await;
+    agent.kill();
+    setup.until_port_is_free().await;
+    let (rogue, _) = new_record(&names);
+    for _ in 0..12 {
+        bao().await.put(&names.keys_path(), &rogue).await;
+    }
+    vault.script(|seen, _| if seen.path.contains("version=") { Fault::Hang } else { Fault::None });
+    let without_a_key = full(empty.path(), &names).await.set("VAULT__URL", &vault.url);
+    let without_a_key = without_a_key.set("BINDU_START_DEADLINE", "4s");
+    let begun = Instant::now();
+    let (code, _, stderr) = tokio::task::spawn_blocking(move || without_a_key.output()).await.unwrap();
+    assert_eq!(code, 69, "{stderr}");
+    // One after the other they would take two minutes: ten seconds each.
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    let hung = vault.faults();
+    assert!(hung >= 9, "{hung} of its versions were asked for");
+    let agent = setup.start().await;
+    assert!(agent.start < Duration::from_secs(60), "{:?}", agent.start);
+    assert!(vault.faults() > hung, "its earlier versions were asked for again");
+    assert_eq!(public_key(&agent.url, &names.did).await, key);
+    assert_eq!(bao().await.record(&names.keys_path()).await.expect("keys").0, 13);
+    let client = hydra().await.client(&names.did).await.expect("a client");
+    assert_eq!(client["metadata"]["public_key"], key.as_str());
 }
 
 /// A Hydra whose PostgreSQL is stopped, under a running agent and during a start: it says `invalid_client` to the right

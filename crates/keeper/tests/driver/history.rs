@@ -29,6 +29,9 @@ fn open_question() -> Servers {
     servers
 }
 
+/// Eleven earlier versions, each of which the store answers after 10 s; on a paused clock.
+///
+/// Promise: they are read at the same time, and take 10 s in all.
 #[tokio::test(start_paused = true)]
 async fn earlier_versions_are_read_all_at_the_same_time() {
     let servers = open_question();
@@ -38,6 +41,9 @@ async fn earlier_versions_are_read_all_at_the_same_time() {
     assert_eq!((bench.key(), version_reads(&servers)), (key(1).public_key(), 11));
 }
 
+/// Earlier versions that the store never answers, without a key on the disk; on a paused clock.
+///
+/// Promise: the start ends at its own deadline, to the second, and has written nothing.
 #[tokio::test(start_paused = true)]
 async fn a_history_that_never_comes_ends_a_start_at_its_deadline() {
     let servers = open_question();
@@ -48,7 +54,9 @@ async fn a_history_that_never_comes_ends_a_start_at_its_deadline() {
     assert!(servers.store.writes().is_empty() && servers.hydra.writes().is_empty());
 }
 
-/// With a key on the disk a start waits three seconds for the store, its history included.
+/// The same with an acknowledged key on the disk; on a paused clock.
+///
+/// Promise: a start waits three seconds for the store, its history included, keeps its key and has written nothing.
 #[tokio::test(start_paused = true)]
 async fn with_a_key_on_the_disk_the_history_is_waited_for_three_seconds() {
     let settled = Servers::new();

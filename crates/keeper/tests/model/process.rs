@@ -1,6 +1,6 @@
 //! A process: the shipped machine, and a driver that carries its effects out in the world, one at a time.
 
-use crate::world::{Bug, Client, Disk, Fate, Key, Record, Version, World, number, public};
+use crate::world::{Bug, Client, Clock, Credential, Disk, Fate, Key, Record, Version, World, number, public};
 use bindu_keeper::{
     Reason,
     machine::{
@@ -33,8 +33,8 @@ pub(crate) struct Process {
     new: Option<Key>,
     /// Hydra's last answer: silent, no client, or a client.
     hydra: Option<Option<Client>>,
-    secret: Option<u8>,
-    copy: Option<u8>,
+    secret: Option<Credential>,
+    copy: Option<(u8, u64)>,
     keys_reason: Option<Reason>,
     client_reason: Option<Reason>,
     has_ended_a_pass: bool,
@@ -92,6 +92,7 @@ impl Process {
                 | Effect::WriteRing { .. }
                 | Effect::WriteCredentials { .. }
                 | Effect::Register { .. }
+                | Effect::RevokeTokens { .. }
                 | Effect::Patch { .. },
             ) => Step::Write,
             _ => Step::Other,
@@ -123,13 +124,37 @@ impl Process {
     }
 }
 
-/// The overlap is over once no more rotations are to come: undo needs it.
-fn seen_ring(record: &Record, is_over: bool) -> Ring {
-    Ring {
-        next: record.next.map(|key| Next { key: public(key), is_due: false, is_compromised: false }),
-        previous: record.previous.map(|key| Previous { key: public(key), is_over }),
-        // No key of this world is withdrawn.
-        revokes_tokens: false,
+/// If the dates in a record are past: that of a prepared key, and the end of an overlap.
+#[derive(Debug, Clone, Copy)]
+struct Dates {
+    is_due: bool,
+    is_over: bool,
+}
+
+impl World {
+    /// What a replica makes of the dates. An overlap is over once no more rotations are to come: undo needs it.
+    fn dates(&self, index: usize, record: &Record) -> Dates {
+        let is_late = self.budget.rotations == 0;
+        let is_past = match self.replicas[index].clock {
+            Clock::Right => is_late,
+            Clock::Ahead => true,
+            Clock::Behind => false,
+        };
+        // Without clocks a key is activated by the operator; a withdrawal is finished by whoever comes first.
+        Dates { is_due: is_past && (self.has_clocks || record.is_compromised), is_over: is_past }
+    }
+
+    fn seen_ring(&self, index: usize, record: &Record) -> Ring {
+        let Dates { is_due, is_over } = self.dates(index, record);
+        Ring {
+            next: record.next.map(|key| Next {
+                key: public(key),
+                is_due,
+                is_compromised: record.is_compromised,
+            }),
+            previous: record.previous.map(|key| Previous { key: public(key), is_over }),
+            revokes_tokens: record.revokes_tokens,
+        }
     }
 }
 
@@ -146,10 +171,15 @@ impl World {
         let mut lives = true;
         let event = match effect {
             Effect::ReadDisk => Some(self.read_disk(index, &mut process, bug)),
-            Effect::Observe { .. } => Some(self.observe(&mut process, is_stale, bug)),
+            Effect::Observe { .. } => Some(self.observe(index, &mut process, is_stale, bug)),
             Effect::ReadHistory { versions, .. } => Some(self.history(&mut process, versions, bug)),
-            Effect::RevokeTokens { .. } => panic!("no key of this world is withdrawn"),
+            Effect::RevokeTokens { .. } => {
+                Some(Event::TokensRevoked(self.revoke(fate) || bug == Some(Bug::RevocationIsNoted)))
+            }
             Effect::MakeKey => {
+                if self.replicas[index].disk.record.is_some() {
+                    self.broken = Some("a key is made beside one on the same disk");
+                }
                 let key = self.make();
                 process.new = Some(key);
                 Some(Event::KeyMade(Some(public(key))))
@@ -162,11 +192,28 @@ impl World {
                 let read = process.store.clone().expect("a record that was read");
                 let record = Record { lineage, ..read };
                 let record = match (step, record.next) {
-                    (RingStep::Activate { .. }, Some(next)) => record.rotated(next),
+                    (RingStep::Activate { compromised }, Some(next)) => {
+                        if compromised != record.is_compromised {
+                            self.broken =
+                                Some("a key is withdrawn that nobody has stolen, or the other way round");
+                        }
+                        match compromised && bug != Some(Bug::WithdrawnIsKept) {
+                            true => record.withdrawn(next),
+                            false => record.rotated(next),
+                        }
+                    }
+                    (RingStep::Revoke, _) => {
+                        if self.has_stolen_tokens {
+                            self.broken = Some("tokens are noted as revoked that are alive");
+                        }
+                        Record { revokes_tokens: false, ..record }
+                    }
                     (RingStep::PutBack | RingStep::Note, _) => Record { has_lineage: true, ..record },
                     (RingStep::Retire, _) => {
                         let named = self.client.map(|client| client.key);
-                        if named.is_some() && named == record.previous && !self.attacker_was_here {
+                        let is_there = usize::try_from(over).is_ok_and(|over| over == self.keys.len());
+                        if named.is_some() && named == record.previous && is_there && !self.attacker_was_here
+                        {
                             self.broken = Some("a key that Hydra names is retired");
                         }
                         Record { previous: None, ..record }
@@ -178,11 +225,14 @@ impl World {
             Effect::WriteDisk { slot, acknowledged, .. } | Effect::Remember { slot, acknowledged } => {
                 let record = process.slot(slot);
                 let disk = &mut self.replicas[index].disk;
-                disk.record = record.map(|record| match bug {
-                    Some(Bug::LineageIsForgotten) => Record::of(record.key),
-                    _ => record,
-                });
-                disk.acknowledged = acknowledged.map(|known| (known.version, known.named));
+                // As the driver does it: what can't be read is not written, either.
+                if !disk.is_unreadable {
+                    disk.record = record.map(|record| match bug {
+                        Some(Bug::LineageIsForgotten) => Record::of(record.key),
+                        _ => record,
+                    });
+                    disk.acknowledged = acknowledged.map(|known| (known.version, known.named));
+                }
                 None
             }
             Effect::Hold { slot, held, .. } => {
@@ -197,16 +247,11 @@ impl World {
             }
             Effect::HearHydra { .. } | Effect::AskHydra { .. } => {
                 process.hydra = self.hydra_is_up.then_some(self.client);
-                Some(Event::Hydra(self.hydra(&process)))
+                Some(Event::Hydra(self.hydra(&process, bug)))
             }
-            Effect::TrySecret { .. } => Some(Event::SecretTried(Trial {
-                secret: match (self.hydra_is_up, self.client, process.secret.or(process.copy)) {
-                    (true, Some(client), Some(secret)) if client.secret == secret => Secret::Works,
-                    (true, _, Some(_)) => Secret::Wrong,
-                    _ => Secret::Unknown,
-                },
-                is_refused: false,
-            })),
+            Effect::TrySecret { .. } => {
+                Some(Event::SecretTried(Trial { secret: self.try_secret(&process, bug), is_refused: false }))
+            }
             Effect::WriteCredentials { write, expected } => {
                 if !process.machine.is_sure() {
                     self.broken = Some("who is not sure writes credentials");
@@ -219,17 +264,25 @@ impl World {
                     bug,
                 )))
             }
-            Effect::ReadCredentials => Some(Event::CredentialsRead(self.read_credentials(&mut process))),
+            Effect::ReadCredentials => {
+                Some(Event::CredentialsRead(self.read_credentials(&mut process, false)))
+            }
             Effect::Register { .. } => Some(Event::Registered(self.register(&process, fate))),
             Effect::Patch { members, .. } => Some(Event::Patched(self.patch(&process, &members, fate))),
             Effect::CacheCredentials { proven } => {
                 let disk = &mut self.replicas[index].disk;
-                if process.secret.is_some() && (proven || disk.secret.is_none()) {
-                    disk.secret = process.secret;
+                let known = process.secret.map(|known| (known.secret, known.generation));
+                if known.is_some() && (proven || disk.secret.is_none()) && !disk.is_unreadable {
+                    disk.secret = known;
                 }
                 None
             }
             Effect::ReportKeys { plan, .. } => {
+                let named = self.client.map(|client| public(client.key));
+                let is_older = named.is_some_and(|named| self.past.replaces_key(&named));
+                if plan.degraded == Some(Reason::KeySuperseded) && process.key() == self.right && is_older {
+                    self.broken = Some("the right key is called superseded by one that it replaces");
+                }
                 process.keys_reason = plan.degraded;
                 None
             }
@@ -266,7 +319,14 @@ impl World {
     }
 
     fn read_disk(&self, index: usize, process: &mut Process, bug: Option<Bug>) -> Event {
-        let Disk { record, acknowledged, secret } = &self.replicas[index].disk;
+        let Disk { record, acknowledged, secret, is_unreadable } = &self.replicas[index].disk;
+        if *is_unreadable {
+            let local = match bug {
+                Some(Bug::UnreadableIsEmpty) => Local::None,
+                _ => Local::Unreadable("private.pem".to_owned()),
+            };
+            return Event::Disk(Box::new(DiskSeen { local, ring: Ring::default(), provisional: false }));
+        }
         process.copy = *secret;
         process.local.clone_from(record);
         let local = record.as_ref().map_or(Local::None, |record| Local::Present {
@@ -281,14 +341,13 @@ impl World {
             }),
             lineage: record.lineage.clone(),
         });
-        let ring =
-            record.as_ref().map(|record| seen_ring(record, self.budget.rotations == 0)).unwrap_or_default();
+        let ring = record.as_ref().map(|record| self.seen_ring(index, record)).unwrap_or_default();
         Event::Disk(Box::new(DiskSeen { local, ring, provisional: false }))
     }
 
-    fn observe(&self, process: &mut Process, is_stale: bool, bug: Option<Bug>) -> Event {
+    fn observe(&self, index: usize, process: &mut Process, is_stale: bool, bug: Option<Bug>) -> Event {
         process.hydra = self.hydra_is_up.then_some(self.client);
-        let length = self.keys.len() - usize::from(is_stale);
+        let length = self.keys.len() - usize::from(is_stale && self.keys.len() > 1);
         let version = u64::try_from(length).unwrap_or(u64::MAX);
         process.store = None;
         process.waits_for_the_store = !self.store_is_up;
@@ -304,7 +363,7 @@ impl World {
                     version,
                     lineage: record.lineage.clone(),
                     has_lineage: record.has_lineage,
-                    ring: seen_ring(record, self.budget.rotations == 0),
+                    ring: self.seen_ring(index, record),
                     interval: Some(60),
                 })
             }
@@ -320,17 +379,23 @@ impl World {
                     Some(Bug::NameProvesRollback) => Some(99),
                     _ => self.chain(process.store.as_ref(), &client),
                 },
-                after_local: self.chain(process.local.as_ref(), &client),
+                after_local: match bug {
+                    Some(Bug::NameSupersedes) => Some(99),
+                    _ => self.chain(process.local.as_ref(), &client),
+                },
             },
         };
         let credentials = match self.store_is_up {
-            true => self.read_credentials(process),
+            true => self.read_credentials(process, is_stale),
             false => client::Store::Unavailable,
         };
         Event::Observed(Box::new(Observation {
             store,
             hydra,
-            credentials: Credentials { store: credentials, local: process.copy.map(|_| 0) },
+            credentials: Credentials {
+                store: credentials,
+                local: process.copy.map(|(_, generation)| generation),
+            },
             age: None,
             retry_after: None,
         }))
@@ -423,12 +488,21 @@ impl World {
         if self.retired & (1 << record.key) != 0 && !self.is_beyond_proof() {
             self.broken = Some("a retired key comes back into the store");
         }
-        if self.live().is_some_and(|live| live.key != record.key) && Some(record.key) != self.right {
-            self.right = Some(record.key);
+        if let Some(live) = self.live().cloned() {
+            if live.is_compromised && live.next == Some(record.key) && record.previous.is_some() {
+                self.broken = Some("a withdrawn key stays for an overlap");
+            }
+            if record.revokes_tokens && !live.revokes_tokens {
+                self.withdraws(live.key);
+            }
+            if live.key != record.key && Some(record.key) != self.right {
+                self.right = Some(record.key);
+                self.past.clone_from(&record.lineage);
+            }
         }
     }
 
-    fn hydra(&self, process: &Process) -> HydraClient {
+    fn hydra(&self, process: &Process, bug: Option<Bug>) -> HydraClient {
         let Some(answer) = process.hydra else { return HydraClient::unavailable() };
         let Some(client) = answer else {
             return HydraClient { client: client::Client::Absent, ..HydraClient::unavailable() };
@@ -443,29 +517,61 @@ impl World {
             Some(held) if held.next == Some(named) => client::Client::OfOurNextKey,
             _ => client::Client::OfAnotherKey(named.to_string()),
         };
-        HydraClient {
-            client: whose,
-            named: Some(named),
-            follows: false,
-            authentication: Authentication::Ours,
-            differs: Vec::new(),
+        let (authentication, differs) = match client.is_of_another_method {
+            true if bug == Some(Bug::MethodIsWrongSecret) => (Authentication::Ours, Vec::new()),
+            true => (Authentication::OtherMethod, vec![Member::AuthenticationMethod]),
+            false => (Authentication::Ours, Vec::new()),
+        };
+        HydraClient { client: whose, named: Some(named), follows: false, authentication, differs }
+    }
+
+    /// What a token request shows.
+    fn try_secret(&self, process: &Process, bug: Option<Bug>) -> Secret {
+        let current = process.secret.map(|known| known.secret).or(process.copy.map(|(secret, _)| secret));
+        let next = process.secret.and_then(|known| known.next);
+        match (self.hydra_is_up, self.client, current) {
+            // A method that is not ours gets a 401, whatever the secret.
+            (true, Some(client), Some(_)) if client.is_of_another_method => Secret::Wrong,
+            (true, Some(client), Some(secret)) if client.secret == secret => Secret::Works,
+            (true, Some(client), Some(_))
+                if next == Some(client.secret) && bug != Some(Bug::NextSecretIsWrong) =>
+            {
+                Secret::NextWorks
+            }
+            (true, _, Some(_)) => Secret::Wrong,
+            _ => Secret::Unknown,
         }
     }
 
-    fn read_credentials(&self, process: &mut Process) -> client::Store {
+    /// All tokens of the client are revoked; if Hydra says so.
+    fn revoke(&mut self, fate: Fate) -> bool {
+        if !self.hydra_is_up || fate == Fate::NeverDone {
+            return false;
+        }
+        let is_named = self.client.is_some_and(|client| self.withdrawn & (1 << client.key) != 0);
+        if is_named && !self.attacker_was_here && !self.rogue_was_here {
+            self.broken = Some("tokens are revoked while Hydra names the withdrawn key");
+        }
+        self.has_stolen_tokens = false;
+        fate == Fate::Answered
+    }
+
+    fn read_credentials(&self, process: &mut Process, is_stale: bool) -> client::Store {
         process.secret = None;
         if !self.store_is_up {
             return client::Store::Unavailable;
         }
-        match self.credentials.last() {
+        let length = self.credentials.len();
+        let seen = length - usize::from(is_stale && length > 1);
+        match seen.checked_sub(1).map(|last| self.credentials[last]) {
             None => client::Store::Absent,
-            Some(secret) => {
-                process.secret = Some(*secret);
+            Some(known) => {
+                process.secret = Some(known);
                 client::Store::Present {
-                    version: u64::try_from(self.credentials.len()).unwrap_or(u64::MAX),
+                    version: u64::try_from(seen).unwrap_or(u64::MAX),
                     taken_over: None,
-                    has_next: false,
-                    generation: 0,
+                    has_next: known.next.is_some(),
+                    generation: known.generation,
                 }
             }
         }
@@ -480,14 +586,26 @@ impl World {
         bug: Option<Bug>,
     ) -> Result<u64, WriteFailure> {
         let unavailable = WriteFailure::Unavailable { reason: OutageReason::TimedOut, retry_after: None };
-        let secret = match write {
-            CredentialsWrite::New => self.make(),
-            CredentialsWrite::Local => process.copy.expect("a local secret"),
-            _ => process.secret.expect("a record that was read"),
+        let read = process.secret;
+        let known = match write {
+            CredentialsWrite::New => Credential { secret: self.make(), next: None, generation: 0 },
+            CredentialsWrite::Local => {
+                let (secret, generation) = process.copy.expect("a local secret");
+                Credential { secret, next: None, generation }
+            }
+            CredentialsWrite::Promoted => {
+                let known = read.expect("a record that was read");
+                let secret = known.next.expect("a prepared secret");
+                Credential { secret, next: None, generation: known.generation + 1 }
+            }
+            CredentialsWrite::Same | CredentialsWrite::Consent { .. } => {
+                read.expect("a record that was read")
+            }
         };
         if bug == Some(Bug::HydraFirst) && *write == CredentialsWrite::New && self.client.is_none() {
             let key = process.key().expect("a held key");
-            self.client = Some(Client { secret, key, has_statements: true });
+            let secret = known.secret;
+            self.client = Some(Client { secret, key, has_statements: true, is_of_another_method: false });
         }
         if !self.store_is_up || fate == Fate::NeverDone {
             return Err(unavailable);
@@ -497,11 +615,16 @@ impl World {
             Expected::Absent => length == 0,
             Expected::Version(version) => version == length && length > 0,
         };
-        if !is_as_expected {
-            return Err(WriteFailure::Conflict);
+        match (is_as_expected, bug, expected) {
+            (true, _, _) => {}
+            (false, Some(Bug::FenceIsOpen), Expected::Version(version)) => return Ok(version + 1),
+            (false, _, _) => return Err(WriteFailure::Conflict),
         }
-        self.credentials.push(secret);
-        process.secret = Some(secret);
+        if let (CredentialsWrite::Promoted, Some(read)) = (write, read) {
+            self.retired_secrets |= 1 << read.secret;
+        }
+        self.credentials.push(known);
+        process.secret = Some(known);
         match fate {
             Fate::AnswerLost => Err(unavailable),
             _ => Ok(length + 1),
@@ -518,11 +641,11 @@ impl World {
         if self.client.is_some() {
             return Ok(false);
         }
-        let (Some(secret), Some(key)) = (process.secret, process.key()) else {
+        let (Some(Credential { secret, .. }), Some(key)) = (process.secret, process.key()) else {
             return Err(Reason::CredentialsMissing);
         };
         self.name(key);
-        self.client = Some(Client { secret, key, has_statements: true });
+        self.client = Some(Client { secret, key, has_statements: true, is_of_another_method: false });
         match fate {
             Fate::AnswerLost => Err(Reason::HydraUnavailable),
             _ => Ok(true),
@@ -544,7 +667,17 @@ impl World {
                     client.has_statements = true;
                     self.name(client.key);
                 }
-                Member::Secret => client.secret = process.secret.expect("a record that was read"),
+                Member::Secret => {
+                    client.secret = process.secret.expect("a record that was read").secret;
+                    if self.retired_secrets & (1 << client.secret) != 0 {
+                        self.broken = Some("a secret that was rotated comes back into Hydra");
+                    }
+                }
+                Member::NextSecret => {
+                    let known = process.secret.expect("a record that was read");
+                    client.secret = known.next.expect("a prepared secret");
+                }
+                Member::AuthenticationMethod => client.is_of_another_method = false,
                 _ => {}
             }
         }

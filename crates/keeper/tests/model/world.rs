@@ -1,9 +1,17 @@
 //! The world of the model: a store with versions and deletions, a Hydra, disks and processes that run the shipped
 //! [`Machine`]; what can happen, and what must hold.
 //!
-//! Keys are numbers here, and real public halves for the machine. Bounded: secrets are never rotated and Hydra never lies
-//! about them (unit tests of the client's table do that); time stands still but for waits, which are over at once; a history
-//! is read whole or not at all; versions are pruned by destroying the oldest.
+//! Keys are numbers here, and real public halves for the machine. Bounded, so that a world stays small enough to be looked
+//! through:
+//! - Time stands still but for waits, which are over at once. What a date in a record has come to is what each replica's own
+//!   [`Clock`] makes of it: worse than the shipped driver, which reads such dates by the store's clock.
+//! - A Hydra whose database is down is one that is away: the driver, not the machine, asks `/health/ready` before it
+//!   believes a negative (its unit tests, and `a_hydra_without_its_database` on real servers).
+//! - A history is read whole or not at all; versions are pruned by destroying the oldest.
+//! - A backup brings back the keys record only; older credentials are told by their generation alone (unit tests of the
+//!   client's table), and nobody but an operator's command changes a secret.
+//! - Rows of the issue that are no decision of the machine (whose a directory is, half-written files, a mount's path, pauses of
+//!   logins, a full disk) have tests on real servers only.
 
 use crate::process::{Process, Step};
 use bindu_identity::{Lineage, PublicKey, SigningKey};
@@ -11,6 +19,14 @@ use std::sync::LazyLock;
 
 pub(crate) type Key = u8;
 pub(crate) type Secret = u8;
+
+/// A version of the credentials record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Credential {
+    pub(crate) secret: Secret,
+    pub(crate) next: Option<Secret>,
+    pub(crate) generation: u64,
+}
 
 /// The public halves, by number.
 static KEYS: LazyLock<Vec<PublicKey>> =
@@ -41,11 +57,28 @@ pub(crate) struct Record {
     pub(crate) has_lineage: bool,
     pub(crate) next: Option<Key>,
     pub(crate) previous: Option<Key>,
+    /// If the current key gives way to the prepared one because somebody else has it.
+    pub(crate) is_compromised: bool,
+    /// If the client's tokens are still to be revoked.
+    pub(crate) revokes_tokens: bool,
 }
 
 impl Record {
     pub(crate) fn of(key: Key) -> Self {
-        Self { key, lineage: Lineage::default(), has_lineage: true, next: None, previous: None }
+        Self {
+            key,
+            lineage: Lineage::default(),
+            has_lineage: true,
+            next: None,
+            previous: None,
+            is_compromised: false,
+            revokes_tokens: false,
+        }
+    }
+
+    /// The record after a withdrawn key has given way to the prepared one: nothing is left of it but its name.
+    pub(crate) fn withdrawn(&self, to: Key) -> Self {
+        Self { previous: None, revokes_tokens: true, ..self.rotated(to) }
     }
 
     /// The record after the prepared (or replaced) key has become the current one.
@@ -56,6 +89,8 @@ impl Record {
             has_lineage: true,
             next: None,
             previous: Some(self.key),
+            is_compromised: false,
+            revokes_tokens: self.revokes_tokens,
         }
     }
 }
@@ -66,6 +101,8 @@ pub(crate) struct Client {
     pub(crate) key: Key,
     /// If the statements of all rotations so far are there.
     pub(crate) has_statements: bool,
+    /// If somebody has changed how it authenticates.
+    pub(crate) is_of_another_method: bool,
 }
 
 /// A data directory.
@@ -73,12 +110,27 @@ pub(crate) struct Client {
 pub(crate) struct Disk {
     pub(crate) record: Option<Record>,
     pub(crate) acknowledged: Option<(u64, bool)>,
-    pub(crate) secret: Option<Secret>,
+    /// The copy of a secret, and its generation.
+    pub(crate) secret: Option<(Secret, u64)>,
+    /// If its owner or its mode is wrong.
+    pub(crate) is_unreadable: bool,
+}
+
+/// What a replica makes of the dates in a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) enum Clock {
+    #[default]
+    Right,
+    /// Each of them is past.
+    Ahead,
+    /// None is.
+    Behind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Replica {
     pub(crate) disk: Disk,
+    pub(crate) clock: Clock,
     pub(crate) process: Option<Process>,
 }
 
@@ -100,6 +152,16 @@ pub(crate) struct Budget {
     pub(crate) attacks: u8,
     /// The store brought back to its first versions.
     pub(crate) restores: u8,
+    /// Keys that are withdrawn because somebody else has them.
+    pub(crate) withdrawals: u8,
+    /// Secrets that an operator begins to rotate.
+    pub(crate) secrets: u8,
+    /// Clocks that jump ahead or back.
+    pub(crate) clocks: u8,
+    /// Disks that can't be read any more.
+    pub(crate) disks: u8,
+    /// Clients whose authentication method somebody changes.
+    pub(crate) methods: u8,
 }
 
 /// What a machine could do wrong: each must be found.
@@ -115,12 +177,26 @@ pub(crate) enum Bug {
     AnyDeletionIsOurs,
     /// Finding 2: earlier versions that cannot be read count as read.
     UnreadableIsRead,
-    /// Finding 5: a directory that can't be read counts as empty. (Here: a disk that loses its key is never `Unreadable`.)
+    /// Finding 5: a directory that can't be read counts as empty.
+    UnreadableIsEmpty,
+    /// Finding 6: another name in Hydra counts as a chain of statements.
     NameProvesRollback,
     /// Finding 7: the directory forgets what its key replaces.
     LineageIsForgotten,
-    /// Finding 8: Hydra's silence counts as consent.
+    /// Hydra's silence counts as consent.
     SilenceIsConsent,
+    /// Finding 8: any other name in Hydra counts as a newer key than ours while the store is away.
+    NameSupersedes,
+    /// Finding 10: a 401 under another authentication method counts as a wrong secret.
+    MethodIsWrongSecret,
+    /// A withdrawn key stays for an overlap.
+    WithdrawnIsKept,
+    /// Tokens are noted as revoked though Hydra did not do it.
+    RevocationIsNoted,
+    /// A secret that a rotation has prepared counts as wrong.
+    NextSecretIsWrong,
+    /// A fence that was lost counts as won.
+    FenceIsOpen,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,12 +236,21 @@ pub(crate) enum Action {
     Rewrite,
     Attack,
     Restore,
+    /// The first write of `identity rotate --compromised`; the second is `Activate`, by the command or by a replica.
+    Withdraw,
+    /// The first write of `hydra rotate-secret`: the replicas do the rest.
+    RotateSecret,
+    ClockJumps(usize, Clock),
+    /// The files of a replica get another owner.
+    LockDisk(usize),
+    /// Somebody changes the client's authentication method.
+    ChangeMethod,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct World {
     pub(crate) keys: Vec<Version>,
-    pub(crate) credentials: Vec<Secret>,
+    pub(crate) credentials: Vec<Credential>,
     pub(crate) client: Option<Client>,
     pub(crate) store_is_up: bool,
     pub(crate) hydra_is_up: bool,
@@ -176,6 +261,14 @@ pub(crate) struct World {
     pub(crate) past: Lineage,
     /// Keys that a rotation has replaced while the store and Hydra both knew, as bits.
     pub(crate) retired: u64,
+    /// Secrets that a rotation has replaced, as bits.
+    pub(crate) retired_secrets: u64,
+    /// Keys that were withdrawn, as bits.
+    pub(crate) withdrawn: u64,
+    /// If a withdrawn key's tokens may be alive.
+    pub(crate) has_stolen_tokens: bool,
+    /// If dates in records come to pass in this world.
+    pub(crate) has_clocks: bool,
     /// Who has taken part besides ours, so that the invariants can say what they ask for.
     pub(crate) rogue_was_here: bool,
     pub(crate) attacker_was_here: bool,
@@ -201,6 +294,10 @@ impl World {
             right: None,
             past: Lineage::default(),
             retired: 0,
+            retired_secrets: 0,
+            withdrawn: 0,
+            has_stolen_tokens: false,
+            has_clocks: budget.clocks > 0,
             rogue_was_here: false,
             attacker_was_here: false,
             was_restored: false,
@@ -235,7 +332,7 @@ impl World {
             world.pass(index, None);
             world.pass(index, None);
         }
-        world.budget = budget;
+        (world.budget, world.has_clocks) = (budget, budget.clocks > 0);
         assert!(world.client.is_some_and(|client| Some(client.key) == world.right), "{world:?}");
         world
     }
@@ -264,7 +361,10 @@ impl World {
                             actions.push(Action::Step(index, Fate::AnswerLost));
                             actions.push(Action::Step(index, Fate::NeverDone));
                         }
-                        Step::ReadStore if budget.stale_reads > 0 && self.keys.len() > 1 => {
+                        Step::ReadStore
+                            if budget.stale_reads > 0
+                                && (self.keys.len() > 1 || self.credentials.len() > 1) =>
+                        {
                             actions.push(Action::Stale(index));
                         }
                         _ => {}
@@ -294,14 +394,39 @@ impl World {
                 actions.push(Action::Undo);
             }
         }
+        if budget.withdrawals > 0
+            && self.live().is_some_and(|record| Some(record.key) == self.right && record.has_lineage)
+        {
+            actions.push(Action::Withdraw);
+        }
+        if budget.secrets > 0 && self.credentials.last().is_some_and(|last| last.next.is_none()) {
+            actions.push(Action::RotateSecret);
+        }
+        for (index, replica) in self.replicas.iter().enumerate() {
+            if budget.clocks > 0 && replica.clock == Clock::Right {
+                actions.extend([Clock::Ahead, Clock::Behind].map(|clock| Action::ClockJumps(index, clock)));
+            }
+            if budget.disks > 0 && replica.disk.record.is_some() && !replica.disk.is_unreadable {
+                actions.push(Action::LockDisk(index));
+            }
+        }
+        if budget.methods > 0 && self.client.is_some_and(|client| !client.is_of_another_method) {
+            actions.push(Action::ChangeMethod);
+        }
         if budget.deletions > 0 && self.live().is_some() {
             actions.extend([Action::Delete, Action::Destroy, Action::Wipe]);
         }
         if budget.deletions > 0 && self.keys.len() > 1 {
             actions.push(Action::Prune);
         }
-        if budget.rogues > 0 && self.live().is_some() {
-            actions.extend([Action::Rogue, Action::Rewrite]);
+        if budget.rogues > 0
+            && let Some(record) = self.live()
+        {
+            actions.push(Action::Rogue);
+            // `rotate` refuses beside a Python pod: none begins to rewrite the record in the middle of a withdrawal.
+            if !record.is_compromised && !record.revokes_tokens {
+                actions.push(Action::Rewrite);
+            }
         }
         if budget.attacks > 0 && self.client.is_some() {
             actions.push(Action::Attack);
@@ -339,7 +464,34 @@ impl World {
                 (self.hydra_is_up, self.hydra_was_away) = (false, true);
             }
             Action::HydraReturns => self.hydra_is_up = true,
-            Action::Prepare | Action::Activate | Action::Undo => self.rotate(action),
+            Action::Prepare | Action::Activate | Action::Undo => {
+                self.budget.rotations -= 1;
+                self.rotate(action);
+            }
+            Action::Withdraw => {
+                self.budget.withdrawals -= 1;
+                self.rotate(action);
+            }
+            Action::RotateSecret => {
+                self.budget.secrets -= 1;
+                let next = Some(self.make());
+                let last = self.credentials.last().copied();
+                self.credentials.extend(last.map(|last| Credential { next, ..last }));
+            }
+            Action::ClockJumps(index, clock) => {
+                self.budget.clocks -= 1;
+                self.replicas[index].clock = clock;
+            }
+            Action::LockDisk(index) => {
+                self.budget.disks -= 1;
+                self.replicas[index].disk.is_unreadable = true;
+            }
+            Action::ChangeMethod => {
+                self.budget.methods -= 1;
+                if let Some(client) = &mut self.client {
+                    client.is_of_another_method = true;
+                }
+            }
             Action::Delete | Action::Destroy => {
                 self.budget.deletions -= 1;
                 self.was_deleted = true;
@@ -393,16 +545,29 @@ impl World {
 
     /// A step of a rotation by an operator's command: by compare-and-set on what is there.
     fn rotate(&mut self, action: Action) {
-        self.budget.rotations -= 1;
         let Some(record) = self.live().cloned() else { return };
         let record = match (action, record.next, record.previous) {
+            (Action::Activate, Some(next), _) if record.is_compromised => {
+                self.withdraws(record.key);
+                record.withdrawn(next)
+            }
             (Action::Activate, Some(next), _) => record.rotated(next),
+            // Whoever has the current key may have read the prepared one: another is made.
+            (Action::Withdraw, _, _) => {
+                Record { next: Some(self.make()), previous: None, is_compromised: true, ..record }
+            }
             (Action::Undo, _, Some(previous)) => record.rotated(previous),
             _ => Record { next: Some(self.make()), previous: None, ..record },
         };
         self.right = Some(record.key);
         self.past.clone_from(&record.lineage);
         self.keys.push(Version::Live(record));
+    }
+
+    /// A key gives way because somebody else has it, and perhaps tokens.
+    pub(crate) fn withdraws(&mut self, key: Key) {
+        self.withdrawn |= 1 << key;
+        self.has_stolen_tokens = true;
     }
 
     /// Notes what everybody can know now.
@@ -435,7 +600,10 @@ impl World {
 
     /// Invariant 2: the client's secret was in the store before Hydra heard of it.
     pub(crate) fn has_one_client(&self) -> bool {
-        self.client.is_none_or(|client| self.credentials.contains(&client.secret))
+        let is_stored = |secret| {
+            self.credentials.iter().any(|known| known.secret == secret || known.next == Some(secret))
+        };
+        self.client.is_none_or(|client| is_stored(client.secret))
     }
 
     /// If recovery is tried from this state: from each eighth, by its hash.
@@ -461,13 +629,22 @@ impl World {
         });
         let is_named = self.client.is_some_and(|client| client.key == right) && !self.hydra_was_away;
         let is_lost = self.was_wiped && !(is_held && is_named);
+        let is_locked = self.replicas.iter().any(|replica| replica.disk.is_unreadable);
+        // `chown`, as the error says.
+        for replica in &mut self.replicas {
+            replica.disk.is_unreadable = false;
+        }
+        if is_locked && self.clone().settles(bug) {
+            return true;
+        }
         if !self.rogue_was_here && !self.was_restored && !self.was_deleted && !is_lost {
             return false;
         }
         // `identity keep`, `vault kv rollback`, `undelete`: the right key goes back into the store.
         (self.store_is_up, self.hydra_is_up) = (true, true);
         let lineage = self.past.clone();
-        self.keys.push(Version::Live(Record { lineage, ..Record::of(right) }));
+        let revokes_tokens = self.has_stolen_tokens;
+        self.keys.push(Version::Live(Record { lineage, revokes_tokens, ..Record::of(right) }));
         if let Some(client) = &mut self.client {
             client.key = right;
         }
@@ -484,6 +661,9 @@ impl World {
     fn settles(mut self, bug: Option<Bug>) -> bool {
         (self.store_is_up, self.hydra_is_up) = (true, true);
         self.budget = Budget::default();
+        for replica in &mut self.replicas {
+            replica.clock = Clock::Right;
+        }
         for _ in 0..8 {
             for index in 0..self.replicas.len() {
                 if self.replicas[index].process.is_none() {
@@ -519,6 +699,10 @@ impl World {
             })
         });
         let client = self.client.zip(self.credentials.last());
-        all && client.is_some_and(|(client, secret)| client.key == record.key && client.secret == *secret)
+        let fits = |(client, known): (Client, &Credential)| {
+            let is_open = known.next.is_some() || client.is_of_another_method;
+            !is_open && client.key == record.key && client.secret == known.secret
+        };
+        all && !self.has_stolen_tokens && !record.revokes_tokens && client.is_some_and(fits)
     }
 }
