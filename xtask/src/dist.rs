@@ -101,8 +101,8 @@ fn looks_right(dist: &Path, name: &str) -> bool {
     version.trim() == format!("bindu {}", env!("CARGO_PKG_VERSION")) && parts > 100 && !names_this_machine
 }
 
-/// The program without any library outside of itself.
-pub(crate) fn static_binary(target: &str) -> PathBuf {
+/// Has Rust's own part of a target installed.
+pub(crate) fn add_target(target: &str) {
     let library = install::run(Command::new("rustc").args(["--print", "target-libdir", "--target", target]));
     if !Path::new(library.trim()).is_dir() {
         let added = Command::new("rustup").args(["target", "add", target]).status();
@@ -113,6 +113,11 @@ pub(crate) fn static_binary(target: &str) -> PathBuf {
             std::env::consts::ARCH
         );
     }
+}
+
+/// The program without any library outside of itself.
+pub(crate) fn static_binary(target: &str) -> PathBuf {
+    add_target(target);
     eprintln!("building the static program ...");
     let variable = target.replace('-', "_");
     let mut build = crate::program(Path::new(env!("CARGO")));

@@ -189,6 +189,9 @@ pub(crate) fn from_dockerfile() -> bool {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let archive = directory.path().join("bindu.tar");
     let begun = std::time::Instant::now();
+    // The toolchain is lent to the build, which can't add to it.
+    let own = ARCHITECTURES.iter().find(|(name, _)| *name == oci::architecture());
+    dist::add_target(own.expect("images are made for this kind of machine").1);
     engines::build(&source_tree().canonicalize().expect("the tree"), &name(), &archive);
     println!("image: the Dockerfile is built after {} s", begun.elapsed().as_secs());
     is_loaded(&archive, &name(), &[Engine::Docker, Engine::Podman])

@@ -70,6 +70,10 @@ impl Hydra {
         let log = directory.path().join("hydra.log");
         let process = ServerProcess::start(&install::hydra(), &arguments, &[("SQA_OPT_OUT", "true")], &log);
         until_ok(&format!("{admin_url}/health/ready"), &log).await;
+        // It makes its keys when it is first asked for them; on a busy machine that takes longer than it gives itself for an
+        // answer, and it closes the connection.
+        until_ok(&format!("{public_url}/.well-known/openid-configuration"), &log).await;
+        until_ok(&format!("{public_url}/.well-known/jwks.json"), &log).await;
         Self { admin_url, public_url, _process: process, _directory: directory }
     }
 
