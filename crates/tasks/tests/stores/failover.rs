@@ -63,7 +63,7 @@ async fn a_failover_to_a_synchronous_standby_loses_nothing() {
 
 /// The standby hangs, for longer than a statement may take; then the primary's host is lost, and the standby is promoted.
 ///
-/// Promise: a commit that no standby has is not answered: PostgreSQL would report it as done as soon as a timeout ends its wait.
+/// Promise: a commit that no standby has is not answered, however long its wait; what was answered is there after the failover.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_no_standby_has_is_not_answered() {
     let (primary, standby) = pair().await;
@@ -103,8 +103,8 @@ async fn what_no_standby_has_is_not_answered() {
 
 /// The disk of PostgreSQL's tables is full: the server itself says so.
 ///
-/// Promise: messages are refused for that reason, and results; what is there can be read, nothing is half there, and all goes on
-/// when there is room.
+/// Promise: messages are refused for that reason; what is there can be read, nothing is half there, and all goes on when there is
+/// room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_of_postgres_refuses_and_goes_on() {
     if !rustix::process::geteuid().is_root() {
