@@ -126,22 +126,23 @@ async fn by_owner<B: Backend>(core: &Core<B>, tasks: usize, bytes: u64) -> Resul
     let mut forgotten = 0;
     for (owner, count, used) in owners.into_iter().take(MOST_OWNERS) {
         let too_many = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(tasks);
-        forgotten += of_owner(core, owner, too_many, used.saturating_sub(bytes)).await?;
+        let too_large = used.saturating_sub(bytes);
+        forgotten += of_owner(core, owner, i64::MAX, (too_many, too_large)).await?;
     }
     Ok(forgotten)
 }
 
-/// Forgets so many of an owner's tasks and bytes, as far as there are any that nobody works on.
+/// Forgets so many of an owner's tasks and bytes, as far as there are any that nobody works on, and that changed before then.
 async fn of_owner<B: Backend>(
     core: &Core<B>,
     owner: key::Hash,
-    mut tasks: usize,
-    mut bytes: u64,
+    before: i64,
+    (mut tasks, mut bytes): (usize, u64),
 ) -> Result<usize, Fault> {
     let mut forgotten = 0;
     while tasks > 0 || bytes > 0 {
         let mut session = core.backend.read().await?;
-        let candidates = read::forgettable(&mut session, owner, AT_ONCE).await?;
+        let candidates = read::forgettable(&mut session, owner, (before, AT_ONCE)).await?;
         session.commit().await?;
         let mut chosen = Vec::new();
         for (task, size) in candidates {
@@ -182,10 +183,13 @@ async fn by_size<B: Backend>(core: &Core<B>, was_refused: bool) -> Result<usize,
     let total: u64 = owners.iter().map(|(_, _, bytes)| bytes).sum::<u64>().max(1);
     // As a tenth of the file is to become free, each gives that part of what it has.
     let excess = used - bound + most / 10;
+    // What has ended a moment ago is still to be fetched.
+    let kept = i64::try_from(core.rules.bounds.kept_at_least.as_nanos()).unwrap_or(i64::MAX);
+    let before = super::write::nanos(Timestamp::now()).saturating_sub(kept);
     let mut forgotten = 0;
     for (owner, _, bytes) in owners {
         let share = u128::from(excess) * u128::from(bytes) / u128::from(total);
-        forgotten += of_owner(core, owner, 0, u64::try_from(share).unwrap_or(u64::MAX)).await?;
+        forgotten += of_owner(core, owner, before, (0, u64::try_from(share).unwrap_or(u64::MAX))).await?;
     }
     Ok(forgotten)
 }
