@@ -18,6 +18,9 @@ use tokio::time::Instant;
 /// How often is looked for what is to be forgotten.
 const PRUNING: Duration = Duration::from_secs(60);
 
+/// How often room is made where something was refused for want of it: all owners' bytes are added up for that.
+const MAKING_ROOM: Duration = Duration::from_secs(5);
+
 /// How many rows are looked at, and how many forgotten, in one transaction: writers wait no longer than that.
 const LOOKED_AT: usize = 2000;
 const AT_ONCE: usize = 200;
@@ -41,15 +44,15 @@ pub struct Pruned {
 pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
     let mut ticks = tokio::time::interval(core.backend.poll_interval());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut next_pruning = Instant::now() + PRUNING;
+    let (mut next_pruning, mut next_room) = (Instant::now() + PRUNING, Instant::now());
     let _ = size(&core).await;
     loop {
         ticks.tick().await;
         let _ = look(&core).await;
-        if core.wants_room.swap(false, Ordering::Relaxed)
-            && let Ok(count) = by_size(&core, true).await
-        {
+        if Instant::now() >= next_room && core.wants_room.swap(false, Ordering::Relaxed) {
+            let count = by_size(&core, true).await.unwrap_or_default();
             add(&core.counters.forgotten, count as u64);
+            next_room = Instant::now() + MAKING_ROOM;
         }
         if Instant::now() >= next_pruning {
             let _ = prune(&core).await;
