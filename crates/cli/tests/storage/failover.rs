@@ -53,7 +53,7 @@ async fn a_failover_under_three_replicas() {
 
 /// Three replicas whose connections are cut again and again, and whose tables somebody else holds locked for five seconds.
 ///
-/// Promise: the same; meanwhile callers are told to come again, and nobody waits for longer than that.
+/// Promise: the same; meanwhile callers are told to come again.
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_connections_and_locks_of_somebody_else() {
     let server = tokio::task::spawn_blocking(Postgres::start).await.expect("started");

@@ -11,11 +11,20 @@ pub(crate) fn dsn(port: u16) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable")
 }
 
-/// Stops a database as a host that is lost, and starts it again after a while.
-async fn restarted(mut server: Postgres, pause: Duration) -> Postgres {
-    tokio::task::spawn_blocking(move || {
+/// Stops a database as a host that is lost, and starts it again when a caller has met that, and a while after.
+async fn restarted(mut server: Postgres, fleet: &Fleet, pause: Duration) -> Postgres {
+    let refused = fleet.refused.load(SeqCst);
+    server = tokio::task::spawn_blocking(move || {
         server.stop();
-        std::thread::sleep(pause);
+        server
+    })
+    .await
+    .expect("it stops");
+    while fleet.refused.load(SeqCst) == refused {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(pause).await;
+    tokio::task::spawn_blocking(move || {
         server.start_again();
         server
     })
@@ -52,7 +61,8 @@ async fn replicas_and_databases_killed_at_random() {
                     while fleet.kills.load(SeqCst) < restart * kills / (restarts + 1) {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
-                    server = restarted(server, Duration::from_millis(rand::random_range(0..2000))).await;
+                    server =
+                        restarted(server, &fleet, Duration::from_millis(rand::random_range(0..2000))).await;
                     println!(
                         "restart {restart}: {} killed, {} accepted",
                         fleet.kills.load(SeqCst),

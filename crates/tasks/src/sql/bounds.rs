@@ -19,6 +19,8 @@ pub struct SqlBounds {
     pub pushes: usize,
     /// How long a task is kept that has ended, or that waits for its caller.
     pub age: Duration,
+    /// How long a task that has ended is kept even if a file is full, so that its caller can fetch it.
+    pub kept_at_least: Duration,
     /// How many of an owner's tasks are kept beside the unfinished ones: the oldest go first.
     pub tasks_of_one: usize,
     /// How many bytes of an owner's tasks are kept: the oldest go first.
@@ -36,6 +38,7 @@ impl Default for SqlBounds {
             remembered_of_one: 100_000,
             pushes: 10,
             age: Duration::from_secs(7 * 24 * 3600),
+            kept_at_least: Duration::from_secs(60),
             tasks_of_one: 5_000,
             bytes_of_one: 256 * MIB as u64,
         }

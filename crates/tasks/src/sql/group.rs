@@ -176,7 +176,8 @@ impl<B: Backend> Core<B> {
             add(&self.counters.outages, 1);
             self.backend.lost();
         }
-        self.contact.note(!matches!(fault, Some(Fault::Away(_))));
+        // On a full disk nobody can renew a lease, either.
+        self.contact.note(!matches!(fault, Some(Fault::Away(_) | Fault::Full(_))));
     }
 }
 

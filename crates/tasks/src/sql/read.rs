@@ -240,11 +240,11 @@ pub(super) async fn large_owners<S: Session>(
 pub(super) async fn forgettable<S: Session>(
     session: &mut S,
     owner: key::Hash,
-    limit: usize,
+    (before, limit): (i64, usize),
 ) -> Result<Vec<(i64, u64)>, Fault> {
-    let statement = "SELECT task, bytes FROM {s}bindu_tasks WHERE owner = $1 AND phase <> 0
-        ORDER BY phase DESC, changed, task LIMIT $2";
-    let rows = session.rows(statement, vec![owner.into(), limit.into()]).await?;
+    let statement = "SELECT task, bytes FROM {s}bindu_tasks WHERE owner = $1 AND phase <> 0 AND changed < $2
+        ORDER BY phase DESC, changed, task LIMIT $3";
+    let rows = session.rows(statement, vec![owner.into(), before.into(), limit.into()]).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.count(1)?))).collect()
 }
 

@@ -160,7 +160,7 @@ impl<B: Backend> SqlStore<B> {
             return Err(StoreError::Unavailable("too many changes wait for the database".to_owned()));
         }
         let outcome = answered.await.map_err(|_| closed())?;
-        if matches!(outcome, Err(StoreError::Full)) {
+        if matches!(outcome, Err(StoreError::Full | StoreError::NoSpace)) {
             add(&self.core.counters.full, 1);
         }
         outcome

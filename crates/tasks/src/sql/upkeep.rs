@@ -18,6 +18,9 @@ use tokio::time::Instant;
 /// How often is looked for what is to be forgotten.
 const PRUNING: Duration = Duration::from_secs(60);
 
+/// How often room is made where something was refused for want of it: all owners' bytes are added up for that.
+const MAKING_ROOM: Duration = Duration::from_secs(5);
+
 /// How many rows are looked at, and how many forgotten, in one transaction: writers wait no longer than that.
 const LOOKED_AT: usize = 2000;
 const AT_ONCE: usize = 200;
@@ -41,15 +44,15 @@ pub struct Pruned {
 pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
     let mut ticks = tokio::time::interval(core.backend.poll_interval());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut next_pruning = Instant::now() + PRUNING;
+    let (mut next_pruning, mut next_room) = (Instant::now() + PRUNING, Instant::now());
     let _ = size(&core).await;
     loop {
         ticks.tick().await;
         let _ = look(&core).await;
-        if core.wants_room.swap(false, Ordering::Relaxed)
-            && let Ok(count) = by_size(&core, true).await
-        {
+        if Instant::now() >= next_room && core.wants_room.swap(false, Ordering::Relaxed) {
+            let count = by_size(&core, true).await.unwrap_or_default();
             add(&core.counters.forgotten, count as u64);
+            next_room = Instant::now() + MAKING_ROOM;
         }
         if Instant::now() >= next_pruning {
             let _ = prune(&core).await;
@@ -126,22 +129,23 @@ async fn by_owner<B: Backend>(core: &Core<B>, tasks: usize, bytes: u64) -> Resul
     let mut forgotten = 0;
     for (owner, count, used) in owners.into_iter().take(MOST_OWNERS) {
         let too_many = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(tasks);
-        forgotten += of_owner(core, owner, too_many, used.saturating_sub(bytes)).await?;
+        let too_large = used.saturating_sub(bytes);
+        forgotten += of_owner(core, owner, i64::MAX, (too_many, too_large)).await?;
     }
     Ok(forgotten)
 }
 
-/// Forgets so many of an owner's tasks and bytes, as far as there are any that nobody works on.
+/// Forgets so many of an owner's tasks and bytes, as far as there are any that nobody works on, and that changed before then.
 async fn of_owner<B: Backend>(
     core: &Core<B>,
     owner: key::Hash,
-    mut tasks: usize,
-    mut bytes: u64,
+    before: i64,
+    (mut tasks, mut bytes): (usize, u64),
 ) -> Result<usize, Fault> {
     let mut forgotten = 0;
     while tasks > 0 || bytes > 0 {
         let mut session = core.backend.read().await?;
-        let candidates = read::forgettable(&mut session, owner, AT_ONCE).await?;
+        let candidates = read::forgettable(&mut session, owner, (before, AT_ONCE)).await?;
         session.commit().await?;
         let mut chosen = Vec::new();
         for (task, size) in candidates {
@@ -182,10 +186,13 @@ async fn by_size<B: Backend>(core: &Core<B>, was_refused: bool) -> Result<usize,
     let total: u64 = owners.iter().map(|(_, _, bytes)| bytes).sum::<u64>().max(1);
     // As a tenth of the file is to become free, each gives that part of what it has.
     let excess = used - bound + most / 10;
+    // What has ended a moment ago is still to be fetched.
+    let kept = i64::try_from(core.rules.bounds.kept_at_least.as_nanos()).unwrap_or(i64::MAX);
+    let before = super::write::nanos(Timestamp::now()).saturating_sub(kept);
     let mut forgotten = 0;
     for (owner, _, bytes) in owners {
         let share = u128::from(excess) * u128::from(bytes) / u128::from(total);
-        forgotten += of_owner(core, owner, 0, u64::try_from(share).unwrap_or(u64::MAX)).await?;
+        forgotten += of_owner(core, owner, before, (0, u64::try_from(share).unwrap_or(u64::MAX))).await?;
     }
     Ok(forgotten)
 }

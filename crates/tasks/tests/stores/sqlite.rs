@@ -80,7 +80,11 @@ async fn a_process_that_is_alone_takes_what_it_finds_at_once() {
 
 #[tokio::test]
 async fn a_full_file_refuses_messages_and_no_more() {
-    let place = places::sqlite_with(|options| options.max_bytes = 1 << 20).await;
+    let place = places::sqlite_with(|options| {
+        options.max_bytes = 1 << 20;
+        options.bounds.kept_at_least = Duration::ZERO;
+    })
+    .await;
     let store = &*place.store;
     let of = owner("alice");
     let run = begun(store, &of, &id()).await;
@@ -142,6 +146,7 @@ async fn a_file_that_is_full_of_unfinished_tasks_takes_their_results() {
             store.append(run, vec![status(TaskState::Working), result]).await.expect("a result");
             store.append(run, vec![status(TaskState::Completed)]).await.expect("the end");
         }
+        assert_eq!(store.prune().await.expect("pruned").tasks, 0, "they can be fetched");
         let url = format!("sqlite:{}", place.options.path.display());
         let mut beside = sqlx::SqliteConnection::connect(&url).await.expect("a connection");
         let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut beside).await.expect("a row");
