@@ -10,7 +10,7 @@ use super::{
     session::{Backend, Dialect, Fault, Row, Session, Value},
     store::{SqlStore, StoreOptions},
 };
-use crate::StorageKind;
+use crate::{Sealer, StorageKind};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, Row as _, Sqlite, SqliteConnection, TypeInfo as _,
     ValueRef as _,
@@ -21,7 +21,10 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -72,6 +75,8 @@ pub struct SqliteOptions {
     pub lease: Duration,
     /// How much is kept.
     pub bounds: SqlBounds,
+    /// What seals the secrets of push configurations. Without it they are kept in clear, and sealed ones are not opened.
+    pub sealer: Option<Arc<dyn Sealer>>,
 }
 
 impl SqliteOptions {
@@ -84,6 +89,7 @@ impl SqliteOptions {
             is_alone: false,
             lease: super::LEASE,
             bounds: SqlBounds::default(),
+            sealer: None,
         }
     }
 }
@@ -138,6 +144,7 @@ impl SqliteStore {
         let store = StoreOptions {
             lease: options.lease,
             bounds: options.bounds.clone(),
+            sealer: options.sealer.clone(),
             waits_before_taking_over: !options.is_alone,
         };
         Ok(Self::start(backend, store))
