@@ -214,10 +214,11 @@ impl SqliteBackend {
         Ok(migrated)
     }
 
-    /// Ends the leases of processes that are gone.
+    /// Ends the leases of processes that are gone: of runs, and of deliveries. What waits after a failure goes on waiting.
     async fn end_leases(&self) -> Result<(), Fault> {
         let mut session = self.write().await?;
         session.execute("UPDATE {s}bindu_tasks SET lease_until = 0 WHERE phase = 0", Vec::new()).await?;
+        session.execute("UPDATE {s}bindu_pushes SET due = 0 WHERE failures = 0", Vec::new()).await?;
         session.commit().await
     }
 }

@@ -276,3 +276,21 @@ async fn what_was_moved_or_damaged_in_the_database_is_not_used() {
     );
     assert_eq!(due.iter().filter(|pushed| pushed.is_open && pushed.task.owner == of).count(), 2);
 }
+
+/// A process that was killed while it delivered has claimed for a minute what nobody else delivers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_alone_delivers_at_once_what_another_had_claimed() {
+    let [Database::File(options, directory), _] = Database::all() else { return };
+    let database = Database::File(SqliteOptions { is_alone: true, ..options }, directory);
+    let (of, task, ring) = (owner("alice"), id(), Ring::of(&[1]));
+    let store = database.open(Some(&ring)).await;
+    task_with_receivers(&*store, &of, &task).await;
+    assert_eq!(due(&*store).await.len(), 2);
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(30);
+    store.note_push(&key(&of, &task), "q", Err(later)).await.expect("noted");
+    assert_eq!(due(&*store).await.len(), 0);
+    drop(store);
+    let store = database.open(Some(&ring)).await;
+    let due: Vec<_> = due(&*store).await.into_iter().map(|pushed| pushed.config.id).collect();
+    assert_eq!(due, ["p"], "not the one that waits after a failure");
+}

@@ -112,10 +112,7 @@ impl Receiver {
     /// Waits until it has taken the end of a task.
     pub(super) async fn has_the_end(&self, task: &str) {
         let end = format!("TASK_STATE_COMPLETED {task}");
-        bindu_testkit::http::eventually("the receiver has the end", async || {
-            self.taken().contains(&end).then_some(())
-        })
-        .await;
+        super::patiently("the receiver has the end", async || self.taken().contains(&end)).await;
     }
 }
 

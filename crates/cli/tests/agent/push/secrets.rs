@@ -5,7 +5,7 @@ use super::{CREDENTIALS, Receiver, TOKEN, call, comes_to, config, ended, events,
 use crate::{bao, names, public_key};
 use bindu_testkit::http;
 use serde_json::json;
-use std::path::Path;
+use std::{os::unix::fs::DirBuilderExt as _, path::Path};
 
 /// All bytes below a directory.
 fn bytes_below(directory: &Path) -> String {
@@ -76,8 +76,7 @@ async fn a_configuration_that_nobody_can_open_is_told_and_costs_nobody_else_anyt
     ended(&agent, &task).await;
     agent.kill();
     let data = new_disk.path().join(".bindu");
-    std::fs::create_dir(&data).unwrap();
-    std::os::unix::fs::chown(&data, None, None).unwrap();
+    std::fs::DirBuilder::new().mode(0o700).create(&data).unwrap();
     for name in ["tasks.db", "tasks.db-wal"] {
         let _ = std::fs::copy(disk.path().join(".bindu").join(name), data.join(name));
     }
