@@ -1,7 +1,9 @@
 """An agent made of the official Python SDK: the control for `client.py`, and somebody for our own client to call.
 
-Its handler is the conformance agent's: what it does depends on the message's id (examples/conformance.rs).
-Arguments: the HTTP port, the gRPC port.
+Its handler is the conformance agent's (what it does depends on the message's id, examples/conformance.rs); for a message with another id, which
+a client has chosen, the text says what: `message`, `ask`, `reject`, `chunks`. All other texts come back.
+Arguments: the port; which interfaces its card offers (JSONRPC-1.0, HTTP+JSON-1.0, GRPC-1.0, JSONRPC-0.3; a comma between); `stream` or
+`poll`. gRPC has the next port.
 """
 
 import asyncio
@@ -34,23 +36,29 @@ class Conformance(AgentExecutor):
         if name.startswith("tck-message-response"):
             await queue.enqueue_event(new_text_message(f"You said: {text}", context_id=context.context_id))
             return
-        if context.current_task is None:
-            await queue.enqueue_event(context.current_task or new_task_from_user_message(message))
+        if text == "message":
+            await queue.enqueue_event(new_text_message("only a message", context_id=context.context_id))
+            return
+        is_first = context.current_task is None
+        if is_first:
+            await queue.enqueue_event(new_task_from_user_message(message))
         updater = TaskUpdater(queue, context.task_id, context.context_id)
-        await updater.start_work()
-        if name.startswith("tck-input-required") and len(context.current_task.history if context.current_task else []) <= 1:
+        await updater.start_work(updater.new_agent_message([new_text_part("working on it")]))
+        turns = len([one for one in context.current_task.history if one.role == Role.ROLE_USER]) if not is_first else 1
+        if (name.startswith("tck-input-required") and turns <= 1) or (is_first and text == "ask"):
             await updater.requires_input(updater.new_agent_message([new_text_part("Which one?")]))
             return
-        if name.startswith("tck-reject-task"):
-            await updater.reject(updater.new_agent_message([new_text_part("Not this one.")]))
+        if name.startswith("tck-reject-task") or text == "reject":
+            await updater.reject(updater.new_agent_message([new_text_part("not this one")]))
             return
         beats = 8 if name.startswith("test-resubscribe-message-id") else 3 if name.startswith("slow") else 0
         if beats:
             for _ in range(beats):
                 await asyncio.sleep(0.5)
                 await updater.update_status(2)
-        if name.startswith("tck-stream-artifact-chunked"):
+        if name.startswith("tck-stream-artifact-chunked") or text == "chunks":
             for number, piece in enumerate(["one ", "two ", "three"]):
+                await asyncio.sleep(0.05)
                 await updater.add_artifact(
                     [new_text_part(piece)], artifact_id="chunks", name="result", append=number > 0, last_chunk=number == 2
                 )
@@ -68,19 +76,18 @@ class Conformance(AgentExecutor):
         await TaskUpdater(queue, context.task_id, context.context_id).cancel()
 
 
-async def main(port, grpc_port):
+async def main(port, offered, how):
     url = f"http://127.0.0.1:{port}"
+    urls = {"JSONRPC": f"{url}/", "GRPC": f"127.0.0.1:{port + 1}"}
     card = AgentCard(
         name="Control",
         description="An agent of the official SDK.",
         version="1.0.0",
         supported_interfaces=[
-            AgentInterface(url=f"{url}/", protocol_binding="JSONRPC", protocol_version="1.0"),
-            AgentInterface(url=url, protocol_binding="HTTP+JSON", protocol_version="1.0"),
-            AgentInterface(url=f"127.0.0.1:{grpc_port}", protocol_binding="GRPC", protocol_version="1.0"),
-            AgentInterface(url=f"{url}/", protocol_binding="JSONRPC", protocol_version="0.3"),
+            AgentInterface(url=urls.get(binding, url), protocol_binding=binding, protocol_version=version)
+            for binding, version in (name.rsplit("-", 1) for name in offered)
         ],
-        capabilities=AgentCapabilities(streaming=True, push_notifications=True),
+        capabilities=AgentCapabilities(streaming=how == "stream", push_notifications=True),
         default_input_modes=["text/plain"],
         default_output_modes=["text/plain"],
         skills=[AgentSkill(id="echo", name="Echo", description="Says it back.", tags=["echo"])],
@@ -100,10 +107,10 @@ async def main(port, grpc_port):
     ]
     server = grpc.aio.server()
     add_A2AServiceServicer_to_server(GrpcHandler(handler), server)
-    server.add_insecure_port(f"127.0.0.1:{grpc_port}")
+    server.add_insecure_port(urls["GRPC"])
     await server.start()
     config = uvicorn.Config(Starlette(routes=routes), host="127.0.0.1", port=port, log_level="warning")
     await uvicorn.Server(config).serve()
 
 
-asyncio.run(main(int(sys.argv[1]), int(sys.argv[2])))
+asyncio.run(main(int(sys.argv[1]), sys.argv[2].split(","), sys.argv[3]))

@@ -5,9 +5,9 @@ use crate::Metrics;
 use bindu_a2a::dialect::Dialect;
 use bindu_http_client::{GuardedClient, NotSent, epoch_seconds};
 use bindu_identity::{
-    DerivedKey, Did, SigningKey,
+    DerivedKey, Did, PublicKey, SigningKey,
     message_signature::{self, SignedRequest},
-    sealed,
+    sealed::{self, SealingKey},
 };
 use bindu_keeper::HeldIdentity;
 use bindu_tasks::{Delivery, NotDelivered, PushOutcome, PushSender, Sealer};
@@ -16,7 +16,7 @@ use hyper::{
     HeaderMap,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue},
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use url::Url;
 use uuid::Uuid;
 
@@ -136,30 +136,65 @@ impl PushSender for HttpPushSender {
     }
 }
 
+/// How many keys are remembered to open what they have sealed: the ring's, and some before.
+const REMEMBERED: usize = 8;
+
 /// Seals the secrets of callers with the key ring that the agent holds.
-pub struct RingSealer(Arc<HeldIdentity>);
+///
+/// What a key has sealed is opened for as long as the process lives, even if the key was compromised and left the ring at once:
+/// until everything is sealed again. For that it remembers keys that can seal and sign nothing.
+pub struct RingSealer {
+    held: Arc<HeldIdentity>,
+    /// By the keys of the ring, the newest last.
+    known: Mutex<Vec<(PublicKey, SealingKey)>>,
+}
 
 impl RingSealer {
     /// A sealer with this ring, whatever it holds at each use.
     #[must_use]
     pub fn new(held: Arc<HeldIdentity>) -> Self {
-        Self(held)
+        Self { held, known: Mutex::default() }
+    }
+
+    /// The keys that are known now, and the current one.
+    fn keys(&self) -> (Vec<SealingKey>, SealingKey) {
+        let identity = self.held.current();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut key_of = |key: &SigningKey| {
+            let public = key.public_key();
+            if let Some((_, sealing)) = known.iter().find(|(known, _)| *known == public) {
+                return sealing.clone();
+            }
+            if known.len() >= REMEMBERED {
+                known.remove(0);
+            }
+            let sealing = SealingKey::of(key);
+            known.push((public, sealing.clone()));
+            sealing
+        };
+        for key in identity.signing_keys() {
+            key_of(&key);
+        }
+        let current = key_of(identity.current_signing_key());
+        (known.iter().map(|(_, key)| key.clone()).collect(), current)
     }
 }
 
 impl Sealer for RingSealer {
     fn seal(&self, place: &str, secret: &str) -> Option<String> {
-        sealed::seal(self.0.current().current_signing_key(), place, secret).ok()
+        sealed::seal(&self.keys().1, place, secret).ok()
     }
 
     fn open(&self, place: &str, text: &str) -> Option<String> {
-        let keys = self.0.current().signing_keys();
-        let keys = keys.iter().map(|key| -> &SigningKey { key });
-        sealed::open(keys, place, text).ok().map(|secret| secret.to_string())
+        sealed::open(&self.keys().0, place, text).ok().map(|secret| secret.to_string())
     }
 
     fn is_current(&self, text: &str) -> bool {
-        sealed::is_sealed_with(self.0.current().current_signing_key(), text)
+        sealed::is_sealed_with(&self.keys().1, text)
+    }
+
+    fn current(&self) -> String {
+        self.keys().1.thumbprint().to_owned()
     }
 }
 

@@ -94,3 +94,21 @@ async fn the_same_calls_are_good_on_the_official_server() {
         assert!(is_good, "{client:?} {arguments:?}\n{said}");
     }
 }
+
+/// A2A 0.3 is spoken over JSON-RPC. Its other bindings are refused for the version, in words that the SDK shows as far as it
+/// shows any.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_sdk_of_0_3_is_told_where_its_version_is_not_spoken() {
+    let disk = tempfile::tempdir().expect("a temporary directory");
+    let (setup, grpc) = agent(disk.path(), "Not In 0.3");
+    let agent = started(&setup).await;
+    for (binding, at) in [("HTTP+JSON", agent.url.as_str()), ("GRPC", grpc.as_str())] {
+        let arguments = ["--refused", binding, "--at", at];
+        let Some((is_good, said)) = official_client(OfficialClient::Python03, &agent.url, &arguments).await
+        else {
+            return;
+        };
+        let checks = said.lines().filter(|line| line.starts_with("good ")).count();
+        assert!(is_good && checks >= 7, "{binding}\n{said}");
+    }
+}

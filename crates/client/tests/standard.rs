@@ -14,7 +14,7 @@ use bindu_client::{
     AgentClient, CallError, CallOptions, ClientSettings, EventSink, KnownAgents, Reply, ReplyState,
 };
 use bindu_identity::{DerivedKey, SigningKey, jws};
-use bindu_testkit::OfficialCallee;
+use bindu_testkit::{OfficialAgent, OfficialServer};
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
@@ -45,14 +45,21 @@ fn watched() -> (CallOptions, Arc<Mutex<Vec<StreamEvent>>>) {
     (CallOptions { on_event: Some(sink), timeout: Some(Duration::from_secs(60)), ..Default::default() }, seen)
 }
 
-async fn talks_to(interfaces: &str, streams: bool) {
-    let Some(agent) = OfficialCallee::start(interfaces, streams).await else { return };
+/// With streams, and without.
+async fn talks_to(server: OfficialServer, interfaces: &str) {
+    for streams in [true, false] {
+        let Some(agent) = OfficialAgent::offering(server, interfaces, streams).await else { return };
+        talks(&agent, &format!("{server:?} {interfaces}"), streams).await;
+    }
+}
+
+async fn talks(agent: &OfficialAgent, interfaces: &str, streams: bool) {
     let client = client();
     let (options, seen) = watched();
     let say = async |text: &str| client.call_with(&agent.url, text, &options).await.unwrap();
 
     let echo = say("hello").await;
-    assert_eq!((echo.text.as_str(), echo.state), ("echo: hello", ReplyState::Completed), "{interfaces}");
+    assert_eq!((echo.text.as_str(), echo.state), ("hello", ReplyState::Completed), "{interfaces}");
     assert_eq!(echo.signed, None, "nobody can tell whose it is");
     assert!(echo.task["id"].is_string() && echo.task["status"]["state"].is_string());
     assert!(matches!(
@@ -83,30 +90,41 @@ async fn talks_to(interfaces: &str, streams: bool) {
     let asked = conversation.say("ask").await.unwrap();
     assert_eq!((asked.text.as_str(), asked.state), ("Which one?", ReplyState::InputRequired));
     let answered = conversation.say("that one").await.unwrap();
-    assert_eq!((answered.text.as_str(), answered.state), ("it is that one", ReplyState::Completed));
+    assert_eq!((answered.text.as_str(), answered.state), ("that one", ReplyState::Completed));
     assert_eq!(answered.task["id"], asked.task["id"], "the same task goes on");
     let next = conversation.say("again").await.unwrap();
-    assert_eq!(next.text, "echo: again");
+    assert_eq!(next.text, "again");
     assert_eq!(next.task["contextId"], asked.task["contextId"], "the same conversation");
     assert_ne!(next.task["id"], asked.task["id"], "another task");
 }
 
 #[tokio::test]
 async fn an_official_server_is_called_over_json_rpc() {
-    talks_to("JSONRPC-1.0", true).await;
-    talks_to("JSONRPC-1.0", false).await;
+    talks_to(OfficialServer::Python, "JSONRPC-1.0").await;
 }
 
 #[tokio::test]
 async fn an_official_server_is_called_over_http_json() {
-    talks_to("HTTP+JSON-1.0", true).await;
-    talks_to("HTTP+JSON-1.0", false).await;
+    talks_to(OfficialServer::Python, "HTTP+JSON-1.0").await;
 }
 
 #[tokio::test]
 async fn an_official_server_is_called_in_a2a_0_3() {
-    talks_to("JSONRPC-0.3", true).await;
-    talks_to("JSONRPC-0.3", false).await;
+    talks_to(OfficialServer::Python, "JSONRPC-0.3").await;
+}
+
+#[tokio::test]
+async fn an_official_server_in_javascript_is_called() {
+    for interfaces in ["JSONRPC-1.0", "HTTP+JSON-1.0", "JSONRPC-0.3"] {
+        talks_to(OfficialServer::JavaScript, interfaces).await;
+    }
+}
+
+#[tokio::test]
+async fn an_official_server_in_rust_is_called() {
+    for interfaces in ["JSONRPC-1.0", "HTTP+JSON-1.0"] {
+        talks_to(OfficialServer::Rust, interfaces).await;
+    }
 }
 
 #[tokio::test]

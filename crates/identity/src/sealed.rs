@@ -12,6 +12,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hkdf::Hkdf;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::Sha256;
+use std::fmt;
 use zeroize::Zeroizing;
 
 /// HKDF's `info`. Changing it makes every sealed secret unreadable.
@@ -38,20 +39,57 @@ pub enum SealError {
     Broken,
 }
 
+/// The key that an identity's key seals with. It signs nothing.
+#[derive(Clone)]
+pub struct SealingKey {
+    /// The thumbprint of the identity's key.
+    thumbprint: String,
+    key: Zeroizing<[u8; 32]>,
+}
+
+impl SealingKey {
+    /// The sealing key of an identity's key.
+    #[must_use]
+    pub fn of(key: &SigningKey) -> Self {
+        let mut bytes = Zeroizing::new([0; 32]);
+        Hkdf::<Sha256>::new(None, key.seed().as_ref())
+            .expand(LABEL, bytes.as_mut())
+            .expect("32 bytes are less than HKDF's limit of 8,160");
+        Self { thumbprint: DerivedKey::thumbprint(&key.public_key()), key: bytes }
+    }
+
+    /// The name of the key in what it seals.
+    #[must_use]
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    fn cipher(&self) -> Result<LessSafeKey, SealError> {
+        let key = UnboundKey::new(&CHACHA20_POLY1305, self.key.as_ref()).map_err(|_| SealError::Broken)?;
+        Ok(LessSafeKey::new(key))
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealingKey").field("thumbprint", &self.thumbprint).finish_non_exhaustive()
+    }
+}
+
 /// Seals a secret for a place: a text that names where it is kept, and that has to be given again to open it.
 ///
 /// # Errors
 /// [`SealError::NoRandomness`].
-pub fn seal(key: &SigningKey, place: &str, secret: &str) -> Result<String, SealError> {
+pub fn seal(key: &SealingKey, place: &str, secret: &str) -> Result<String, SealError> {
     let mut nonce = [0; NONCE_LEN];
     getrandom::fill(&mut nonce).map_err(|_| SealError::NoRandomness)?;
     let mut text = secret.as_bytes().to_vec();
-    cipher(key)?
+    key.cipher()?
         .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad(place), &mut text)
         .map_err(|_| SealError::Broken)?;
     let mut bytes = nonce.to_vec();
     bytes.append(&mut text);
-    Ok(format!("{PREFIX}{}:{}", DerivedKey::thumbprint(&key.public_key()), URL_SAFE_NO_PAD.encode(bytes)))
+    Ok(format!("{PREFIX}{}:{}", key.thumbprint, URL_SAFE_NO_PAD.encode(bytes)))
 }
 
 /// Opens what was sealed for this place with one of these keys.
@@ -59,14 +97,14 @@ pub fn seal(key: &SigningKey, place: &str, secret: &str) -> Result<String, SealE
 /// # Errors
 /// The first of [`SealError`] that applies.
 pub fn open<'a>(
-    keys: impl IntoIterator<Item = &'a SigningKey>,
+    keys: impl IntoIterator<Item = &'a SealingKey>,
     place: &str,
     sealed: &str,
 ) -> Result<Zeroizing<String>, SealError> {
     let (thumbprint, text) = parts(sealed).ok_or(SealError::NotSealed)?;
     let mut bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).map_err(|_| SealError::NotSealed)?);
-    let key = keys.into_iter().find(|key| DerivedKey::thumbprint(&key.public_key()) == thumbprint);
-    let cipher = cipher(key.ok_or(SealError::UnknownKey)?)?;
+    let key = keys.into_iter().find(|key| key.thumbprint == thumbprint);
+    let cipher = key.ok_or(SealError::UnknownKey)?.cipher()?;
     let (nonce, text) = bytes.split_at_mut_checked(NONCE_LEN).ok_or(SealError::NotSealed)?;
     let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| SealError::NotSealed)?;
     let opened = cipher.open_in_place(nonce, aad(place), text).map_err(|_| SealError::Broken)?;
@@ -81,8 +119,8 @@ pub fn is_sealed(text: &str) -> bool {
 
 /// Whether a text is sealed with this key; after a rotation the others are sealed again.
 #[must_use]
-pub fn is_sealed_with(key: &SigningKey, text: &str) -> bool {
-    parts(text).is_some_and(|(thumbprint, _)| thumbprint == DerivedKey::thumbprint(&key.public_key()))
+pub fn is_sealed_with(key: &SealingKey, text: &str) -> bool {
+    parts(text).is_some_and(|(thumbprint, _)| thumbprint == key.thumbprint)
 }
 
 fn parts(sealed: &str) -> Option<(&str, &str)> {
@@ -93,21 +131,12 @@ fn aad(place: &str) -> Aad<&[u8]> {
     Aad::from(place.as_bytes())
 }
 
-fn cipher(key: &SigningKey) -> Result<LessSafeKey, SealError> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(None, key.seed().as_ref())
-        .expand(LABEL, bytes.as_mut())
-        .expect("32 bytes are less than HKDF's limit of 8,160");
-    let key = UnboundKey::new(&CHACHA20_POLY1305, bytes.as_ref()).map_err(|_| SealError::Broken)?;
-    Ok(LessSafeKey::new(key))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn key(seed: u8) -> SigningKey {
-        SigningKey::from_seed(&[seed; 32])
+    fn key(seed: u8) -> SealingKey {
+        SealingKey::of(&SigningKey::from_seed(&[seed; 32]))
     }
 
     #[test]

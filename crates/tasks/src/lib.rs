@@ -28,7 +28,7 @@ mod work;
 pub use caller::{Caller, Client, Owner};
 pub use limits::Limits;
 pub use memory::{Bounds, MemoryStore};
-pub use push::{Delivery, NotDelivered, PushOutcome, PushSender, Sealer, open_secrets, seal_secrets};
+pub use push::{Delivery, NotDelivered, PushOutcome, PushSender, Sealer};
 pub use service::TaskService;
 pub use sql::{
     BadUrl, Figures, ImportError, Imported, LEASE, Migrated, PostgresBackend, PostgresOptions, PostgresStore,

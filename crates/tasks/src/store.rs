@@ -151,6 +151,9 @@ pub struct Pushed {
     pub task: TaskKey,
     /// The configuration.
     pub config: PushConfig,
+    /// Whether its secrets are in it. If not, they are sealed with a key that this process does not have, and nothing may be
+    /// sent.
+    pub is_open: bool,
     /// The number of the last event that was delivered.
     pub delivered: u64,
     /// How often the next one was tried in vain.
@@ -354,7 +357,7 @@ pub trait TaskStore: Send + Sync + 'static {
     /// [`StoreError::NotFound`], [`StoreError::TooMany`], [`StoreError::Unavailable`].
     async fn put_push(&self, task: &TaskKey, config: PushConfig) -> Result<(), StoreError>;
 
-    /// A task's push configurations, in the order of their ids.
+    /// A task's push configurations, in the order of their ids. One whose secrets can no longer be opened comes without them.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`].

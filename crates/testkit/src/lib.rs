@@ -28,7 +28,7 @@ pub mod wire;
 
 pub use cluster::Cluster;
 pub use server::{
-    AgentProcess, AgentSetup, Hydra, Nginx, OfficialAgent, OfficialCallee, OfficialClient, OpenBao,
+    AgentProcess, AgentSetup, Hydra, Nginx, OfficialAgent, OfficialClient, OfficialServer, OpenBao,
     PgBouncer, Postgres, PostgresSetup, PythonBindu, RaftOpenBao, official_client,
 };
 pub use wire::Wire;

@@ -50,7 +50,7 @@ pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Reques
 
 async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<Response, Failure> {
     let Heard { mut place, caller, proof, body } = hear(server, head, body, Cover::Nothing).await?;
-    version::check_v1(named_version(head).as_deref())?;
+    version::check_v1(named_version(head).as_deref(), head.uri.path())?;
     let method = method(head.uri.path())?;
     let message = frame::unframe(&body)?;
     drop(body);

@@ -22,13 +22,13 @@ use crate::{
 };
 pub use bindu_agent::handler::guard_or_continue;
 use bindu_agent::{
-    AgentServer, HttpPushSender, Metrics, PortError, Probes, ReservedPort, ServerSettings,
+    AgentServer, HttpPushSender, Metrics, PortError, Probes, ReservedPort, RingSealer, ServerSettings,
     caller::{AuthSettings, Authenticator},
     handler::{CommandHandler, CommandSettings, EchoHandler, Handler, HandlerWorker},
 };
 use bindu_http_client::{GuardedClient, SystemLookup, TlsSettings};
 use bindu_keeper::{HeldIdentity, Keeper, StartedWork};
-use bindu_tasks::{Limits, PushSender};
+use bindu_tasks::{Limits, PushSender, Sealer};
 use std::{
     net::SocketAddr,
     sync::Arc,
@@ -137,7 +137,9 @@ impl Run {
         let identity = held.current();
         let outgoing = outgoing(&settings, &keeper, Some(Arc::clone(&held)));
         let directory_is_ours = keeper.directory.is_some() && keeper.status.snapshot().directory.is_none();
-        let task_store = storage::open(&settings, identity.did.as_str(), directory_is_ours).await?;
+        let sealer: Arc<dyn Sealer> = Arc::new(RingSealer::new(Arc::clone(&held)));
+        let task_store =
+            storage::open(&settings, identity.did.as_str(), directory_is_ours, Some(sealer)).await?;
         if task_store.kind().is_remote() {
             keeper.status.await_task_store();
         }

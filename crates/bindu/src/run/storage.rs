@@ -6,8 +6,8 @@ use crate::{
 };
 use bindu_keeper::Status;
 use bindu_tasks::{
-    Bounds, MemoryStore, PostgresOptions, PostgresStore, SqlBounds, SqliteError, SqliteOptions, SqliteStore,
-    TaskStore,
+    Bounds, MemoryStore, PostgresOptions, PostgresStore, Sealer, SqlBounds, SqliteError, SqliteOptions,
+    SqliteStore, TaskStore,
 };
 use secrecy::ExposeSecret as _;
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -24,7 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a write may take.
 const STATEMENT: Duration = Duration::from_secs(10);
 
-/// Opens the store of tasks. `has_directory`: whether the data directory is this process's alone, and can be written.
+/// Opens the store of tasks. `has_directory`: whether the data directory is this process's alone, and can be written. `sealer`
+/// seals the secrets in a database.
 ///
 /// Only a place that nobody has named gives way to memory; one that was named and cannot be used ends the start. A database
 /// that is away does not: it is used when it comes.
@@ -35,11 +36,14 @@ pub async fn open(
     settings: &Settings,
     did: &str,
     has_directory: bool,
+    sealer: Option<Arc<dyn Sealer>>,
 ) -> Result<Arc<dyn TaskStore>, Refusal> {
+    let sqlite = SqliteOptions { sealer: sealer.clone(), ..sqlite_options(settings, has_directory) };
     match &settings.storage.place {
         StoragePlace::Memory => Ok(memory(settings)),
         StoragePlace::Postgres(_) => {
             let options = postgres_options(settings, did).ok_or_else(not_sql)?;
+            let options = PostgresOptions { sealer, ..options };
             let store = PostgresStore::open(options).map_err(|error| bad_url(&error))?;
             Ok(Arc::new(store))
         }
@@ -47,14 +51,14 @@ pub async fn open(
             tracing::warn!("tasks are kept in memory: the data directory cannot be used");
             Ok(memory(settings))
         }
-        StoragePlace::Unnamed => match SqliteStore::open(sqlite_options(settings, has_directory)).await {
+        StoragePlace::Unnamed => match SqliteStore::open(sqlite).await {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => {
                 tracing::warn!(%error, cause = source(&error), "tasks are kept in memory");
                 Ok(memory(settings))
             }
         },
-        StoragePlace::Sqlite(_) => match SqliteStore::open(sqlite_options(settings, has_directory)).await {
+        StoragePlace::Sqlite(_) => match SqliteStore::open(sqlite).await {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => Err(unusable(&error)),
         },

@@ -21,6 +21,7 @@ mod page;
 mod permits;
 mod probes;
 mod protocol;
+mod push;
 mod restart;
 mod resumed;
 mod rotation_seen;

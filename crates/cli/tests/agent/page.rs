@@ -2,6 +2,7 @@
 
 use crate::{AUTHOR, agent, names};
 use bindu_testkit::{
+    caller::TestCaller,
     http, install,
     proxy::{Fault, Proxy, Seen},
 };
@@ -159,4 +160,59 @@ async fn a_guarded_agents_page_has_no_box() {
         assert!(policy.contains(directive), "{policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");
+}
+
+/// The three ways to call that the page shows: shell, Python, JavaScript.
+async fn snippets(url: &str) -> [String; 3] {
+    let page =
+        http::client().get(url).header("Accept", "text/html").send().await.unwrap().text().await.unwrap();
+    let blocks: Vec<String> = page
+        .split("<pre>")
+        .skip(1)
+        .map(|block| {
+            let text = block.split("</pre>").next().unwrap().to_owned();
+            let named = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#34;", "\""), ("&#39;", "'")];
+            let text = named.iter().fold(text, |text, (name, is)| text.replace(name, is));
+            text.replace("&#60;", "<").replace("&#62;", ">").replace("&#38;", "&").replace("&amp;", "&")
+        })
+        .collect();
+    blocks.try_into().expect("three blocks")
+}
+
+/// What is copied from the page works as it stands: with the packages that it names and a token in `TOKEN`.
+async fn all_work(url: &str, token: &str) {
+    let [shell, python, script] = snippets(url).await;
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("call.py"), python).unwrap();
+    std::fs::write(place.path().join("call.mjs"), script).unwrap();
+    let (node, packages) = install::a2a_js();
+    std::os::unix::fs::symlink(packages.join("node_modules"), place.path().join("node_modules")).unwrap();
+    let mut commands = vec![("curl", Command::new("sh")), ("JavaScript", Command::new(node))];
+    commands[0].1.arg("-c").arg(shell);
+    commands[1].1.arg("call.mjs");
+    if let Some(program) = install::a2a_python() {
+        let mut command = Command::new(program);
+        command.arg("call.py");
+        commands.push(("Python", command));
+    }
+    for (name, mut command) in commands {
+        command.current_dir(place.path()).env("TOKEN", token).stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}\n{told}");
+        // What was said, and what came of it.
+        assert!(said.matches("Hello").count() >= 2, "{name}: {said}\n{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_page_tells_callers_to_run_works() {
+    let disk = tempfile::tempdir().unwrap();
+    let open = agent(disk.path()).named(AUTHOR, "Runs As Shown").start().await;
+    all_work(&open.url, "").await;
+    let disk = tempfile::tempdir().unwrap();
+    let guarded = crate::authentication::guarded(disk.path(), "Runs As Shown With A Token").await;
+    let caller = TestCaller::new(crate::hydra().await, "as-shown").await;
+    all_work(&guarded.url, &caller.token).await;
 }

@@ -328,6 +328,7 @@ impl TaskStore for MemoryStore {
                     Pushed {
                         task: task.clone(),
                         config: push.config.clone(),
+                        is_open: true,
                         delivered: push.delivered,
                         failures: push.failures,
                     }

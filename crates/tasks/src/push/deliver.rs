@@ -175,6 +175,11 @@ impl Deliveries {
 
     /// Works on one claim.
     async fn deliver(&self, pushed: &Pushed, claimed: Instant, pushing: &Pushing, party: Party) {
+        if !pushed.is_open {
+            self.sender.observe(PushOutcome::Sealed);
+            let noted = self.failed(pushed, &NotDelivered::Sealed).await;
+            return report_unnoted(noted, pushed);
+        }
         let Some(_turn) = self.turns.take(party).await else { return };
         let batch = match self.batch(pushed, claimed).await {
             Ok(batch) => batch,
@@ -196,11 +201,7 @@ impl Deliveries {
         if batch.has_ended && batch.failed.is_none() {
             pushing.forget(&pushed.task);
         }
-        match noted {
-            // Deleted meanwhile.
-            Ok(()) | Err(StoreError::NotFound) => {}
-            Err(error) => tracing::warn!(%error, task = pushed.task.id, "a delivery could not be noted"),
-        }
+        report_unnoted(noted, pushed);
     }
 
     async fn failed(&self, pushed: &Pushed, problem: &NotDelivered) -> Result<(), StoreError> {
@@ -355,6 +356,14 @@ fn context_of(events: &[Numbered]) -> &str {
     match events.first().map(|first| &first.event) {
         Some(TaskEvent::Message(message)) => &message.context_id,
         _ => "",
+    }
+}
+
+fn report_unnoted(noted: Result<(), StoreError>, pushed: &Pushed) {
+    match noted {
+        // Deleted meanwhile.
+        Ok(()) | Err(StoreError::NotFound) => {}
+        Err(error) => tracing::warn!(%error, task = pushed.task.id, "a delivery could not be noted"),
     }
 }
 

@@ -8,5 +8,6 @@ mod secrets;
 mod sender;
 
 pub(crate) use deliver::{Deliveries, Pushing};
-pub use secrets::{Sealer, open_secrets, seal_secrets};
+pub(crate) use secrets::KeptPush;
+pub use secrets::Sealer;
 pub use sender::{Delivery, NotDelivered, PushOutcome, PushSender};

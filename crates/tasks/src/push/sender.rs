@@ -27,6 +27,10 @@ pub enum NotDelivered {
     /// Nothing may be sent to where the URL leads now. Tried again: names change.
     #[error("{0}")]
     Refused(String),
+    /// The configuration's secrets were sealed with a key that is not in the key ring. Tried again: a replica that has just
+    /// rotated may be ahead of this one.
+    #[error("its secrets were sealed with a key that is not in the key ring; its owner can set it again")]
+    Sealed,
     /// The receiver wants nothing more (HTTP 410): the configuration is given up.
     #[error("the receiver wants no more")]
     Gone,
@@ -44,6 +48,8 @@ pub enum PushOutcome {
     Failed,
     /// Nothing may be sent there; it is tried again.
     Refused,
+    /// Its secrets cannot be opened; it is tried again.
+    Sealed,
     /// The configuration was given up, with what was due to it.
     GivenUp,
 }
@@ -78,6 +84,7 @@ impl PushOutcome {
             Self::Delivered => "delivered",
             Self::Failed => "failed",
             Self::Refused => "refused",
+            Self::Sealed => "sealed",
             Self::GivenUp => "given_up",
         }
     }

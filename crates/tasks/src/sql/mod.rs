@@ -16,6 +16,7 @@ mod read;
 mod remembered;
 mod room;
 mod schema;
+mod sealing;
 mod session;
 mod sqlite;
 mod store;

@@ -13,7 +13,7 @@ use super::{
     store::{SqlStore, StoreOptions},
     write::News,
 };
-use crate::StorageKind;
+use crate::{Sealer, StorageKind};
 use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, PgConnection, Postgres, Row as _, TypeInfo as _,
@@ -75,6 +75,8 @@ pub struct PostgresOptions {
     pub lease: Duration,
     /// How much is kept.
     pub bounds: SqlBounds,
+    /// What seals the secrets of push configurations. Without it they are kept in clear, and sealed ones are not opened.
+    pub sealer: Option<Arc<dyn Sealer>>,
 }
 
 impl fmt::Debug for PostgresOptions {
@@ -96,6 +98,7 @@ impl PostgresOptions {
             statement_timeout: Duration::from_secs(10),
             lease: super::LEASE,
             bounds: SqlBounds { bytes_of_one: 1 << 30, ..SqlBounds::default() },
+            sealer: None,
         }
     }
 }
@@ -118,6 +121,7 @@ impl PostgresStore {
         let store = StoreOptions {
             lease: options.lease,
             bounds: options.bounds.clone(),
+            sealer: options.sealer.clone(),
             waits_before_taking_over: true,
         };
         let (backend, news) = PostgresBackend::new(&options)?;

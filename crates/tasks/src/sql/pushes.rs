@@ -6,7 +6,7 @@ use super::{
     stored,
     write::{Done, Reply, Rules, hold, millis},
 };
-use crate::{Pushed, StoreError, TaskKey};
+use crate::{Pushed, StoreError, TaskKey, push::KeptPush};
 use bindu_a2a::call::PushConfig;
 use jiff::Timestamp;
 use std::time::Duration;
@@ -27,25 +27,28 @@ pub(super) async fn put_push<S: Session>(
     if others >= u64::try_from(rules.bounds.pushes).unwrap_or(u64::MAX) {
         return Ok(StoreError::TooMany.into());
     }
-    write_push(session, held.task, held.number, config).await?;
+    write_push(session, (held.task, held.number), (task, config), rules).await?;
     Ok(Reply::Done.into())
 }
 
-/// Sets a push configuration; what it is told begins behind number `delivered`.
+/// Sets a push configuration of a task's row; what it is told begins behind number `delivered`.
 pub(super) async fn write_push<S: Session>(
     session: &mut S,
-    task: i64,
-    delivered: u64,
-    config: &PushConfig,
+    (row, delivered): (i64, u64),
+    (task, config): (&TaskKey, &PushConfig),
+    rules: &Rules,
 ) -> Result<(), Fault> {
     let keep = "INSERT INTO {s}bindu_pushes (task, push, id, config, delivered, failures, due)
         VALUES ($1, $2, $3, $4, $5, 0, 0) ON CONFLICT (task, push) DO UPDATE SET
         config = excluded.config, delivered = excluded.delivered, failures = 0, due = 0";
+    let Some(kept) = KeptPush::of(config, task, rules.sealer.as_deref()) else {
+        return Err(Fault::Refused("the secrets of a push configuration cannot be sealed".to_owned()));
+    };
     let values = vec![
-        task.into(),
+        row.into(),
         key::push(&config.id).into(),
         key::escaped(&config.id).into(),
-        stored::write_push(config).into(),
+        stored::write_push(&kept).into(),
         delivered.into(),
     ];
     session.execute(keep, values).await.map(|_| ())
@@ -62,7 +65,11 @@ pub(super) async fn delete_push<S: Session>(
     Ok(if gone == 0 { StoreError::NotFound.into() } else { Reply::Done.into() })
 }
 
-pub(super) async fn due_pushes<S: Session>(session: &mut S, limit: usize) -> Result<Done, Fault> {
+pub(super) async fn due_pushes<S: Session>(
+    session: &mut S,
+    limit: usize,
+    rules: &Rules,
+) -> Result<Done, Fault> {
     let find =
         "SELECT p.task, p.push, p.config, p.delivered, p.failures, t.owner_client, t.owner_subject, t.id
         FROM {s}bindu_pushes AS p JOIN {s}bindu_tasks AS t ON t.task = p.task
@@ -76,9 +83,20 @@ pub(super) async fn due_pushes<S: Session>(session: &mut S, limit: usize) -> Res
             continue;
         }
         let owner = key::owner_of(row.text(5)?, row.text(6)?);
+        let task = TaskKey { owner, id: key::unescaped(row.text(7)?) };
+        let kept = match stored::read_push(row.text(2)?) {
+            Ok(kept) => kept,
+            // It comes again when its lease has ended, perhaps to a program of the version that wrote it. Others go on.
+            Err(error) => {
+                tracing::warn!(%error, task = task.id, "nothing is delivered to a receiver");
+                continue;
+            }
+        };
+        let (config, is_open) = kept.open(&task, rules.sealer.as_deref());
         due.push(Pushed {
-            task: TaskKey { owner, id: key::unescaped(row.text(7)?) },
-            config: stored::read_push(row.text(2)?)?,
+            task,
+            config,
+            is_open,
             delivered: row.count(3)?,
             failures: u32::try_from(row.count(4)?).unwrap_or(u32::MAX),
         });

@@ -5,7 +5,7 @@ use super::{
     session::{Fault, Row, Session, Value},
     stored, write,
 };
-use crate::{Conversation, ListQuery, Numbered, Owner, Snapshot, StoreError, TaskKey, TaskPage};
+use crate::{Conversation, ListQuery, Numbered, Owner, Sealer, Snapshot, StoreError, TaskKey, TaskPage};
 use bindu_a2a::{
     call::PushConfig,
     model::{Task, TaskState, TaskStatus},
@@ -75,11 +75,15 @@ pub(super) async fn events<S: Session>(
     Ok(Ok(rows.iter().map(event).collect::<Result<_, Fault>>()?))
 }
 
-pub(super) async fn pushes<S: Session>(session: &mut S, task: &TaskKey) -> Read<Vec<PushConfig>> {
-    let Some(task) = row_of(session, task).await? else { return Ok(Err(StoreError::NotFound)) };
+pub(super) async fn pushes<S: Session>(
+    session: &mut S,
+    task: &TaskKey,
+    sealer: Option<&dyn Sealer>,
+) -> Read<Vec<PushConfig>> {
+    let Some(row) = row_of(session, task).await? else { return Ok(Err(StoreError::NotFound)) };
     let statement = "SELECT config FROM {s}bindu_pushes WHERE task = $1 ORDER BY id";
-    let rows = session.rows(statement, vec![task.into()]).await?;
-    let config = |row: &Row| Ok(stored::read_push(row.text(0)?)?);
+    let rows = session.rows(statement, vec![row.into()]).await?;
+    let config = |row: &Row| Ok(stored::read_push(row.text(0)?)?.open(task, sealer).0);
     Ok(Ok(rows.iter().map(config).collect::<Result<_, Fault>>()?))
 }
 

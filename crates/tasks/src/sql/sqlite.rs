@@ -10,7 +10,7 @@ use super::{
     session::{Backend, Dialect, Fault, Row, Session, Value},
     store::{SqlStore, StoreOptions},
 };
-use crate::StorageKind;
+use crate::{Sealer, StorageKind};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, Row as _, Sqlite, SqliteConnection, TypeInfo as _,
     ValueRef as _,
@@ -21,7 +21,10 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -72,6 +75,8 @@ pub struct SqliteOptions {
     pub lease: Duration,
     /// How much is kept.
     pub bounds: SqlBounds,
+    /// What seals the secrets of push configurations. Without it they are kept in clear, and sealed ones are not opened.
+    pub sealer: Option<Arc<dyn Sealer>>,
 }
 
 impl SqliteOptions {
@@ -84,6 +89,7 @@ impl SqliteOptions {
             is_alone: false,
             lease: super::LEASE,
             bounds: SqlBounds::default(),
+            sealer: None,
         }
     }
 }
@@ -138,6 +144,7 @@ impl SqliteStore {
         let store = StoreOptions {
             lease: options.lease,
             bounds: options.bounds.clone(),
+            sealer: options.sealer.clone(),
             waits_before_taking_over: !options.is_alone,
         };
         Ok(Self::start(backend, store))
@@ -207,10 +214,11 @@ impl SqliteBackend {
         Ok(migrated)
     }
 
-    /// Ends the leases of processes that are gone.
+    /// Ends the leases of processes that are gone: of runs, and of deliveries. What waits after a failure goes on waiting.
     async fn end_leases(&self) -> Result<(), Fault> {
         let mut session = self.write().await?;
         session.execute("UPDATE {s}bindu_tasks SET lease_until = 0 WHERE phase = 0", Vec::new()).await?;
+        session.execute("UPDATE {s}bindu_pushes SET due = 0 WHERE failures = 0", Vec::new()).await?;
         session.commit().await
     }
 }

@@ -12,8 +12,8 @@ use super::{
     write::{Change, Reply, Rules},
 };
 use crate::{
-    Abandoned, Canceled, Conversation, ListQuery, Numbered, Owner, Pushed, ReplayKey, RunKey, Snapshot,
-    StorageKind, StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
+    Abandoned, Canceled, Conversation, ListQuery, Numbered, Owner, Pushed, ReplayKey, RunKey, Sealer,
+    Snapshot, StorageKind, StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
 };
 use async_trait::async_trait;
 use bindu_a2a::{Json, call::PushConfig, event::TaskEvent};
@@ -37,6 +37,7 @@ const LONGEST_READ: Duration = Duration::from_secs(20);
 pub(super) struct StoreOptions {
     pub(super) lease: Duration,
     pub(super) bounds: SqlBounds,
+    pub(super) sealer: Option<Arc<dyn Sealer>>,
     /// Whether others may have been cut off together with us, so that their leases have ended and they have not.
     pub(super) waits_before_taking_over: bool,
 }
@@ -107,6 +108,7 @@ impl<B: Backend> SqlStore<B> {
             replica: uuid::Uuid::new_v4().to_string(),
             lease: options.lease,
             bounds: options.bounds,
+            sealer: options.sealer,
             remembered: Mutex::default(),
         };
         let contact = Contact {
@@ -307,7 +309,7 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     }
 
     async fn pushes(&self, task: &TaskKey) -> Result<Vec<PushConfig>, StoreError> {
-        ask!(self, pushes, task)
+        ask!(self, pushes, task, self.core.rules.sealer.as_deref())
     }
 
     async fn delete_push(&self, task: &TaskKey, id: &str) -> Result<(), StoreError> {

@@ -4,6 +4,7 @@
 //! that it does not know, so the version before reads what this one writes. Content of callers is kept as the text that it
 //! was, so nothing is lost in a database whose JSON type changes numbers or refuses `\u0000`.
 
+use crate::push::KeptPush;
 use bindu_a2a::{
     Dialect, Json, Parts,
     call::{PushAuthentication, PushConfig},
@@ -89,8 +90,12 @@ struct StoredPush<'a> {
     id: Cow<'a, str>,
     task: Cow<'a, str>,
     url: Cow<'a, str>,
+    /// In clear; only a program without a sealer writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<Cow<'a, str>>,
+    /// A name of its own: the version before would take a sealed text under the other one for the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed_token: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     authentication: Option<StoredAuthentication<'a>>,
     #[serde(borrow)]
@@ -102,6 +107,8 @@ struct StoredAuthentication<'a> {
     scheme: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     credentials: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sealed_credentials: Option<Cow<'a, str>>,
 }
 
 /// The names of the states, in the column and in the text.
@@ -170,17 +177,20 @@ pub(super) fn read_event(text: &str) -> Result<TaskEvent, Unreadable> {
     }
 }
 
-/// A push configuration's text. It holds its secrets: whoever reads the database may use them.
-pub(super) fn write_push(config: &PushConfig) -> String {
+/// A push configuration's text.
+pub(super) fn write_push(kept: &KeptPush) -> String {
+    let config = &kept.config;
     text(&StoredPush {
         v: FORM,
         id: config.id.as_str().into(),
         task: config.task_id.as_str().into(),
         url: config.url.as_str().into(),
         token: config.token.as_deref().map(Cow::Borrowed),
+        sealed_token: kept.token.as_deref().map(Cow::Borrowed),
         authentication: config.authentication.as_ref().map(|authentication| StoredAuthentication {
             scheme: authentication.scheme.as_str().into(),
             credentials: authentication.credentials.as_deref().map(Cow::Borrowed),
+            sealed_credentials: kept.credentials.as_deref().map(Cow::Borrowed),
         }),
         dialect: dialect_name(config.dialect).into(),
     })
@@ -195,27 +205,33 @@ fn dialect_name(dialect: Dialect) -> &'static str {
 }
 
 /// The push configuration of a text.
-pub(super) fn read_push(text: &str) -> Result<PushConfig, Unreadable> {
+pub(super) fn read_push(text: &str) -> Result<KeptPush, Unreadable> {
     let unreadable = |problem| Unreadable { what: "push configuration", problem };
     let stored: StoredPush<'_> =
         serde_json::from_str(text).map_err(|_| unreadable("it is not what this version writes"))?;
     if stored.v > NEWEST_READ {
         return Err(unreadable("a newer version wrote it"));
     }
-    Ok(PushConfig {
+    let mut credentials = None;
+    let authentication = stored.authentication.map(|authentication| {
+        credentials = authentication.sealed_credentials.map(Cow::into_owned);
+        PushAuthentication {
+            scheme: authentication.scheme.into_owned(),
+            credentials: authentication.credentials.map(Cow::into_owned),
+        }
+    });
+    let config = PushConfig {
         id: stored.id.into_owned(),
         task_id: stored.task.into_owned(),
         url: stored.url.into_owned(),
         token: stored.token.map(Cow::into_owned),
-        authentication: stored.authentication.map(|authentication| PushAuthentication {
-            scheme: authentication.scheme.into_owned(),
-            credentials: authentication.credentials.map(Cow::into_owned),
-        }),
+        authentication,
         dialect: [Dialect::V1, Dialect::V03, Dialect::Bindu]
             .into_iter()
             .find(|dialect| dialect_name(*dialect) == stored.dialect)
             .ok_or(unreadable("its dialect is unknown"))?,
-    })
+    };
+    Ok(KeptPush { config, token: stored.sealed_token.map(Cow::into_owned), credentials })
 }
 
 impl<'a> StoredMessage<'a> {
@@ -392,11 +408,14 @@ mod tests {
             names in [name(), name(), name()],
             token in proptest::option::of(name()),
             scheme in proptest::option::of((name(), proptest::option::of(name()))),
+            sealed in proptest::option::of(name()),
         ) {
             let [id, task_id, url] = names;
             let authentication = scheme.map(|(scheme, credentials)| PushAuthentication { scheme, credentials });
             let config = PushConfig { id, task_id, url, token, authentication, dialect: Dialect::V03 };
-            prop_assert_eq!(read_push(&write_push(&config)), Ok(config));
+            let credentials = sealed.clone().filter(|_| config.authentication.is_some());
+            let kept = KeptPush { config, token: sealed, credentials };
+            prop_assert_eq!(read_push(&write_push(&kept)), Ok(kept));
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{
     figures::add,
     key, read,
+    sealing::Sealing,
     session::{Backend, Fault, Session},
     store::Core,
     write::{Change, News, Reply},
@@ -45,6 +46,7 @@ pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
     let mut ticks = tokio::time::interval(core.backend.poll_interval());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut next_pruning, mut next_room) = (Instant::now() + PRUNING, Instant::now());
+    let mut sealing = Sealing::default();
     let _ = size(&core).await;
     loop {
         ticks.tick().await;
@@ -54,7 +56,9 @@ pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
             add(&core.counters.forgotten, count as u64);
             next_room = Instant::now() + MAKING_ROOM;
         }
-        if Instant::now() >= next_pruning {
+        let is_pruning = Instant::now() >= next_pruning;
+        sealing.look(&core, is_pruning).await;
+        if is_pruning {
             let _ = prune(&core).await;
             next_pruning = Instant::now() + PRUNING;
         }

@@ -6,12 +6,13 @@ use super::{
     bounds::SqlBounds,
     key, leases, pushes, read, remembered,
     room::Room,
+    sealing::{self, Resealed},
     session::{Fault, Row, Session, Value},
     stored,
 };
 use crate::{
-    Abandoned, Canceled, Owner, Pushed, ReplayKey, RunKey, Snapshot, StoreError, Submission, Submitted,
-    TaskKey,
+    Abandoned, Canceled, Owner, Pushed, ReplayKey, RunKey, Sealer, Snapshot, StoreError, Submission,
+    Submitted, TaskKey,
 };
 use bindu_a2a::{
     Json,
@@ -22,7 +23,7 @@ use bindu_a2a::{
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
-    sync::{LazyLock, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::{Duration, Instant},
 };
 
@@ -77,6 +78,8 @@ pub(super) enum Change {
         id: String,
         outcome: Result<u64, Timestamp>,
     },
+    /// Writes push configurations with secrets that are sealed again, if they are still what they were.
+    Reseal(Vec<Resealed>),
     ForgetContext {
         owner: Owner,
         context_id: String,
@@ -135,6 +138,8 @@ pub(super) struct Rules {
     pub(super) replica: String,
     pub(super) lease: Duration,
     pub(super) bounds: SqlBounds,
+    /// What seals the secrets of push configurations; nothing keeps them in clear.
+    pub(super) sealer: Option<Arc<dyn Sealer>>,
     /// How many signed requests of an owner are remembered, about, and when that was counted.
     pub(super) remembered: Mutex<HashMap<key::Hash, (u64, Instant)>>,
 }
@@ -175,8 +180,9 @@ pub(super) async fn apply<S: Session>(
         Change::PutFeedback { task, feedback } => put_feedback(session, task, feedback, rules).await,
         Change::PutPush { task, config } => pushes::put_push(session, task, config, rules).await,
         Change::DeletePush { task, id } => pushes::delete_push(session, task, id).await,
-        Change::DuePushes(limit) => pushes::due_pushes(session, *limit).await,
+        Change::DuePushes(limit) => pushes::due_pushes(session, *limit, rules).await,
         Change::NotePush { task, id, outcome } => pushes::note_push(session, task, id, *outcome).await,
+        Change::Reseal(all) => sealing::write(session, all).await,
         Change::ForgetContext { owner, context_id } => forget_context(session, owner, context_id).await,
         Change::Forget(tasks) => {
             let (count, news) = forget(session, tasks, true).await?;
@@ -273,7 +279,7 @@ async fn submit<S: Session>(
         return Ok(StoreError::Ended(state).into());
     }
     let status = TaskStatus { state: TaskState::Submitted, message: None, timestamp: Timestamp::now() };
-    let events = [TaskEvent::Message(std::sync::Arc::clone(message)), TaskEvent::Status(status.clone())];
+    let events = [TaskEvent::Message(Arc::clone(message)), TaskEvent::Status(status.clone())];
     let mut bytes = message.bytes() + 2 * EVENT_BYTES;
     bytes += if held.is_some() { 0 } else { TASK_BYTES + message.task_id.len() + message.context_id.len() };
     if let Some(error) = no_room(submission, before, held.as_ref(), bytes, &rules.bounds)? {
@@ -308,7 +314,7 @@ async fn submit<S: Session>(
         remembered::keep_replay(session, &task, replay, rules).await?;
     }
     if let Some(config) = &submission.push {
-        pushes::write_push(session, row, number, config).await?;
+        pushes::write_push(session, (row, number), (&task, config), rules).await?;
     }
     let snapshot = match held {
         Some(_) => read::snapshot_of(session, row).await?,

@@ -3,7 +3,7 @@
 use super::worker::Obedient;
 use crate::{
     Caller, Client, Delivery, Limits, MemoryStore, NotDelivered, Owner, PushOutcome, PushSender, Sealer,
-    Submission, TaskKey, TaskService, TaskStore, conformance, open_secrets, seal_secrets,
+    Submission, TaskKey, TaskService, TaskStore, conformance, push::KeptPush,
 };
 use bindu_a2a::{
     A2aError, Parts,
@@ -440,6 +440,10 @@ impl Sealer for FakeSealer {
     fn is_current(&self, _: &str) -> bool {
         true
     }
+
+    fn current(&self) -> String {
+        "the only one".to_owned()
+    }
 }
 
 #[test]
@@ -448,13 +452,22 @@ fn secrets_are_sealed_for_their_place() {
     let authentication =
         Some(PushAuthentication { scheme: "Bearer".to_owned(), credentials: Some("word".to_owned()) });
     let config = PushConfig { authentication, ..config("p", "hook.example", Dialect::V03) };
-    let sealed = seal_secrets(&config, &task, &FakeSealer).expect("sealed");
-    assert_ne!((&sealed.token, &sealed.authentication), (&config.token, &config.authentication));
-    assert_eq!((&sealed.url, sealed.dialect), (&config.url, config.dialect));
-    assert_eq!(open_secrets(&sealed, &task, &FakeSealer), Some(config));
-    // Moved to another receiver, task or owner.
-    let elsewhere = PushConfig { url: "https://thief.example/".to_owned(), ..sealed.clone() };
-    assert_eq!(open_secrets(&elsewhere, &task, &FakeSealer), None);
-    let other = TaskKey { owner: Owner::Everybody, ..task };
-    assert_eq!(open_secrets(&sealed, &other, &FakeSealer), None);
+    let sealer: Option<&dyn Sealer> = Some(&FakeSealer);
+    let sealed = KeptPush::of(&config, &task, sealer).expect("sealed");
+    assert_eq!((&sealed.config.url, sealed.config.dialect), (&config.url, config.dialect));
+    assert!(sealed.config.token.is_none() && !sealed.is_due(&FakeSealer));
+    assert_eq!(sealed.open(&task, sealer), (config.clone(), true));
+    let clear = KeptPush::of(&config, &task, None).expect("kept");
+    assert!(clear.is_due(&FakeSealer) && clear.open(&task, sealer) == (config.clone(), true));
+    // Moved to another receiver, task or owner; or nobody has the key.
+    let mut elsewhere = sealed.clone();
+    "https://thief.example/".clone_into(&mut elsewhere.config.url);
+    let other = TaskKey { owner: Owner::Everybody, ..task.clone() };
+    for (kept, task, sealer) in
+        [(&elsewhere, &task, sealer), (&sealed, &other, sealer), (&sealed, &task, None)]
+    {
+        let (opened, is_open) = kept.open(task, sealer);
+        let credentials = opened.authentication.expect("its scheme").credentials;
+        assert_eq!((opened.token, credentials, is_open), (None, None, false));
+    }
 }

@@ -189,6 +189,10 @@ pub(crate) fn status(state: TaskState) -> TaskEvent {
     TaskEvent::Status(TaskStatus { state, message: None, timestamp: Timestamp::now() })
 }
 
+pub(crate) fn working() -> TaskEvent {
+    status(TaskState::Working)
+}
+
 fn chunk(id: &str, text: &str, append: bool) -> TaskEvent {
     TaskEvent::Artifact(Arc::new(ArtifactChunk {
         id: id.to_owned(),

@@ -7,5 +7,6 @@ mod kills;
 mod places;
 mod pooler;
 mod postgres;
+mod sealed;
 mod sqlite;
 mod workload;

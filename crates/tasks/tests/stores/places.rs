@@ -30,9 +30,13 @@ pub(crate) struct OnDisk {
     _directory: tempfile::TempDir,
 }
 
+pub(crate) fn sqlite_options(directory: &tempfile::TempDir) -> SqliteOptions {
+    SqliteOptions { lease: LEASE, ..SqliteOptions::new(directory.path().join("tasks.db")) }
+}
+
 pub(crate) async fn sqlite_with(change: impl FnOnce(&mut SqliteOptions)) -> OnDisk {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut options = SqliteOptions { lease: LEASE, ..SqliteOptions::new(directory.path().join("tasks.db")) };
+    let mut options = sqlite_options(&directory);
     change(&mut options);
     let store = Arc::new(SqliteStore::open(options.clone()).await.expect("a file"));
     OnDisk { store, options, _directory: directory }

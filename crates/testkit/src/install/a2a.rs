@@ -31,6 +31,17 @@ pub fn a2a_python_0_3() -> Option<PathBuf> {
     environment("a2a-python", A2A_PYTHON_0_3, "http-server")
 }
 
+/// Where the packages of [`a2a_python`] are, with gRPC's among them.
+///
+/// # Panics
+/// As [`a2a_python`].
+#[must_use]
+pub fn a2a_python_packages() -> Option<PathBuf> {
+    let lib = a2a_python()?.parent()?.parent()?.join("lib");
+    let version = fs::read_dir(lib).ok()?.next()?.ok()?;
+    Some(version.path().join("site-packages"))
+}
+
 fn environment(name: &str, version: &str, extras: &str) -> Option<PathBuf> {
     let Some(python) = python() else {
         assert!(std::env::var_os("CI").is_none(), "the official Python SDK needs Python 3.12 or later");

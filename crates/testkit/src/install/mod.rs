@@ -17,7 +17,10 @@ mod prometheus;
 mod python;
 mod zig;
 
-pub use a2a::{A2A_JS, A2A_PYTHON, A2A_PYTHON_0_3, a2a_js, a2a_python, a2a_python_0_3, official_rust_agent};
+pub use a2a::{
+    A2A_JS, A2A_PYTHON, A2A_PYTHON_0_3, a2a_js, a2a_python, a2a_python_0_3, a2a_python_packages,
+    official_rust_agent,
+};
 pub use cluster::cluster_tools;
 pub use crates_io::{a2a_cli, cargo_cyclonedx, cargo_fuzz};
 pub use debian::{chromium, libfaketime, nginx, pgbouncer, strace};

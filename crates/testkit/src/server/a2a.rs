@@ -8,6 +8,17 @@ use std::{
 };
 use tempfile::TempDir;
 
+/// An official SDK as an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OfficialServer {
+    /// Python: `testing/a2a/server.py`.
+    Python,
+    /// JavaScript: `testing/a2a/server.mjs`.
+    JavaScript,
+    /// Rust: `testing/a2a/rust`.
+    Rust,
+}
+
 /// An agent made of an official SDK.
 pub struct OfficialAgent {
     /// Its URL, for JSON-RPC and HTTP+JSON.
@@ -18,25 +29,48 @@ pub struct OfficialAgent {
 
 impl OfficialAgent {
     /// Starts one of the Rust SDK, which says back what it is told.
+    ///
+    /// # Panics
+    /// If it does not come up.
     pub async fn start_rust() -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let port = ports::free_pair();
-        let log = directory.path().join("log");
-        let program = install::official_rust_agent();
-        let process = ServerProcess::start(&program, &[port.to_string()], &[], &log);
-        let url = format!("http://127.0.0.1:{port}");
-        until_ok(&format!("{url}/.well-known/agent-card.json"), &log).await;
-        Self { url, _process: process, _directory: directory }
+        Self::offering(OfficialServer::Rust, "JSONRPC-1.0", true).await.expect("it needs no Python")
     }
 
-    /// Starts one of the Python SDK; `None` if there is no Python for it.
+    /// Starts one of the Python SDK with all interfaces; `None` if there is no Python for it.
+    ///
+    /// # Panics
+    /// If it does not come up.
     pub async fn start() -> Option<Self> {
-        let python = install::a2a_python()?;
+        let all = "JSONRPC-1.0,HTTP+JSON-1.0,GRPC-1.0,JSONRPC-0.3";
+        Self::offering(OfficialServer::Python, all, true).await
+    }
+
+    /// Starts one whose card offers these interfaces (`JSONRPC-1.0`, `HTTP+JSON-1.0`, `JSONRPC-0.3`; a comma between them),
+    /// with streams or without. `None` if there is no Python for it.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub async fn offering(server: OfficialServer, interfaces: &str, streams: bool) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let port = ports::free_pair();
-        let arguments = [script("server.py").display().to_string(), port.to_string(), (port + 1).to_string()];
+        let (program, script, packages) = match server {
+            OfficialServer::Python => (install::a2a_python()?, Some("server.py"), None),
+            OfficialServer::JavaScript => {
+                let (node, packages) = install::a2a_js();
+                (node, Some("server.mjs"), Some(packages))
+            }
+            OfficialServer::Rust => (install::official_rust_agent(), None, None),
+        };
+        let how = if streams { "stream" } else { "poll" };
+        let arguments = script.map(|name| self::script(name).display().to_string());
+        let arguments =
+            arguments.into_iter().chain([port.to_string(), interfaces.to_owned(), how.to_owned()]);
+        let arguments: Vec<String> = arguments.collect();
+        let packages = packages.map(|packages| packages.display().to_string());
+        let environment: Vec<_> =
+            packages.iter().map(|packages| ("A2A_PACKAGES", packages.as_str())).collect();
         let log = directory.path().join("log");
-        let process = ServerProcess::start(&python, &arguments, &[], &log);
+        let process = ServerProcess::start(&program, &arguments, &environment, &log);
         let url = format!("http://127.0.0.1:{port}");
         until_ok(&format!("{url}/.well-known/agent-card.json"), &log).await;
         Some(Self { url, _process: process, _directory: directory })
@@ -72,6 +106,9 @@ pub async fn official_client(
         OfficialClient::Python03 => {
             let mut command = Command::new(install::a2a_python_0_3()?);
             command.arg(script("client_0_3.py"));
+            if let Some(packages) = arguments.contains(&"GRPC").then(install::a2a_python_packages).flatten() {
+                command.env("GRPC_FROM", packages);
+            }
             command
         }
         OfficialClient::JavaScript => {

@@ -2,7 +2,6 @@
 
 mod a2a;
 mod agent;
-mod callee;
 mod hydra;
 mod nginx;
 mod openbao;
@@ -12,9 +11,8 @@ mod postgres;
 mod process;
 mod python_bindu;
 
-pub use a2a::{OfficialAgent, OfficialClient, official_client};
+pub use a2a::{OfficialAgent, OfficialClient, OfficialServer, official_client};
 pub use agent::{AgentProcess, AgentSetup};
-pub use callee::OfficialCallee;
 pub use hydra::Hydra;
 pub use nginx::Nginx;
 pub use openbao::OpenBao;
