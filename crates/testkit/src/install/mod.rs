@@ -41,7 +41,16 @@ use std::{
 /// Installs everything. What is there already costs nothing.
 pub fn all() {
     let _ = (openbao(), cargo_deny(), cargo_fuzz(), hydra(), strace(), libfaketime(), postgres());
-    let _ = (cluster_tools(), nginx(), pgbouncer(), chromium(), a2a_js(), a2a_python(), a2a_python_0_3(), a2a_cli());
+    let _ = (
+        cluster_tools(),
+        nginx(),
+        pgbouncer(),
+        chromium(),
+        a2a_js(),
+        a2a_python(),
+        a2a_python_0_3(),
+        a2a_cli(),
+    );
     let _ = (official_rust_agent(), prometheus());
     if crate::Cluster::can_run() {
         let _ = (kubernetes(), node_tools(), engines());
