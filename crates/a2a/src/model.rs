@@ -137,6 +137,16 @@ pub struct Artifact {
     pub extensions: Option<Json>,
 }
 
+impl Task {
+    /// The bytes of its messages, and of its artifacts if they count.
+    #[must_use]
+    pub fn content_bytes(&self, with_artifacts: bool) -> usize {
+        let artifacts = self.artifacts.iter().map(|artifact| artifact.bytes());
+        let artifacts: usize = if with_artifacts { artifacts.sum() } else { 0 };
+        artifacts + self.history.iter().map(|message| message.bytes()).sum::<usize>()
+    }
+}
+
 impl Message {
     /// A message of the agent's about a task.
     #[must_use]

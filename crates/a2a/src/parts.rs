@@ -37,13 +37,16 @@ pub enum Content<'a> {
     Data(&'a RawValue),
 }
 
+/// A text that has more bytes has a buffer of just its length.
+const LONG: usize = 64 * 1024;
+
 /// Writes a list of parts.
 #[derive(Debug, Clone)]
-pub struct PartsBuilder(String);
+pub struct PartsBuilder(Vec<u8>);
 
 impl Default for PartsBuilder {
     fn default() -> Self {
-        Self("[".to_owned())
+        Self(b"[".to_vec())
     }
 }
 
@@ -51,53 +54,70 @@ impl PartsBuilder {
     /// One with room for so many bytes of JSON.
     #[must_use]
     pub fn with_capacity(bytes: usize) -> Self {
-        let mut text = String::with_capacity(bytes.max(2));
-        text.push('[');
+        let mut text = Vec::with_capacity(bytes.max(2));
+        text.push(b'[');
         Self(text)
     }
 
     /// Adds a part.
     pub fn push(&mut self, part: &Part<'_>) {
-        let (name, value) = match &part.content {
-            Content::Text(text) => ("text", Cow::Owned(quoted(text))),
-            Content::Raw(bytes) => ("raw", Cow::Owned(quoted(bytes))),
-            Content::Url(url) => ("url", Cow::Owned(quoted(url))),
-            Content::Data(data) => ("data", Cow::Borrowed(data.get())),
-        };
-        let out = &mut self.0;
-        if out.len() > 1 {
-            out.push(',');
+        if self.0.len() > 1 {
+            self.0.push(b',');
         }
-        out.push_str("{\"");
-        out.push_str(name);
-        out.push_str("\":");
-        out.push_str(&value);
-        for (name, value) in [("mediaType", &part.media_type), ("filename", &part.filename)] {
+        self.0.push(b'{');
+        match &part.content {
+            Content::Text(text) => self.text("\"text\":", text),
+            Content::Raw(bytes) => self.text("\"raw\":", bytes),
+            Content::Url(url) => self.text("\"url\":", url),
+            Content::Data(data) => self.json("\"data\":", data),
+        }
+        for (name, value) in [(",\"mediaType\":", &part.media_type), (",\"filename\":", &part.filename)] {
             // ProtoJSON does not tell an empty text from none.
             if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                out.push_str(",\"");
-                out.push_str(name);
-                out.push_str("\":");
-                out.push_str(&quoted(value));
+                self.text(name, value);
             }
         }
         if let Some(metadata) = part.metadata {
-            out.push_str(",\"metadata\":");
-            out.push_str(metadata.get());
+            self.json(",\"metadata\":", metadata);
         }
-        out.push('}');
+        self.0.push(b'}');
+    }
+
+    fn text(&mut self, name: &str, text: &str) {
+        // Room for all of it at once: a buffer that grows by doubling would cost twice as much. What follows is short.
+        let bytes = name.len() + quoted_bytes(text) + 64;
+        if bytes > LONG {
+            self.0.reserve_exact(bytes)
+        } else {
+            self.0.reserve(bytes)
+        }
+        self.0.extend(name.as_bytes());
+        // Writing to a buffer does not fail.
+        let _ = serde_json::to_writer(&mut self.0, text);
+    }
+
+    fn json(&mut self, name: &str, json: &RawValue) {
+        self.0.extend(name.as_bytes());
+        self.0.extend(json.get().as_bytes());
     }
 
     /// The list.
     #[must_use]
     pub fn build(mut self) -> Parts {
-        self.0.push(']');
-        Parts(Json::from_text(self.0).unwrap_or_else(Json::null))
+        self.0.push(b']');
+        let text = String::from_utf8(self.0).unwrap_or_default();
+        Parts(Json::from_text(text).unwrap_or_else(Json::null))
     }
 }
 
-fn quoted(text: &str) -> String {
-    serde_json::to_string(text).unwrap_or_default()
+/// How long a text is as JSON.
+fn quoted_bytes(text: &str) -> usize {
+    let of_each = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    2 + of_each.sum::<usize>()
 }
 
 impl Parts {
@@ -118,8 +138,8 @@ impl Parts {
     /// Parts that were written by [`PartsBuilder`] before, read from a store.
     #[must_use]
     pub fn from_stored(text: String) -> Option<Self> {
-        let raw = RawValue::from_string(text).ok()?;
-        (json::kind(&raw) == json::Kind::List).then(|| Self(Json::from(&*raw)))
+        let json = Json::from_text(text)?;
+        (json::kind(json.raw()) == json::Kind::List).then_some(Self(json))
     }
 
     /// The JSON text: a list of A2A 1.0's parts.
@@ -147,8 +167,15 @@ impl Parts {
     /// What a reader of text sees: one part a line.
     #[must_use]
     pub fn as_text(&self) -> String {
-        let lines: Vec<String> = self.iter().map(|part| part.as_text().into_owned()).collect();
-        lines.join("\n")
+        let mut parts = self.iter();
+        let Some(first) = parts.next() else { return String::new() };
+        // Mostly the only one, and not copied again.
+        let mut text = first.as_text().into_owned();
+        for part in parts {
+            text.push('\n');
+            text.push_str(&part.as_text());
+        }
+        text
     }
 }
 
@@ -211,5 +238,7 @@ mod tests {
         assert_eq!(texts, ["a \"quoted\" line\n", "[file a.png]", r#"{"n":18446744073709551616}"#]);
         assert_eq!(Parts::from_stored(parts.text().to_owned()), Some(parts));
         assert_eq!(PartsBuilder::default().build().text(), "[]");
+        let odd: String = (0..0x100_u8).map(char::from).collect();
+        assert_eq!(quoted_bytes(&odd), serde_json::to_string(&odd).expect("a text").len());
     }
 }

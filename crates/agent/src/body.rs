@@ -92,7 +92,8 @@ async fn collect(mut body: Body, most: usize, place: &mut Place) -> Result<Bytes
         place.room_for_body(declared).await.map_err(no_room)?;
         room = declared;
     }
-    let mut bytes = Vec::with_capacity(declared.min(SMALL));
+    // All of it at once, once there is room for it: a buffer that grows by doubling would cost twice as much.
+    let mut bytes = Vec::with_capacity(declared.min(most));
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| NotTaken::Broken)?;
         let Some(data) = frame.data_ref() else { continue };
@@ -102,6 +103,7 @@ async fn collect(mut body: Body, most: usize, place: &mut Place) -> Result<Bytes
         }
         if length > room {
             place.room_for_body(most).await.map_err(no_room)?;
+            bytes.reserve_exact(most - bytes.len());
             room = most;
         }
         bytes.extend_from_slice(data);

@@ -43,6 +43,10 @@ const LINGER: Duration = Duration::from_millis(250);
 /// The same for HTTP/2, whose streams end a moment before.
 const HTTP2_END: Duration = Duration::from_secs(1);
 
+/// How many bytes of answers the system takes of one connection beyond those that are on their way.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
+
 /// A pause where the system has no sockets to give.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -134,6 +138,14 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> io::Result<A
     Ok((stream, peer, place))
 }
 
+/// What is small goes out at once, and no more of an answer is taken than soon goes out: else the system would keep some
+/// megabytes for each caller who reads nothing.
+fn prepare(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
+}
+
 /// Answers on one connection until it ends.
 async fn answer(
     (stream, peer, _place): Accepted,
@@ -141,7 +153,7 @@ async fn answer(
     limits: ConnectionLimits,
     mut stages: watch::Receiver<Stage>,
 ) {
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.write_timeout));
     let progress = Progress::new();
@@ -192,7 +204,7 @@ async fn answer_http2(
     limits: ConnectionLimits,
     mut stages: watch::Receiver<Stage>,
 ) {
-    let _ = stream.set_nodelay(true);
+    prepare(&stream);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.write_timeout));
     // How many calls are being answered, and since when there is none.

@@ -13,6 +13,7 @@ mod connections;
 mod encoded;
 mod grpc;
 pub mod handler;
+mod long;
 mod metrics;
 mod places;
 mod port;

@@ -7,12 +7,13 @@
 //!
 //! With authentication off all callers are one, [`Owner::Everybody`], which has all of the room.
 
+use crate::long::Long;
+use async_trait::async_trait;
 use bindu_tasks::Owner;
 use lru::LruCache;
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
-    panic::resume_unwind,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,12 +32,13 @@ const QUICK: usize = 32 * 1024;
 /// body fits twice in any case. One caller may have half of it.
 const BODY_BYTES: usize = 12 * 1024 * 1024;
 
-/// How many bytes of answers may be on their way. One caller may have a quarter of it. A longer answer has the whole part.
-const ANSWER_BYTES: usize = 16 * 1024 * 1024;
-const ANSWER_PART: usize = ANSWER_BYTES / 4;
+/// How many bytes of answers may be on their way. One caller may have a third of it. A longer answer has the whole part.
+const ANSWER_BYTES: usize = 12 * 1024 * 1024;
+const ANSWER_PART: usize = ANSWER_BYTES / 3;
 
-/// How many reads of one caller, and of all, hold what they have read at a time. A store may give each reader a copy.
-const READS: (usize, usize) = (2, 8);
+/// How many heavy reads of one caller, and of all, are done at a time: a store may give each reader a copy, which costs as much
+/// again until the answer is written.
+const HEAVY_READS: (usize, usize) = (1, 2);
 
 /// How long a request waits for room.
 const WAIT: Duration = Duration::from_secs(10);
@@ -69,7 +71,8 @@ struct Inner {
     other_bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     reads: Arc<Semaphore>,
-    /// Threads for what takes long.
+    /// Threads for what takes long, and who has one.
+    long: Long,
     work: Arc<Semaphore>,
 }
 
@@ -102,6 +105,8 @@ impl Places {
     pub(crate) fn new(limits: PlaceLimits) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        // One is left to whatever is quick.
+        let long = threads.saturating_sub(1).max(1);
         Self(Arc::new(Inner {
             limits,
             shares: Mutex::default(),
@@ -109,9 +114,9 @@ impl Places {
             proven_bodies: semaphore(body_bytes(limits)),
             other_bodies: semaphore(body_bytes(limits)),
             answers: semaphore(ANSWER_BYTES),
-            reads: semaphore(READS.1),
-            // One is left to whatever is quick.
-            work: semaphore(threads.saturating_sub(1).max(1)),
+            reads: semaphore(HEAVY_READS.1),
+            long: Long::new(long),
+            work: semaphore(long),
         }))
     }
 
@@ -176,7 +181,7 @@ impl Inner {
             requests: Mutex::new(0),
             bodies: semaphore(body_bytes(self.limits) / part),
             answers: semaphore(answer_part(owner)),
-            reads: semaphore(READS.0),
+            reads: semaphore(HEAVY_READS.0),
             work: semaphore(if owner.is_everybody() { Semaphore::MAX_PERMITS } else { 1 }),
         }
     }
@@ -234,13 +239,24 @@ impl Place {
         true
     }
 
-    /// Waits for a turn to read from the task store, until [`Place::has_read`]: what is read and not yet written costs
-    /// memory that nobody has counted.
-    ///
-    /// # Errors
-    /// There was none for a while.
-    pub(crate) async fn turn_to_read(&mut self) -> Result<(), NoRoom> {
-        self.read = Room::wait((&self.share.reads, READS.0), (&self.inner.reads, READS.1), 1).await?;
+    /// Whether it has room for an answer.
+    pub(crate) fn has_room_for_answer(&self) -> bool {
+        self.answer.0.is_some()
+    }
+
+    /// The answer is let go, or has gone out.
+    pub(crate) fn answer_is_gone(&mut self) {
+        self.answer = Room::default();
+    }
+
+    /// Waits for room for an answer that the task store has to copy, and for a turn to read it, which lasts until
+    /// [`Place::has_read`].
+    async fn room_for_heavy(&mut self, bytes: usize) -> Result<(), NoRoom> {
+        self.has_read();
+        self.answer_is_gone();
+        self.room_for_answer(bytes).await?;
+        let (own, all) = HEAVY_READS;
+        self.read = Room::wait((&self.share.reads, own), (&self.inner.reads, all), 1).await?;
         Ok(())
     }
 
@@ -266,12 +282,12 @@ impl Place {
         // An error says that a semaphore was closed, and none ever is.
         let own = Arc::clone(&self.share.work).acquire_owned().await;
         let all = Arc::clone(&self.inner.work).acquire_owned().await;
-        let done = tokio::task::spawn_blocking(move || {
+        let done = self.inner.long.run(move || {
             // The thread's, not the caller's: one that has gone away does not end the work.
             let _turn = (own, all);
             work()
         });
-        done.await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+        done.await
     }
 
     /// Lets the place among the requests go, and keeps the caller's part: a stream, which is counted as such, goes on.
@@ -284,6 +300,13 @@ impl Place {
         if std::mem::take(&mut self.is_counted) {
             *lock(&self.share.requests) -= 1;
         }
+    }
+}
+
+#[async_trait]
+impl bindu_tasks::Room for Place {
+    async fn wait(&mut self, bytes: usize) -> bool {
+        self.room_for_heavy(bytes).await.is_ok()
     }
 }
 

@@ -46,12 +46,13 @@ async fn files_and_data_come_in_and_go_out_and_whole_artifacts_are_signed() {
         let signature = &artifact["metadata"][uri];
         let text = |name: &str| signature[name].as_str().expect("a text").to_owned();
         let (did, time) = (text("did").parse().expect("a DID"), text("time"));
+        let parts = serde_json::value::to_raw_value(&artifact["parts"]).expect("JSON");
         let signed = bindu_identity::artifact_signature::SignedArtifact {
             task_id: task["id"].as_str().expect("an id"),
             artifact_id: artifact["artifactId"].as_str().expect("an id"),
             did: &did,
             time: &time,
-            parts: &artifact["parts"],
+            parts: &[&*parts],
         };
         use base64::Engine as _;
         let bytes =

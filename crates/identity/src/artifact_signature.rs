@@ -4,8 +4,8 @@
 //! covers all parts, the ids of the task and the artifact, the DID and the time. What is signed begins with a byte that is no UTF-8
 //! and a name of its own, so no other signature of ours can equal it.
 
-use crate::{DerivedKey, Did, PublicKey, Signature, SigningKey};
-use serde_json::{Value, json};
+use crate::{DerivedKey, Did, PublicKey, Signature, SigningKey, canonical};
+use serde_json::value::RawValue;
 
 /// The extension of A2A under whose URI the signature travels in an artifact's metadata. A change that old readers misread gets
 /// another URI.
@@ -25,8 +25,8 @@ pub struct SignedArtifact<'a> {
     pub did: &'a Did,
     /// When, RFC 3339 in UTC.
     pub time: &'a str,
-    /// All parts, as A2A 1.0 has them.
-    pub parts: &'a Value,
+    /// All parts, as A2A 1.0 has them: JSON lists, one after the other.
+    pub parts: &'a [&'a RawValue],
 }
 
 impl SignedArtifact<'_> {
@@ -45,11 +45,22 @@ impl SignedArtifact<'_> {
     /// The prefix, then JCS (RFC 8785); `None` for what JCS has no form for.
     fn payload(&self) -> Option<Vec<u8>> {
         let Self { task_id, artifact_id, did, time, parts } = self;
-        let signed = json!({
-            "artifact_id": artifact_id, "did": did.as_str(), "parts": parts, "task_id": task_id, "time": time,
-        });
-        let canonical = serde_json_canonicalizer::to_vec(&signed).ok()?;
-        Some([PREFIX, &canonical].concat())
+        let long: usize = parts.iter().map(|list| list.get().len()).sum();
+        let mut payload = Vec::with_capacity(long + 512);
+        payload.extend(PREFIX);
+        // In the order of their names.
+        for (name, text) in [("{\"artifact_id\":", artifact_id), (",\"did\":", &did.as_str())] {
+            payload.extend(name.as_bytes());
+            canonical::write_text(text, &mut payload).ok()?;
+        }
+        payload.extend(b",\"parts\":");
+        canonical::write_list(parts, &mut payload).ok()?;
+        for (name, text) in [(",\"task_id\":", task_id), (",\"time\":", time)] {
+            payload.extend(name.as_bytes());
+            canonical::write_text(text, &mut payload).ok()?;
+        }
+        payload.push(b'}');
+        Some(payload)
     }
 }
 
@@ -63,9 +74,10 @@ mod tests {
         let second = DerivedKey::of(&key).public_key();
         let (did, other): (Did, Did) =
             ("did:bindu:a".parse().expect("a DID"), "did:bindu:b".parse().expect("a DID"));
-        let parts = json!([{"text": "hello"}, {"data": {"b": 1, "a": 2}}]);
-        let (fewer, reordered) =
-            (json!([{"text": "hello"}]), json!([{"text": "hello"}, {"data": {"a": 2, "b": 1}}]));
+        let raw = |text| serde_json::from_str::<&RawValue>(text).expect("JSON");
+        let parts = [raw(r#"[{"text": "hello"}, {"data": {"b": 1, "a": 2}}]"#)];
+        let fewer = [raw(r#"[{"text": "hello"}]"#)];
+        let reordered = [fewer[0], raw(r#"[{"data": {"a": 2, "b": 1}}]"#)];
         let signed = SignedArtifact {
             task_id: "t",
             artifact_id: "a",
@@ -92,7 +104,7 @@ mod tests {
     #[test]
     fn it_begins_as_no_text_does() {
         let did = "did:bindu:a".parse().expect("a DID");
-        let parts = json!([]);
+        let parts = [];
         let signed = SignedArtifact { task_id: "", artifact_id: "", did: &did, time: "", parts: &parts };
         assert!(String::from_utf8(signed.payload().expect("JSON")).is_err());
     }

@@ -9,6 +9,7 @@ use crate::{Did, PublicKey, Signature, SigningKey};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hkdf::Hkdf;
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// HKDF's `info` (RFC 5869). Changing it changes every agent's second key.
@@ -16,17 +17,19 @@ const LABEL: &[u8] = b"bindu/jws/v1";
 
 /// The second key, `#key-2` of the agent's DID documents.
 #[derive(Debug)]
-pub struct DerivedKey(SigningKey);
+pub struct DerivedKey(Arc<SigningKey>);
 
 impl DerivedKey {
     /// The second key that belongs to a first one: HKDF-SHA256 of its seed, without salt.
     #[must_use]
     pub fn of(key: &SigningKey) -> Self {
-        let mut seed = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(None, key.seed().as_ref())
-            .expand(LABEL, seed.as_mut())
-            .expect("32 bytes are less than HKDF's limit of 8,160");
-        Self(SigningKey::from_seed(&seed))
+        Self(key.derived(|| {
+            let mut seed = Zeroizing::new([0; 32]);
+            Hkdf::<Sha256>::new(None, key.seed().as_ref())
+                .expand(LABEL, seed.as_mut())
+                .expect("32 bytes are less than HKDF's limit of 8,160");
+            SigningKey::from_seed(&seed)
+        }))
     }
 
     /// Its public half.

@@ -3,12 +3,20 @@
 use ed25519_dalek::Signer as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest, Sha256};
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, OnceLock},
+};
 use zeroize::Zeroizing;
 
 /// The private half of an agent's identity. Wiped from memory when dropped; it has no `Debug`, no `Clone` and no way
 /// out but [`pem`](crate::pem).
-pub struct SigningKey(ed25519_dalek::SigningKey);
+pub struct SigningKey {
+    key: ed25519_dalek::SigningKey,
+    /// The second key, once it was derived: each message's result is signed by it.
+    derived: OnceLock<Arc<SigningKey>>,
+}
 
 impl SigningKey {
     /// Draws a new key from the operating system's random source.
@@ -24,23 +32,28 @@ impl SigningKey {
     /// The key of a 32-byte seed (RFC 8032's private key).
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        Self { key: ed25519_dalek::SigningKey::from_bytes(seed), derived: OnceLock::new() }
     }
 
     pub(crate) fn seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes())
+        Zeroizing::new(self.key.to_bytes())
     }
 
     /// The public half.
     #[must_use]
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        PublicKey(self.key.verifying_key())
     }
 
     /// Signs bytes. Inside this crate only: what may be signed is decided in [`request_signature`](crate::request_signature),
     /// [`text_signature`](crate::text_signature) and [`rotation`](crate::rotation), because one key serves all.
     pub(crate) fn sign(&self, bytes: &[u8]) -> Signature {
-        Signature(self.0.sign(bytes))
+        Signature(self.key.sign(bytes))
+    }
+
+    /// The key that is derived from this one, which `derive` does once.
+    pub(crate) fn derived(&self, derive: impl FnOnce() -> Self) -> Arc<Self> {
+        Arc::clone(self.derived.get_or_init(|| Arc::new(derive())))
     }
 }
 

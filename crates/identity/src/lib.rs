@@ -7,6 +7,7 @@
 
 mod agent_id;
 pub mod artifact_signature;
+mod canonical;
 mod derived_key;
 mod did;
 mod document;

@@ -5,6 +5,11 @@
 //! request's payload is never signed.
 
 use crate::{PublicKey, Signature, SigningKey};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+use std::fmt;
 
 /// The metadata key under which the signature travels with its text part.
 pub const METADATA_KEY: &str = "did.message.signature";
@@ -28,11 +33,52 @@ fn could_be_request_payload(text: &str) -> bool {
     if trimmed.starts_with("{\"body\"") {
         return true;
     }
-    match serde_json::from_str::<serde_json::Value>(trimmed) {
-        Ok(serde_json::Value::Object(members)) => {
-            ["body", "did", "timestamp"].iter().all(|member| members.contains_key(*member))
+    let mut found = Found::default();
+    // Whatever is behind the object, or breaks it: more is declined than could be read.
+    let _ = serde_json::Deserializer::from_str(trimmed).deserialize_map(&mut found);
+    found == Found([true; 3])
+}
+
+/// Which of a payload's members an object has. Nothing of it is kept: the text may be anything that a caller has sent.
+#[derive(Default, PartialEq)]
+struct Found([bool; 3]);
+
+impl<'de> Visitor<'de> for &mut Found {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Member(place)) = map.next_key()? {
+            if let Some(found) = place.and_then(|place| self.0.get_mut(place)) {
+                *found = true;
+            }
+            map.next_value::<IgnoredAny>()?;
         }
-        _ => false,
+        Ok(())
+    }
+}
+
+/// Which of a payload's members a name is.
+struct Member(Option<usize>);
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl Visitor<'_> for Name {
+            type Value = Member;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Member, E> {
+                Ok(Member(["body", "did", "timestamp"].iter().position(|member| *member == name)))
+            }
+        }
+        deserializer.deserialize_str(Name)
     }
 }
 

@@ -11,6 +11,7 @@ pub mod history;
 mod limits;
 mod memory;
 mod push;
+mod room;
 mod runner;
 mod send;
 mod service;
@@ -29,6 +30,7 @@ pub use caller::{Caller, Client, Owner};
 pub use limits::Limits;
 pub use memory::{Bounds, MemoryStore};
 pub use push::{Delivery, NotDelivered, PushOutcome, PushSender, Sealer};
+pub use room::{Endless, Room};
 pub use service::TaskService;
 pub use sql::{
     BadUrl, Figures, ImportError, Imported, LEASE, Migrated, PostgresBackend, PostgresOptions, PostgresStore,

@@ -12,19 +12,26 @@ use bindu_a2a::{
     event::TaskEvent,
     model::{Message, Task, TaskState, TaskStatus},
 };
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::json;
 use std::{
     collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU32,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
-    time::Duration,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::mpsc,
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -35,6 +42,10 @@ const BUFFERED: usize = 64;
 /// For how long a run that has told nothing counts as not begun: one that ends within it is stored at once, with its
 /// beginning.
 const BEGINS: Duration = Duration::from_millis(20);
+
+/// After a worker has computed for longer than [`BEGINS`] where its caller waited, or panicked, so many runs begin in tasks of
+/// their own.
+const APART: u32 = 1_000;
 
 /// How long a store that is away is given between two attempts.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -49,6 +60,8 @@ pub(crate) struct Runner {
     worker: Arc<dyn Worker>,
     limits: Arc<Limits>,
     turns: Turns,
+    /// How many runs still begin in tasks of their own.
+    apart: AtomicU32,
     running: Mutex<HashMap<TaskKey, Running>>,
     /// Whether it takes no more work.
     is_ending: AtomicBool,
@@ -64,6 +77,17 @@ struct Running {
 /// Why nothing more of a run is stored.
 struct Gone;
 
+/// How a worker's future has ended.
+enum Ended {
+    Well,
+    Panicked,
+}
+
+/// Polls a future once; whoever polls it next is woken.
+fn poll_once<F: Future + ?Sized>(work: Pin<&mut F>) -> Poll<F::Output> {
+    work.poll(&mut Context::from_waker(Waker::noop()))
+}
+
 impl Runner {
     pub(crate) fn new(store: Arc<dyn TaskStore>, worker: Arc<dyn Worker>, limits: Arc<Limits>) -> Self {
         let turns = Turns::new(limits.runs, limits.runs_of_one);
@@ -72,6 +96,7 @@ impl Runner {
             worker,
             limits,
             turns,
+            apart: AtomicU32::new(0),
             running: Mutex::default(),
             is_ending: AtomicBool::new(false),
             unread: Unread::default(),
@@ -79,13 +104,14 @@ impl Runner {
         }
     }
 
-    /// Begins a run, the `attempt`th at its message. Returns at once.
+    /// Begins a run, the `attempt`th at its message. Returns at once, unless somebody waits for the run all the same
+    /// (`is_awaited`): then what the worker does without waiting is done here, which saves two changes of threads.
     pub(crate) fn start(
         self: &Arc<Self>,
         run: RunKey,
         task: &Snapshot,
         (message, attempt): (Arc<Message>, u32),
-        caller: &Caller,
+        (caller, is_awaited): (&Caller, bool),
     ) {
         let canceled = CancellationToken::new();
         let entry = Running { run: run.run, canceled: canceled.clone() };
@@ -110,16 +136,41 @@ impl Runner {
             run: run.clone(),
         };
         let (runner, number) = (Arc::clone(self), task.number);
-        tokio::spawn(async move {
+        let apart = |left: u32| left.checked_sub(1);
+        let is_awaited = is_awaited && self.apart.fetch_update(Relaxed, Relaxed, apart).is_err();
+        let mut work = Box::pin(async move {
             let _entry = Entry { runner: &runner, run: &run };
             let turn = tokio::select! {
                 turn = turn => turn,
                 () = canceled.cancelled() => return,
             };
             let log = Log { runner: &runner, run: &run, canceled: &canceled, number };
-            log.work(job).await;
+            log.work(job, is_awaited).await;
             drop(turn);
         });
+        // What is polled here first is polled again by its own task, and wakes that from then on.
+        if !(is_awaited && poll_once(work.as_mut()).is_ready()) {
+            tokio::spawn(work);
+        }
+    }
+
+    /// Does what a worker does without waiting; its future if there is more to do. A worker that computes for long or panics would hold
+    /// up whoever polls it: then the next ones are not polled here.
+    fn begin(&self, work: impl FnOnce() -> BoxFuture<'static, ()>) -> Result<BoxFuture<'static, ()>, Ended> {
+        let begun = Instant::now();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let mut work = work();
+            let polled = poll_once(work.as_mut());
+            (work, polled)
+        }));
+        if begun.elapsed() > BEGINS || polled.is_err() {
+            self.apart.store(APART, Relaxed);
+        }
+        match polled {
+            Ok((work, Poll::Pending)) => Ok(work),
+            Ok((_, Poll::Ready(()))) => Err(Ended::Well),
+            Err(_) => Err(Ended::Panicked),
+        }
     }
 
     /// Stops a run: what it says does not count any more.
@@ -193,7 +244,8 @@ impl Runner {
                     attempt,
                     "the process that worked on a task is gone: it runs again"
                 );
-                self.start(run.clone(), &task, (message, attempt), &Caller::of(&run.task.owner));
+                let caller = Caller::of(&run.task.owner);
+                self.start(run.clone(), &task, (message, attempt), (&caller, false));
             }
             Takeover::Fail => {
                 self.store.append(run, vec![interrupted(&task.task)]).await?;
@@ -272,16 +324,28 @@ struct Log<'a> {
 
 impl Log<'_> {
     /// Has the worker work, and stores what it tells.
-    async fn work(mut self, job: Job) {
+    async fn work(mut self, job: Job, is_awaited: bool) {
         let (sender, mut events) = mpsc::channel(BUFFERED);
         let outlet = Outlet::new(sender, &job.task);
         let (task_id, context_id) = (job.task.id.clone(), job.task.context_id.clone());
         // In a task of its own: a worker that panics, or computes for long, holds nobody else up.
         let worker = Arc::clone(&self.runner.worker);
-        let mut work = AbortOnDrop(tokio::spawn(async move { worker.work(job, outlet).await }));
         let (mut batch, mut has_begun, mut settled) = (Vec::new(), false, None);
-        let mut problem = "the agent ended its work without an answer";
-        let mut is_working = true;
+        let mut problem = NO_ANSWER;
+        let begun = match is_awaited {
+            true => self.runner.begin(move || worker.work(job, outlet)),
+            false => Ok(Box::pin(async move { worker.work(job, outlet).await }) as BoxFuture<'static, ()>),
+        };
+        let (mut work, mut is_working) = match begun {
+            Ok(rest) => (Some(AbortOnDrop(tokio::spawn(rest))), true),
+            Err(ended) => {
+                events.close();
+                if let Ended::Panicked = ended {
+                    problem = STOPPED;
+                }
+                (None, false)
+            }
+        };
         let begins = sleep(BEGINS);
         tokio::pin!(begins);
         loop {
@@ -290,12 +354,12 @@ impl Log<'_> {
                 () = self.canceled.cancelled() => break,
                 received = events.recv_many(&mut batch, BUFFERED) => if received == 0 { break },
                 () = &mut begins, if !has_begun => batch.push(working()),
-                ended = &mut work.0, if is_working => {
+                ended = ended(&mut work), if is_working => {
                     is_working = false;
                     // Clones of its outlet may be held by what it has left running.
                     events.close();
                     if ended.is_err() {
-                        problem = "the agent stopped working on it";
+                        problem = STOPPED;
                     }
                     continue;
                 }
@@ -324,7 +388,7 @@ impl Log<'_> {
         }
         if is_working {
             // It sees the token, or that its outlet is closed; then its future is dropped.
-            let _ = timeout(self.runner.limits.cancel_grace, &mut work.0).await;
+            let _ = timeout(self.runner.limits.cancel_grace, ended(&mut work)).await;
         }
     }
 
@@ -371,6 +435,18 @@ impl Log<'_> {
             }
             return Ok(());
         }
+    }
+}
+
+/// Why a task has failed whose worker has told no end.
+const NO_ANSWER: &str = "the agent ended its work without an answer";
+const STOPPED: &str = "the agent stopped working on it";
+
+/// The end of a worker that runs.
+async fn ended(work: &mut Option<AbortOnDrop>) -> Result<(), JoinError> {
+    match work {
+        Some(work) => (&mut work.0).await,
+        None => Ok(()),
     }
 }
 

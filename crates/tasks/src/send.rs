@@ -30,7 +30,7 @@ impl TaskService {
             return Err(A2aError::Unavailable { problem, retry_after: 1 });
         }
         let owner = caller.owner();
-        let SendRequest { mut message, unknown_task, push, .. } = request;
+        let SendRequest { mut message, unknown_task, push, is_blocking, .. } = request;
         let content = (!owner.is_everybody()).then(|| content_hash(&message, unknown_task));
         let may_begin = self.place(caller, &mut message, unknown_task).await?;
         let push = match push {
@@ -58,7 +58,7 @@ impl TaskService {
                     self.runner().pushing.knows(&TaskKey { owner: owner.clone(), id });
                 }
                 if let Some(run) = submitted.run.clone() {
-                    self.runner().start(run, &submitted.task, (message, 1), caller);
+                    self.runner().start(run, &submitted.task, (message, 1), (caller, is_blocking));
                 }
                 Ok(Taken::Now(Box::new(submitted)))
             }
@@ -80,9 +80,8 @@ impl TaskService {
             true
         } else {
             let key = TaskKey { owner: caller.owner(), id: message.task_id.clone() };
-            match self.store().read(&key).await {
-                Ok(snapshot) => {
-                    let context_id = snapshot.task.context_id;
+            match self.store().context_id(&key).await {
+                Ok(context_id) => {
                     let names_another = !message.context_id.is_empty() && message.context_id != context_id;
                     if names_another && unknown_task == UnknownTask::IsNotFound {
                         let problem = "message.contextId is not the context of its task".to_owned();
@@ -149,6 +148,8 @@ pub(crate) fn refused(error: StoreError) -> A2aError {
                 retry_after: 30,
             }
         }
+        // Not asked for without room for it.
+        StoreError::Heavy(_) => A2aError::Internal,
         StoreError::BadPageToken => A2aError::Params("the page token is not valid".to_owned()),
         StoreError::Unavailable(problem) => {
             tracing::warn!(problem, "the task store is unavailable");

@@ -1,8 +1,10 @@
 //! What callers ask for, done on a store: the same for every dialect and binding.
 
 use crate::{
-    Caller, Limits, ListQuery, PushSender, ReplayKey, StoreError, TaskKey, TaskStore, TaskStream, Worker,
+    Caller, Endless, Limits, ListQuery, PushSender, ReplayKey, Room, Snapshot, StoreError, TaskKey,
+    TaskStore, TaskStream, Worker,
     push::Deliveries,
+    room::{LIGHT, no_room},
     runner::Runner,
     send::{Taken, refused},
     stream::{Source, Start, message_of},
@@ -22,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 /// Bindu's get all that are given at once.
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 1_000;
+
+/// A page ends with the task before so many bytes of content, whoever asks.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many of its conversations a caller sees at most.
 const MAX_CONTEXTS: usize = 1_000;
@@ -84,15 +89,29 @@ impl TaskService {
         call: Call,
         replay: Option<ReplayKey>,
     ) -> Result<Answer, A2aError> {
+        self.answer_within(&mut Endless, caller, call, replay).await
+    }
+
+    /// The same; what is heavy is read when there is room for it.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub async fn answer_within(
+        &self,
+        room: &mut dyn Room,
+        caller: &Caller,
+        call: Call,
+        replay: Option<ReplayKey>,
+    ) -> Result<Answer, A2aError> {
         let key = |id: String| TaskKey { owner: caller.owner(), id };
         match call {
-            Call::Send(request) => self.send(caller, *request, replay).await,
+            Call::Send(request) => self.send(room, caller, *request, replay).await,
             Call::Get { task_id, history_length } => {
-                let task = self.read(&key(task_id)).await?;
+                let task = self.read(room, &key(task_id)).await?;
                 Ok(Answer::Found(TaskView { task, history_length, with_artifacts: true }))
             }
-            Call::List(request) => self.list(caller, request).await,
-            Call::Cancel { task_id, .. } => self.cancel(&key(task_id), replay).await,
+            Call::List(request) => self.list(room, caller, request).await,
+            Call::Cancel { task_id, .. } => self.cancel(room, &key(task_id), replay).await,
             Call::CreatePush(config) => self.create_push(caller, config, replay).await,
             Call::GetPush { task_id, id } => self.read_push(caller, &task_id, id).await,
             Call::ListPush { task_id, page_size, page_token } => {
@@ -117,30 +136,47 @@ impl TaskService {
         call: Call,
         replay: Option<ReplayKey>,
     ) -> Result<TaskStream, A2aError> {
+        self.stream_within(&mut Endless, caller, call, replay).await
+    }
+
+    /// The same; a task that is heavy is read when there is room for it.
+    ///
+    /// # Errors
+    /// Why there is no stream.
+    pub async fn stream_within(
+        &self,
+        room: &mut dyn Room,
+        caller: &Caller,
+        call: Call,
+        replay: Option<ReplayKey>,
+    ) -> Result<TaskStream, A2aError> {
         let owner = caller.owner();
         let place = self.subscribers.take(&owner, &self.limits)?;
         let (key, context_id, start, ends_with_turn) = match call {
-            Call::Stream(request) => match self.take(caller, *request, replay).await? {
-                Taken::Now(submitted) if submitted.run.is_some() => {
-                    let snapshot = submitted.task;
-                    let key = TaskKey { owner, id: snapshot.task.id.clone() };
-                    let context_id = snapshot.task.context_id.clone();
-                    let wait = self.limits.first_event_wait;
-                    (key, context_id, Start::Submitted(Box::new(snapshot), wait), true)
+            // Nobody waits for all of it.
+            Call::Stream(request) => {
+                match self.take(caller, SendRequest { is_blocking: false, ..*request }, replay).await? {
+                    Taken::Now(submitted) if submitted.run.is_some() => {
+                        let snapshot = submitted.task;
+                        let key = TaskKey { owner, id: snapshot.task.id.clone() };
+                        let context_id = snapshot.task.context_id.clone();
+                        let wait = self.limits.first_event_wait;
+                        (key, context_id, Start::Submitted(Box::new(snapshot), wait), true)
+                    }
+                    taken => {
+                        let key = match taken {
+                            Taken::Now(submitted) => TaskKey { owner, id: submitted.task.task.id },
+                            Taken::Before(key) => key,
+                        };
+                        let snapshot = self.snapshot(room, &key).await?;
+                        let context_id = snapshot.task.context_id.clone();
+                        (key, context_id, Start::Task(Box::new(snapshot)), true)
+                    }
                 }
-                taken => {
-                    let key = match taken {
-                        Taken::Now(submitted) => TaskKey { owner, id: submitted.task.task.id },
-                        Taken::Before(key) => key,
-                    };
-                    let snapshot = self.store.read(&key).await.map_err(refused)?;
-                    let context_id = snapshot.task.context_id.clone();
-                    (key, context_id, Start::Task(Box::new(snapshot)), true)
-                }
-            },
+            }
             Call::Subscribe { task_id, after } => {
                 let key = TaskKey { owner, id: task_id };
-                let snapshot = self.store.read(&key).await.map_err(refused)?;
+                let snapshot = self.snapshot(room, &key).await?;
                 let context_id = snapshot.task.context_id.clone();
                 let start = match after.filter(|after| *after <= snapshot.number) {
                     Some(after) if after < snapshot.number => Start::After(after),
@@ -169,6 +205,7 @@ impl TaskService {
 
     async fn send(
         &self,
+        room: &mut dyn Room,
         caller: &Caller,
         request: SendRequest,
         replay: Option<ReplayKey>,
@@ -186,11 +223,15 @@ impl TaskService {
         let task = match task {
             Some(task) if !is_blocking => return Ok(view(task)),
             Some(task) if !task.status.state.is_active() => task,
-            Some(_) => {
-                self.settled(&key, after).await?;
-                self.read(&key).await?
+            waits => {
+                let is_active = waits.is_some();
+                // Not held while it is waited for.
+                drop(waits);
+                if is_active {
+                    self.settled(&key, after).await?;
+                }
+                self.read(room, &key).await?
             }
-            None => self.read(&key).await?,
         };
         match message_of(&task) {
             Some(message) if is_blocking => Ok(Answer::Message(Arc::clone(message))),
@@ -205,7 +246,7 @@ impl TaskService {
         let mut watch = self.store.watch(key);
         loop {
             watch.mark_unchanged();
-            let events = self.store.events(key, after, AT_ONCE).await.map_err(refused)?;
+            let events = self.store.statuses(key, after, AT_ONCE).await.map_err(refused)?;
             let is_settled = |event: &crate::Numbered| matches!(&event.event, bindu_a2a::event::TaskEvent::Status(status) if !status.state.is_active());
             if events.iter().any(is_settled) {
                 return Ok(());
@@ -222,15 +263,31 @@ impl TaskService {
         }
     }
 
-    async fn read(&self, key: &TaskKey) -> Result<Task, A2aError> {
-        let task = self.store.read(key).await.map_err(refused)?.task;
+    /// A task as it is. What would be copied and is heavy waits for its room.
+    async fn snapshot(&self, room: &mut dyn Room, key: &TaskKey) -> Result<Snapshot, A2aError> {
+        match self.store.read_light(key, LIGHT).await {
+            Err(StoreError::Heavy(bytes)) if room.wait(bytes).await => {
+                self.store.read(key).await.map_err(refused)
+            }
+            Err(StoreError::Heavy(_)) => Err(no_room()),
+            read => read.map_err(refused),
+        }
+    }
+
+    async fn read(&self, room: &mut dyn Room, key: &TaskKey) -> Result<Task, A2aError> {
+        let task = self.snapshot(room, key).await?.task;
         if !task.status.state.is_active() {
             self.runner.unread.fetched(key);
         }
         Ok(task)
     }
 
-    async fn list(&self, caller: &Caller, request: ListRequest) -> Result<Answer, A2aError> {
+    async fn list(
+        &self,
+        room: &mut dyn Room,
+        caller: &Caller,
+        request: ListRequest,
+    ) -> Result<Answer, A2aError> {
         // What a dialect lets its callers ask for, it has checked.
         let page_size = request.page_size.unwrap_or(PAGE).clamp(1, MAX_PAGE);
         let (history_length, with_artifacts) = (request.history_length, request.include_artifacts);
@@ -241,9 +298,18 @@ impl TaskService {
             page_size,
             page_token: request.page_token,
             with_artifacts,
+            page_bytes: Some(PAGE_BYTES),
+            light: Some(LIGHT),
         };
         let owner = caller.owner();
-        let page = self.store.list(&owner, &query).await.map_err(refused)?;
+        let page = match self.store.list(&owner, &query).await {
+            Err(StoreError::Heavy(bytes)) if room.wait(bytes).await => {
+                self.store.list(&owner, &ListQuery { light: None, ..query }).await
+            }
+            Err(StoreError::Heavy(_)) => return Err(no_room()),
+            page => page,
+        };
+        let page = page.map_err(refused)?;
         let view = |task: Task| {
             if with_artifacts && !task.status.state.is_active() {
                 self.runner.unread.fetched(&TaskKey { owner: owner.clone(), id: task.id.clone() });
@@ -258,9 +324,14 @@ impl TaskService {
         }))
     }
 
-    async fn cancel(&self, key: &TaskKey, replay: Option<ReplayKey>) -> Result<Answer, A2aError> {
+    async fn cancel(
+        &self,
+        room: &mut dyn Room,
+        key: &TaskKey,
+        replay: Option<ReplayKey>,
+    ) -> Result<Answer, A2aError> {
         if !self.is_first(key, replay).await? {
-            return Ok(Answer::Found(TaskView::whole(self.read(key).await?)));
+            return Ok(Answer::Found(TaskView::whole(self.read(room, key).await?)));
         }
         let canceled = self.store.cancel(key).await.map_err(refused)?;
         if let Some(run) = &canceled.run {

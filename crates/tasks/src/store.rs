@@ -110,6 +110,10 @@ pub struct ListQuery {
     pub page_token: String,
     /// Whether with artifacts.
     pub with_artifacts: bool,
+    /// A page ends before it has more than so many bytes of content, but not before its first task. Nothing for any.
+    pub page_bytes: Option<usize>,
+    /// A store that would copy more than so many bytes for the page answers with [`StoreError::Heavy`]. Nothing for any.
+    pub light: Option<usize>,
 }
 
 /// A page of tasks, newest status first. A task that changes while pages are read may be missed or come twice; none that
@@ -236,6 +240,9 @@ pub enum StoreError {
     /// The disk or the file is full. Nothing was changed: the same call again is safe, and succeeds when there is room.
     #[error("the task store's disk is full")]
     NoSpace,
+    /// It has so many bytes, about, and not that many were asked for: they would be copied.
+    #[error("it has {0} bytes")]
+    Heavy(usize),
     /// The cursor is not one of this store's.
     #[error("the page token is not valid")]
     BadPageToken,
@@ -304,6 +311,22 @@ pub trait TaskStore: Send + Sync + 'static {
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
     async fn read(&self, task: &TaskKey) -> Result<Snapshot, StoreError>;
 
+    /// The same, if it need not copy more than so many bytes. A store that shares its contents copies none.
+    ///
+    /// # Errors
+    /// [`StoreError::Heavy`], and those of [`TaskStore::read`].
+    async fn read_light(&self, task: &TaskKey, _light: usize) -> Result<Snapshot, StoreError> {
+        self.read(task).await
+    }
+
+    /// The conversation that a task belongs to.
+    ///
+    /// # Errors
+    /// As [`TaskStore::read`].
+    async fn context_id(&self, task: &TaskKey) -> Result<String, StoreError> {
+        Ok(self.read(task).await?.task.context_id)
+    }
+
     /// A page of an owner's tasks.
     ///
     /// # Errors
@@ -315,6 +338,19 @@ pub trait TaskStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Unavailable`].
     async fn events(&self, task: &TaskKey, after: u64, limit: usize) -> Result<Vec<Numbered>, StoreError>;
+
+    /// Those of them that are statuses.
+    ///
+    /// # Errors
+    /// As [`TaskStore::events`].
+    async fn statuses(&self, task: &TaskKey, after: u64, limit: usize) -> Result<Vec<Numbered>, StoreError> {
+        let mut events = self.events(task, after, limit).await?;
+        let is_status = |event: &Numbered| matches!(event.event, TaskEvent::Status(_));
+        // The last one tells how far it was looked.
+        let last = events.last().map(|event| event.number);
+        events.retain(|event| is_status(event) || Some(event.number) == last);
+        Ok(events)
+    }
 
     /// Is told when a task has new events. For a task that is not there it is never told.
     fn watch(&self, task: &TaskKey) -> Watch;

@@ -2,6 +2,7 @@
 
 use crate::{
     Numbered, Snapshot, StoreError, TaskKey, TaskStore, Watch,
+    room::LIGHT,
     runner::{Runner, answers_in_place},
 };
 use bindu_a2a::{
@@ -24,7 +25,8 @@ use std::{
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// How many events are read at a time: what one reader costs at most.
+/// How many events are read at a time, at first and at most: what one reader costs. After long ones it is one at a time.
+const AT_FIRST: usize = 2;
 const AT_ONCE: usize = 32;
 
 /// How long a store that is away is given.
@@ -84,6 +86,8 @@ struct Tail {
     after: u64,
     state: Option<TaskState>,
     buffer: VecDeque<Numbered>,
+    /// How many events are read next.
+    at_once: usize,
     is_over: bool,
 }
 
@@ -97,7 +101,8 @@ impl TaskStream {
             Start::After(number) => (*number, None),
         };
         let buffer = VecDeque::new();
-        let tail = Tail { source, watch, start: Some(start), after, state, buffer, is_over: false };
+        let (start, at_once) = (Some(start), AT_FIRST);
+        let tail = Tail { source, watch, start, after, state, buffer, at_once, is_over: false };
         Self(Box::pin(stream::unfold(tail, |mut tail| async move { Some((tail.next().await?, tail)) })))
     }
 }
@@ -165,8 +170,10 @@ impl Tail {
         loop {
             // Before the look: what comes behind it is told of.
             self.watch.mark_unchanged();
-            match self.source.store.events(&self.source.key, self.after, AT_ONCE).await {
+            match self.source.store.events(&self.source.key, self.after, self.at_once).await {
                 Ok(events) if !events.is_empty() => {
+                    let bytes: usize = events.iter().map(|event| event.event.bytes()).sum();
+                    self.at_once = if bytes > LIGHT { 1 } else { AT_ONCE.min(self.at_once * 2) };
                     self.after = events.last().map_or(self.after, |event| event.number);
                     self.buffer.extend(events);
                     return true;

@@ -20,10 +20,12 @@ pub mod http;
 pub mod install;
 pub mod kills;
 pub mod kubernetes;
+pub mod memory;
 pub mod oci;
 mod ports;
 pub mod proxy;
 pub mod server;
+pub mod streams;
 pub mod wire;
 
 pub use cluster::Cluster;

@@ -1,15 +1,13 @@
 //! A load of requests that were made before the clock runs: connections that are kept, one request at a time on each.
 
 use std::{
-    sync::mpsc,
+    io::{self, Read as _, Write as _},
+    net::TcpStream,
+    sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
 
-/// Between two looks at a task that is not completed.
+/// Between two looks at a task that is not completed; the first one follows at once.
 const POLL: Duration = Duration::from_millis(1);
 
 /// One exchange of a load.
@@ -47,49 +45,41 @@ impl Outcome {
     }
 }
 
-/// Sends what comes through `requests` over so many connections, until there is no more or the time is up. It runs on
-/// one thread of its own, so that the other core is the server's.
+/// Sends what comes through `requests` over so many connections, each with a thread that waits for its answers, until there is
+/// no more or the time is up.
 pub(super) fn run<R: Into<Request> + Send + 'static>(
     address: &str,
     connections: usize,
     requests: mpsc::Receiver<R>,
     most: Duration,
 ) -> Outcome {
-    let address = address.to_owned();
-    let load = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(async move {
-            let begun = Instant::now();
-            let each = (0..connections).map(|_| connection(&address, &requests, begun + most));
-            let all = futures_util::future::join_all(each).await;
-            let sum = |count: fn(&Outcome) -> usize| all.iter().map(count).sum();
-            Outcome {
-                answered: sum(|one| one.answered),
-                failed: sum(|one| one.failed),
-                took: begun.elapsed(),
-            }
-        })
+    let requests = Arc::new(Mutex::new(requests));
+    let begun = Instant::now();
+    let each = (0..connections).map(|_| {
+        let (address, requests) = (address.to_owned(), Arc::clone(&requests));
+        std::thread::spawn(move || connection(&address, &requests, begun + most))
     });
-    load.join().expect("no panic")
+    let threads: Vec<_> = each.collect();
+    let all: Vec<Outcome> =
+        threads.into_iter().map(|thread| thread.join().expect("a load without a panic")).collect();
+    let sum = |count: fn(&Outcome) -> usize| all.iter().map(count).sum();
+    Outcome { answered: sum(|one| one.answered), failed: sum(|one| one.failed), took: begun.elapsed() }
 }
 
-async fn connection<R: Into<Request>>(
+fn connection<R: Into<Request>>(
     address: &str,
-    requests: &mpsc::Receiver<R>,
+    requests: &Mutex<mpsc::Receiver<R>>,
     until: Instant,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut stream = connect(address).await;
+    let mut stream = connect_blocking(address);
     let mut buffer = Vec::with_capacity(64 * 1024);
     while Instant::now() < until {
-        let Ok(request) = requests.recv() else { break };
-        let good = match whole(&mut stream, &request.into(), &mut buffer).await {
-            Ok(good) => good,
-            Err(_) => {
-                stream = connect(address).await;
-                false
-            }
-        };
+        let Ok(request) = requests.lock().expect("no panic").recv() else { break };
+        let good = whole(&mut stream, &request.into(), &mut buffer).unwrap_or_else(|_| {
+            stream = connect_blocking(address);
+            false
+        });
         if good {
             outcome.answered += 1;
         } else {
@@ -102,42 +92,63 @@ async fn connection<R: Into<Request>>(
     outcome
 }
 
-async fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).await.expect("the server listens");
-    stream.set_nodelay(true).expect("a TCP connection");
-    stream
-}
-
 /// A request, and what comes of it.
-async fn whole(stream: &mut TcpStream, request: &Request, buffer: &mut Vec<u8>) -> std::io::Result<bool> {
-    let mut good = exchange(stream, &request.first, buffer).await?;
+fn whole(stream: &mut TcpStream, request: &Request, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    let mut good = exchange(stream, &request.first, buffer)?;
     let Some(poll) = &request.poll else { return Ok(good) };
+    let mut looks = 0;
     while good && find(buffer, b"\"completed\"").is_none() {
-        tokio::time::sleep(POLL).await;
-        good = exchange(stream, poll, buffer).await?;
+        if looks > 0 {
+            std::thread::sleep(POLL);
+        }
+        looks += 1;
+        good = exchange(stream, poll, buffer)?;
     }
     Ok(good)
 }
 
 /// Whether the answer is a 200 with a result.
-async fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) -> std::io::Result<bool> {
-    stream.write_all(request).await?;
+fn exchange(stream: &mut TcpStream, request: &[u8], buffer: &mut Vec<u8>) -> io::Result<bool> {
+    exchange_blocking(stream, request, buffer)?;
+    Ok(buffer.starts_with(b"HTTP/1.1 200") && find(buffer, b"\"result\"").is_some())
+}
+
+/// A connection for one request at a time.
+pub(super) fn connect_blocking(address: &str) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("the server listens");
+    stream.set_nodelay(true).expect("a TCP connection");
+    stream
+}
+
+/// Sends a request; its whole answer is in the buffer.
+pub(super) fn exchange_blocking(
+    stream: &mut TcpStream,
+    request: &[u8],
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
+    stream.write_all(request)?;
     buffer.clear();
-    loop {
-        if stream.read_buf(buffer).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
+    let mut some = [0; 16 * 1024];
+    let mut whole = None;
+    while whole.is_none_or(|whole| buffer.len() < whole) {
+        let read = stream.read(&mut some)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let Some(head) = find(buffer, b"\r\n\r\n") else { continue };
-        let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
-        let length: usize = text
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:"))
-            .and_then(|length| length.trim().parse().ok())
-            .unwrap_or(0);
-        if buffer.len() >= head + 4 + length {
-            return Ok(text.starts_with("http/1.1 200") && find(&buffer[head..], b"\"result\"").is_some());
+        buffer.extend_from_slice(&some[..read]);
+        if whole.is_none()
+            && let Some(head) = find(buffer, b"\r\n\r\n")
+        {
+            whole = Some(head + 4 + content_length(&buffer[..head]));
         }
     }
+    Ok(())
+}
+
+fn content_length(head: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
+    length.and_then(|length| length.trim().parse().ok()).unwrap_or(0)
 }
 
 fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {

@@ -2,8 +2,7 @@
 //! official Python and Rust servers; Python Bindu's dialect (a send, then looks at the task) beside Python Bindu.
 
 use super::{AUTHOR, load};
-use bindu_testkit::{AgentSetup, OfficialAgent, PythonBindu, http};
-use serde_json::{Value, json};
+use bindu_testkit::{AgentSetup, OfficialAgent, PythonBindu};
 use std::{sync::mpsc, time::Duration};
 
 /// Connections of the load, each with one message at a time.
@@ -61,22 +60,32 @@ fn ratio(ours: f64, theirs: f64, wanted: f64) {
 }
 
 fn send_1_0(address: &str, number: usize) -> load::Request {
-    let message =
-        json!({"messageId": format!("m-{number}"), "role": "ROLE_USER", "parts": [{"text": "hello"}]});
-    let body =
-        json!({"jsonrpc": "2.0", "id": number, "method": "SendMessage", "params": {"message": message}});
+    // As text: this machine's time is the servers'.
+    let message = format!(
+        r#"{{"messageId":"m-{}-{number}","role":"ROLE_USER","parts":[{{"text":"hello"}}]}}"#,
+        std::process::id()
+    );
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":{number},"method":"SendMessage","params":{{"message":{message}}}}}"#
+    );
     post(address, "A2A-Version: 1.0\r\n", &body).into()
 }
 
 fn send_bindu(address: &str, number: usize) -> load::Request {
     // Python Bindu takes UUIDs only.
     let id = format!("{number:08x}-0000-4000-8000-{:012x}", std::process::id());
-    let poll = http::call("tasks/get", &json!({"taskId": id}));
-    load::Request::polled(post(address, "", &http::message(&id, "hello")), post(address, "", &poll))
+    let message = format!(
+        r#"{{"kind":"message","role":"user","messageId":"{id}","contextId":"{id}","taskId":"{id}","parts":[{{"kind":"text","text":"hello"}}]}}"#
+    );
+    let sent = format!(
+        r#"{{"jsonrpc":"2.0","id":"{id}","method":"message/send","params":{{"message":{message},"configuration":{{"acceptedOutputModes":["text/plain"]}}}}}}"#
+    );
+    let poll =
+        format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"tasks/get","params":{{"taskId":"{id}"}}}}"#);
+    load::Request::polled(post(address, "", &sent), post(address, "", &poll))
 }
 
-fn post(address: &str, headers: &str, body: &Value) -> Vec<u8> {
-    let body = body.to_string();
+fn post(address: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n{headers}Content-Length: {length}\r\n\r\n{body}"

@@ -1,9 +1,12 @@
 //! `cargo xtask bench`: measured beside Python Bindu, in one run; a ratio, never an assertion.
 
+mod lists;
 mod load;
+mod memory;
 mod message;
 mod signed;
 mod start;
+mod streams;
 
 use clap::Subcommand;
 
@@ -15,6 +18,12 @@ pub(crate) enum Bench {
     Start,
     /// A message to its completed task, beside Python Bindu and the official Python and Rust servers
     Message,
+    /// How long a caller waits while another lists its 5,000 tasks
+    Lists,
+    /// A thousand streams of one task, a tenth of them unread
+    Streams,
+    /// The memory that callers cost: bodies of every shape, refused ones, reads, and answers that nobody reads
+    Memory,
     /// Signed calls with live tokens, beside the bare rate of signature checks; memory after many callers
     Signed(signed::Arguments),
 }
@@ -23,6 +32,9 @@ pub(crate) async fn run(bench: Bench) -> bool {
     match bench {
         Bench::Start => start::run().await,
         Bench::Message => message::run().await,
+        Bench::Lists => lists::run().await,
+        Bench::Streams => streams::run().await,
+        Bench::Memory => memory::run().await,
         Bench::Signed(arguments) => signed::run(arguments).await,
     }
 }

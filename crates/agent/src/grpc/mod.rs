@@ -111,6 +111,7 @@ async fn pump(server: Arc<AgentServer>, mut events: TaskStream, mut place: Place
                 return;
             }
         }
+        place.answer_is_gone();
     }
     // Whoever is gone needs no end.
     let _ = timeout(limit, frames.send(Ok(Frame::trailers(frame::done())))).await;

@@ -4,6 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bindu_a2a::{Content as PartContent, Json, Part, Parts, PartsBuilder};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use std::borrow::Cow;
 
 /// Texts, files, links and data, in order.
 ///
@@ -98,8 +99,21 @@ impl Content {
     /// What a reader of text sees: one part a line.
     #[must_use]
     pub fn as_text(&self) -> String {
-        let lines: Vec<String> = self.0.iter().map(Piece::as_text).collect();
-        lines.join("\n")
+        self.text_of_all().into_owned()
+    }
+
+    /// The same, not copied if it is one text.
+    pub(crate) fn text_of_all(&self) -> Cow<'_, str> {
+        if let [Piece::Text(text)] = &*self.0 {
+            return Cow::Borrowed(text);
+        }
+        let mut pieces = self.0.iter().map(Piece::as_text);
+        let Some(mut text) = pieces.next() else { return Cow::Borrowed("") };
+        for piece in pieces {
+            text.push('\n');
+            text.push_str(&piece);
+        }
+        Cow::Owned(text)
     }
 
     /// The parts; each text with the metadata that `sign` gives it.

@@ -20,7 +20,7 @@ use bindu_keeper::HeldIdentity;
 use bindu_tasks::{Outlet, OutletClosed, RunKey};
 use jiff::Timestamp;
 use serde_json::{
-    Value, json,
+    json,
     value::{RawValue, to_raw_value},
 };
 use std::sync::Arc;
@@ -83,11 +83,15 @@ impl Speech {
 
     /// Gives a whole artifact. One of the same name that is being written gives way to it.
     pub(super) async fn artifact(&self, name: &str, content: &Content) -> Result<(), OutletClosed> {
+        self.whole(name, content, content.as_text()).await
+    }
+
+    async fn whole(&self, name: &str, content: &Content, text: String) -> Result<(), OutletClosed> {
         let mut artifacts = self.artifacts.lock().await;
         let written = artifacts.iter().position(|open| open.name == name && !open.is_over);
         let mut open = written.map_or_else(|| Open::new(name), |position| artifacts.remove(position));
         open.chunks = vec![Arc::new(content.parts(|text| self.signed(text)))];
-        (open.text, open.is_over) = (content.as_text(), true);
+        (open.text, open.is_over) = (text, true);
         let mut chunk =
             open.chunk(open.chunks.first().map_or_else(|| Arc::new(Parts::of_text("")), Arc::clone));
         chunk.is_last = true;
@@ -115,7 +119,8 @@ impl Speech {
 
     async fn complete(&self, content: Content) -> Result<(), OutletClosed> {
         if !content.is_empty() {
-            self.artifact(RESULT, &content).await?;
+            // Nobody asks for its text again: the content has it.
+            self.whole(RESULT, &content, String::new()).await?;
         }
         let mut artifacts = self.artifacts.lock().await;
         if artifacts.is_empty() {
@@ -133,8 +138,8 @@ impl Speech {
             self.tell(chunk).await?;
         }
         let said = match content.is_empty() {
-            false => content.as_text(),
-            true => artifacts.iter().map(|open| open.text.as_str()).collect::<Vec<_>>().join("\n"),
+            false => content.text_of_all(),
+            true => artifacts.iter().map(|open| open.text.as_str()).collect::<Vec<_>>().join("\n").into(),
         };
         // For the history, where Python Bindu's callers look for it.
         let message = Arc::new(self.outlet.of_agent(Parts::of_text(&said)));
@@ -168,15 +173,14 @@ impl Speech {
     /// Puts the signature over a whole artifact into its last chunk; and the text's, if it was streamed.
     fn sign_whole(&self, chunk: &mut ArtifactChunk, chunks: &[Arc<Parts>], text: Option<&str>) {
         let identity = self.held.current();
-        let list = |parts: &Arc<Parts>| serde_json::from_str::<Vec<Value>>(parts.text()).unwrap_or_default();
-        let parts = Value::Array(chunks.iter().flat_map(list).collect());
+        let lists: Vec<&RawValue> = chunks.iter().map(|parts| parts.json().raw()).collect();
         let time = format!("{:.3}", Timestamp::now());
         let signed = SignedArtifact {
             task_id: &self.run.task.id,
             artifact_id: &chunk.id,
             did: &identity.did,
             time: &time,
-            parts: &parts,
+            parts: &lists,
         };
         let mut metadata = serde_json::Map::new();
         if let Some(signature) = text.and_then(|text| self.text_signature(text)) {

@@ -11,7 +11,10 @@ use bindu_a2a::{
 use bindu_client::AgentClient;
 use bindu_tasks::{Caller, Job, OutletClosed};
 use serde::Serialize;
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 use tokio_util::sync::CancellationToken;
 
 /// What a handler gets: the message to answer, and what there is around it; and the means to say something before the answer.
@@ -36,7 +39,8 @@ pub struct HandlerTask {
     /// Cancelled when the answer is not wanted any more: the task was cancelled, or another message came. A handler that goes on
     /// is dropped after 5 s.
     pub canceled: CancellationToken,
-    text: Arc<str>,
+    /// Once somebody has asked for it.
+    text: Arc<OnceLock<String>>,
     job: Job,
     speech: Arc<Speech>,
 }
@@ -69,7 +73,7 @@ impl HandlerTask {
         Self {
             task_id: job.task.id.clone(),
             context_id: job.task.context_id.clone(),
-            text: job.message.parts.as_text().into(),
+            text: Arc::default(),
             message: Arc::clone(&job.message),
             history: job.task.history.clone(),
             attempt: job.attempt,
@@ -84,7 +88,7 @@ impl HandlerTask {
     /// The message as text: one part a line.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.text
+        self.text.get_or_init(|| self.message.parts.as_text())
     }
 
     /// The parts of the message: texts, files and data.

@@ -76,8 +76,8 @@ pub(crate) enum Done {
     Stream(TaskStream),
 }
 
-/// Does what is asked; what is signed and changes something, once. An answer has room to go out, and what was read its turn,
-/// which ends when it is written ([`Place::has_read`]).
+/// Does what is asked; what is signed and changes something, once. An answer has room to go out; one that the task store had to
+/// copy has its turn besides, which ends when it is written ([`Place::has_read`]).
 pub(crate) async fn perform(
     server: &AgentServer,
     (caller, place): (&Caller, &mut Place),
@@ -85,37 +85,26 @@ pub(crate) async fn perform(
     call: Call,
 ) -> Result<Done, Failure> {
     let no_room = |NoRoom| Failure::Refused(AuthRefusal::TooManyAtOnce, Some(caller.owner()), None);
-    if !call.reads() {
-        let done = perform_once(server, caller, proof, call).await?;
-        if let Done::Answer(answer) = &done {
-            place.room_for_answer(weight(answer)).await.map_err(no_room)?;
-        }
+    let again = call.reads().then(|| call.clone());
+    let done = perform_once(server, (caller, place), proof, call).await?;
+    let Done::Answer(answer) = &done else { return Ok(done) };
+    let bytes = weight(answer);
+    if place.has_room_for_answer() || place.takes_room_for_answer(bytes) {
         return Ok(done);
     }
-    place.turn_to_read().await.map_err(no_room)?;
-    let done = perform_once(server, caller, proof, call.clone()).await?;
-    let Done::Answer(answer) = &done else {
-        // The rest of a stream holds nothing, and its first event may be long in coming.
-        if matches!(call, Call::Subscribe { after: Some(_), .. }) {
-            place.has_read();
-        }
+    let Some(again) = again else {
+        place.room_for_answer(bytes).await.map_err(no_room)?;
         return Ok(done);
     };
-    let bytes = weight(answer);
-    if place.takes_room_for_answer(bytes) {
-        return Ok(done);
-    }
     // Not held while there is no room for it: read again when there is.
     drop(done);
-    place.has_read();
     place.room_for_answer(bytes).await.map_err(no_room)?;
-    place.turn_to_read().await.map_err(no_room)?;
-    perform_once(server, caller, proof, call).await
+    perform_once(server, (caller, place), proof, again).await
 }
 
 async fn perform_once(
     server: &AgentServer,
-    caller: &Caller,
+    (caller, place): (&Caller, &mut Place),
     proof: Option<&Proof>,
     call: Call,
 ) -> Result<Done, Failure> {
@@ -132,9 +121,9 @@ async fn perform_once(
     // A drain does not end between a message that is taken and the work on it.
     let _change = (!call.reads()).then(|| server.change_begins());
     if call.streams() {
-        return Ok(Done::Stream(server.tasks.stream(caller, call, replay).await?));
+        return Ok(Done::Stream(server.tasks.stream_within(place, caller, call, replay).await?));
     }
-    Ok(Done::Answer(server.tasks.answer(caller, call, replay).await?))
+    Ok(Done::Answer(server.tasks.answer_within(place, caller, call, replay).await?))
 }
 
 /// The name by which a call's scopes may be set: the same in every dialect and binding, Python Bindu's where it has one.

@@ -71,6 +71,7 @@ struct Events {
     frame: Frame,
     encoded: Arc<EncodedEvents>,
     pieces: VecDeque<Bytes>,
+    has_begun: bool,
     keep_alive: Duration,
     /// Cancelled when all streams have to end.
     closing: CancellationToken,
@@ -85,6 +86,7 @@ pub(crate) fn respond(server: &AgentServer, events: TaskStream, frame: Frame, mu
         frame,
         encoded: Arc::clone(&server.encoded),
         pieces: VecDeque::new(),
+        has_begun: false,
         keep_alive: server.stream_keep_alive(),
         closing: server.closing.clone(),
         place,
@@ -120,6 +122,10 @@ impl Events {
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(piece) = self.pieces.pop_front() {
             return Some(piece);
+        }
+        // What came before has been taken. The task at the beginning may be long, and has its room until then.
+        if std::mem::replace(&mut self.has_begun, true) {
+            self.place.answer_is_gone();
         }
         let item = tokio::select! {
             item = next_until_closing(&mut self.events, &self.closing) => item,

@@ -1,6 +1,13 @@
 //! The contract, case by case.
 
-use super::{Subject, begun, chunk, client, key, message, push, run, status, submission};
+use super::{
+    Subject, begun, chunk, client,
+    heavy::{
+        a_tasks_conversation_and_statuses_are_read_alone,
+        pages_end_before_too_many_bytes_and_what_is_heavy_is_said,
+    },
+    key, message, push, run, status, submission,
+};
 use crate::{ListQuery, ReplayKey, RunKey, StoreError, TaskStore};
 use bindu_a2a::{Json, event::TaskEvent, model::TaskState};
 use futures_util::future::{BoxFuture, join_all};
@@ -28,6 +35,8 @@ cases![
     a_signed_request_is_done_once,
     cancel_ends_the_run,
     pages_are_newest_status_first_and_whole,
+    pages_end_before_too_many_bytes_and_what_is_heavy_is_said,
+    a_tasks_conversation_and_statuses_are_read_alone,
     lists_are_filtered,
     a_watch_is_told,
     concurrent_appends_have_numbers_without_gaps,
@@ -38,7 +47,7 @@ cases![
     an_owner_cannot_fill_the_store,
 ];
 
-async fn complete(store: &dyn TaskStore, run: &RunKey, text: &str) {
+pub(super) async fn complete(store: &dyn TaskStore, run: &RunKey, text: &str) {
     let events = vec![status(TaskState::Working), chunk("a", text, false), status(TaskState::Completed)];
     store.append(run, events).await.expect("appended");
 }
@@ -253,7 +262,7 @@ async fn cancel_ends_the_run(subject: Subject, name: &'static str) {
     assert_eq!(canceled.task.task.status.state, TaskState::Canceled, "{name}");
 }
 
-fn all() -> ListQuery {
+pub(super) fn all() -> ListQuery {
     ListQuery { page_size: 100, ..ListQuery::default() }
 }
 

@@ -8,6 +8,7 @@
 #![allow(clippy::indexing_slicing)] // It is for tests: a case that fails panics.
 
 mod cases;
+mod heavy;
 pub mod model;
 
 use crate::{Owner, RunKey, Submission, Submitted, TaskKey, TaskStore};

@@ -198,6 +198,10 @@ impl TaskStore for MemoryStore {
         Ok(shared.snapshot())
     }
 
+    async fn context_id(&self, task: &TaskKey) -> Result<String, StoreError> {
+        self.with_entry(task, |entry| Ok(entry.task.context_id.clone()))
+    }
+
     async fn list(&self, owner: &Owner, query: &ListQuery) -> Result<TaskPage, StoreError> {
         let after = match query.page_token.as_str() {
             "" => None,
@@ -212,7 +216,9 @@ impl TaskStore for MemoryStore {
         // Without a condition nothing but the page is looked at.
         let takes_all = query.context_id.is_none() && query.state.is_none() && query.changed_since.is_none();
         let page_size = query.page_size.max(1);
-        let (mut place, mut total, mut found, mut has_more) = (None, 0, Vec::new(), false);
+        let page_bytes = query.page_bytes.unwrap_or(usize::MAX);
+        let (mut place, mut total, mut bytes, mut has_more) = (None, 0, 0, false);
+        let mut found: Vec<(_, Arc<Task>)> = Vec::new();
         if takes_all {
             place = after;
         }
@@ -225,10 +231,14 @@ impl TaskStore for MemoryStore {
                     continue;
                 }
                 total += 1;
-                match found.len() < page_size {
-                    _ if after.is_some_and(|after| at >= after) => {}
-                    true => found.push((at, task)),
-                    false => has_more = true,
+                if has_more || after.is_some_and(|after| at >= after) {
+                    continue;
+                }
+                bytes += task.content_bytes(query.with_artifacts);
+                if found.len() < page_size && (found.is_empty() || bytes <= page_bytes) {
+                    found.push((at, task));
+                } else {
+                    has_more = true;
                 }
             }
             if is_last || takes_all && has_more {

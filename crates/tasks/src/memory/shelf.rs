@@ -12,7 +12,7 @@ use bindu_a2a::{
 };
 use jiff::Timestamp;
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque, hash_map},
     sync::Arc,
 };
 use tokio::{sync::watch, time::Instant};
@@ -49,7 +49,8 @@ pub(super) struct Room<'a> {
 
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
-    tasks: HashMap<Arc<str>, Entry>,
+    /// Each in a box: a map that grows holds its places twice for a moment, and half of them are empty.
+    tasks: HashMap<Arc<str>, Box<Entry>>,
     /// By the time of the last status; the sequence number tells those of the same time apart.
     by_change: BTreeMap<(Timestamp, u64), Arc<str>>,
     by_rank: BTreeMap<Rank, Arc<str>>,
@@ -241,8 +242,12 @@ impl Shelf {
         };
         self.active += 1;
         self.by_change.insert(changed, Arc::clone(&id));
-        self.contexts.entry(message.context_id.clone()).or_default().push(Arc::clone(&id));
-        self.tasks.insert(Arc::clone(&id), entry);
+        match self.contexts.entry(message.context_id.clone()) {
+            hash_map::Entry::Occupied(mut tasks) => tasks.get_mut().push(Arc::clone(&id)),
+            // Mostly the only one.
+            hash_map::Entry::Vacant(tasks) => _ = tasks.insert(vec![Arc::clone(&id)]),
+        }
+        self.tasks.insert(Arc::clone(&id), Box::new(entry));
         id
     }
 
@@ -328,6 +333,11 @@ impl Shelf {
         if let Some(watch) = &entry.watch {
             watch.send_replace(number);
         }
+        if entry.has_ended() {
+            // Whoever is told looks, and waits no more.
+            entry.watch = None;
+            entry.events.shrink_to_fit();
+        }
         let (changed, rank) = (entry.changed, entry.rank);
         self.active = self.active + usize::from(is_active) - usize::from(was_active);
         if changed != before {
@@ -386,7 +396,7 @@ impl Shelf {
     }
 
     pub(super) fn watch(&mut self, id: &str) -> Option<Watch> {
-        let entry = self.tasks.get_mut(id)?;
+        let entry = self.tasks.get_mut(id).filter(|entry| !entry.has_ended())?;
         let number = entry.number();
         Some(entry.watch.get_or_insert_with(|| watch::Sender::new(number)).subscribe())
     }
@@ -418,7 +428,7 @@ impl Shelf {
     }
 
     pub(super) fn entry(&mut self, id: &str) -> Option<&mut Entry> {
-        self.tasks.get_mut(id)
+        self.tasks.get_mut(id).map(|entry| &mut **entry)
     }
 
     pub(super) fn tasks_of(&self, context_id: &str) -> Vec<Arc<str>> {
@@ -600,7 +610,7 @@ impl Shelf {
                 self.contexts.remove(&entry.task.context_id);
             }
         }
-        Some(entry)
+        Some(*entry)
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     write::News,
 };
 use crate::{Sealer, StorageKind};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, PgConnection, Postgres, Row as _, TypeInfo as _,
@@ -448,9 +449,11 @@ impl Sql for Postgres {
                 Value::Null => query.bind(None::<i64>),
             };
         }
-        let rows = query.fetch_all(connection).await?;
-        rows.iter()
+        // As they come: all of them beside their copies would be twice as much.
+        query
+            .fetch(connection)
             .map(|row| {
+                let row = row?;
                 let values = row.columns().iter().map(|column| {
                     let at = column.ordinal();
                     let raw = row.try_get_raw(at)?;
@@ -467,7 +470,8 @@ impl Sql for Postgres {
                 });
                 values.collect::<Result<Vec<_>, sqlx::Error>>().map(Row)
             })
-            .collect()
+            .try_collect()
+            .await
     }
 
     async fn run(

@@ -29,10 +29,11 @@ pub(super) fn empty_task(id: &str, context_id: &str) -> Task {
 }
 
 /// The task that rows of `id, context_id, number, event` make; nothing without rows.
-fn fold(rows: &[Row]) -> Result<Option<Snapshot>, Fault> {
+fn fold(rows: Vec<Row>) -> Result<Option<Snapshot>, Fault> {
     let Some(first) = rows.first() else { return Ok(None) };
     let mut task = empty_task(&key::unescaped(first.text(0)?), &key::unescaped(first.text(1)?));
     let mut number = 0;
+    // Each is let go as soon as it is read.
     for row in rows {
         number = row.count(2)?;
         task.apply(&stored::read_event(row.text(3)?)?);
@@ -44,14 +45,38 @@ fn fold(rows: &[Row]) -> Result<Option<Snapshot>, Fault> {
 pub(super) async fn snapshot_of<S: Session>(session: &mut S, task: i64) -> Result<Option<Snapshot>, Fault> {
     let statement = "SELECT t.id, t.context_id, e.number, e.event FROM {s}bindu_tasks AS t
         JOIN {s}bindu_events AS e ON e.task = t.task WHERE t.task = $1 ORDER BY e.number";
-    fold(&session.rows(statement, vec![task.into()]).await?)
+    fold(session.rows(statement, vec![task.into()]).await?)
 }
 
 pub(super) async fn read<S: Session>(session: &mut S, task: &TaskKey) -> Read<Snapshot> {
     let statement = "SELECT t.id, t.context_id, e.number, e.event FROM {s}bindu_tasks AS t
         JOIN {s}bindu_events AS e ON e.task = t.task WHERE t.task_key = $1 ORDER BY e.number";
     let rows = session.rows(statement, vec![key::task(task).into()]).await?;
-    Ok(fold(&rows)?.ok_or(StoreError::NotFound))
+    Ok(fold(rows)?.ok_or(StoreError::NotFound))
+}
+
+/// A task of at most so many bytes; of one that has more, how many.
+pub(super) async fn read_light<S: Session>(session: &mut S, task: &TaskKey, light: usize) -> Read<Snapshot> {
+    let statement = "SELECT t.id, t.context_id, e.number, e.event FROM {s}bindu_tasks AS t
+        JOIN {s}bindu_events AS e ON e.task = t.task WHERE t.task_key = $1 AND t.bytes <= $2 ORDER BY e.number";
+    let key = key::task(task);
+    let rows = session.rows(statement, vec![key.into(), light.into()]).await?;
+    if let Some(snapshot) = fold(rows)? {
+        return Ok(Ok(snapshot));
+    }
+    let statement = "SELECT bytes FROM {s}bindu_tasks WHERE task_key = $1";
+    let rows = session.rows(statement, vec![key.into()]).await?;
+    Ok(Err(match rows.first() {
+        Some(row) => StoreError::Heavy(usize::try_from(row.count(0)?).unwrap_or(usize::MAX)),
+        None => StoreError::NotFound,
+    }))
+}
+
+pub(super) async fn context_id<S: Session>(session: &mut S, task: &TaskKey) -> Read<String> {
+    let statement = "SELECT context_id FROM {s}bindu_tasks WHERE task_key = $1";
+    let rows = session.rows(statement, vec![key::task(task).into()]).await?;
+    let context_id = rows.first().map(|row| row.text(0)).transpose()?;
+    Ok(context_id.map(key::unescaped).ok_or(StoreError::NotFound))
 }
 
 /// A task's row number, which a statement that asks for what it may have none of needs.
@@ -67,12 +92,32 @@ pub(super) async fn events<S: Session>(
     after: u64,
     limit: usize,
 ) -> Read<Vec<Numbered>> {
-    let Some(task) = row_of(session, task).await? else { return Ok(Err(StoreError::NotFound)) };
     let statement = "SELECT number, event FROM {s}bindu_events WHERE task = $1 AND number > $2
         ORDER BY number LIMIT $3";
+    tail(session, statement, task, (after, limit)).await
+}
+
+pub(super) async fn statuses<S: Session>(
+    session: &mut S,
+    task: &TaskKey,
+    after: u64,
+    limit: usize,
+) -> Read<Vec<Numbered>> {
+    let statement = "SELECT number, event FROM {s}bindu_events WHERE task = $1 AND number > $2
+        AND kind = 'status' ORDER BY number LIMIT $3";
+    tail(session, statement, task, (after, limit)).await
+}
+
+async fn tail<S: Session>(
+    session: &mut S,
+    statement: &str,
+    task: &TaskKey,
+    (after, limit): (u64, usize),
+) -> Read<Vec<Numbered>> {
+    let Some(task) = row_of(session, task).await? else { return Ok(Err(StoreError::NotFound)) };
     let rows = session.rows(statement, vec![task.into(), after.into(), limit.into()]).await?;
-    let event = |row: &Row| Ok(Numbered { number: row.count(0)?, event: stored::read_event(row.text(1)?)? });
-    Ok(Ok(rows.iter().map(event).collect::<Result<_, Fault>>()?))
+    let event = |row: Row| Ok(Numbered { number: row.count(0)?, event: stored::read_event(row.text(1)?)? });
+    Ok(Ok(rows.into_iter().map(event).collect::<Result<_, Fault>>()?))
 }
 
 pub(super) async fn pushes<S: Session>(
@@ -126,13 +171,19 @@ pub(super) async fn list<S: Session>(session: &mut S, owner: &Owner, query: &Lis
     let page_size = query.page_size.max(1);
     values.push(page_size.saturating_add(1).into());
     let page = format!(
-        "SELECT task, id, context_id, changed FROM {{s}}bindu_tasks WHERE {condition}
+        "SELECT task, id, context_id, changed, bytes FROM {{s}}bindu_tasks WHERE {condition}
             ORDER BY changed DESC, task DESC LIMIT ${}",
         values.len()
     );
     let mut rows = session.rows(&page, values).await?;
-    let has_more = rows.len() > page_size;
+    let mut has_more = rows.len() > page_size;
     rows.truncate(page_size);
+    let (fitting, bytes) = fitting(session, &rows, query).await?;
+    has_more |= fitting < rows.len();
+    rows.truncate(fitting);
+    if query.light.is_some_and(|light| bytes > light) {
+        return Ok(Err(StoreError::Heavy(bytes)));
+    }
     let next_page_token = match rows.last().filter(|_| has_more) {
         Some(row) => token(row.int(3)?, row.int(0)?),
         None => String::new(),
@@ -140,6 +191,42 @@ pub(super) async fn list<S: Session>(session: &mut S, owner: &Owner, query: &Lis
     let tasks = fill(session, &rows, query.with_artifacts).await?;
     let total_size = usize::try_from(total_size).unwrap_or(usize::MAX);
     Ok(Ok(TaskPage { tasks, next_page_token, total_size }))
+}
+
+/// How many of a page's rows fit into it, at least one, and how many bytes those have.
+async fn fitting<S: Session>(
+    session: &mut S,
+    rows: &[Row],
+    query: &ListQuery,
+) -> Result<(usize, usize), Fault> {
+    let bytes = |row: &Row, column| Ok(usize::try_from(row.count(column)?).unwrap_or(usize::MAX));
+    let mut of_each = rows.iter().map(|row| bytes(row, 4)).collect::<Result<Vec<usize>, Fault>>()?;
+    let most = query.page_bytes.unwrap_or(usize::MAX).min(query.light.unwrap_or(usize::MAX));
+    if !query.with_artifacts && of_each.iter().sum::<usize>() > most {
+        // What is left out does not count.
+        let list = rows.iter().map(|row| Ok(row.int(0)?.to_string())).collect::<Result<Vec<_>, Fault>>()?;
+        let statement = format!(
+            "SELECT task, CAST(sum(octet_length(event)) AS BIGINT) FROM {{s}}bindu_events
+                WHERE task IN ({}) AND kind <> 'artifact' GROUP BY task",
+            list.join(",")
+        );
+        let mut counted = HashMap::with_capacity(rows.len());
+        for row in session.rows(&statement, Vec::new()).await? {
+            counted.insert(row.int(0)?, bytes(&row, 1)?);
+        }
+        for (row, bytes) in rows.iter().zip(&mut of_each) {
+            *bytes = counted.get(&row.int(0)?).copied().unwrap_or(0);
+        }
+    }
+    let page = query.page_bytes.unwrap_or(usize::MAX);
+    let (mut fitting, mut sum) = (0, 0_usize);
+    for bytes in of_each {
+        if fitting > 0 && sum.saturating_add(bytes) > page {
+            break;
+        }
+        (fitting, sum) = (fitting + 1, sum.saturating_add(bytes));
+    }
+    Ok((fitting, sum))
 }
 
 /// The tasks of rows of `task, id, context_id`, by one scan of their events.

@@ -11,6 +11,7 @@ use super::{
     store::{SqlStore, StoreOptions},
 };
 use crate::{Sealer, StorageKind};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, Row as _, Sqlite, SqliteConnection, TypeInfo as _,
     ValueRef as _,
@@ -334,9 +335,11 @@ impl Sql for Sqlite {
                 Value::Null => query.bind(None::<i64>),
             };
         }
-        let rows = query.fetch_all(connection).await?;
-        rows.iter()
+        // As they come: all of them beside their copies would be twice as much.
+        query
+            .fetch(connection)
             .map(|row| {
+                let row = row?;
                 let values = row.columns().iter().map(|column| {
                     let at = column.ordinal();
                     let raw = row.try_get_raw(at)?;
@@ -351,7 +354,8 @@ impl Sql for Sqlite {
                 });
                 values.collect::<Result<Vec<_>, sqlx::Error>>().map(Row)
             })
-            .collect()
+            .try_collect()
+            .await
     }
 
     async fn run(

@@ -249,6 +249,18 @@ impl<B: Backend> TaskStore for SqlStore<B> {
         ask!(self, read, task)
     }
 
+    async fn read_light(&self, task: &TaskKey, light: usize) -> Result<Snapshot, StoreError> {
+        ask!(self, read_light, task, light)
+    }
+
+    async fn context_id(&self, task: &TaskKey) -> Result<String, StoreError> {
+        ask!(self, context_id, task)
+    }
+
+    async fn statuses(&self, task: &TaskKey, after: u64, limit: usize) -> Result<Vec<Numbered>, StoreError> {
+        ask!(self, statuses, task, after, limit)
+    }
+
     async fn list(&self, owner: &Owner, query: &ListQuery) -> Result<TaskPage, StoreError> {
         ask!(self, list, owner, query)
     }

@@ -154,7 +154,12 @@ pub(super) fn write_event(event: &TaskEvent) -> String {
         }
         TaskEvent::Artifact(chunk) => stored.artifact = StoredChunk::of(chunk),
     }
-    text(&stored)
+    // Of about its length: a buffer that grows by doubling would cost three times as much.
+    let mut text = Vec::with_capacity(event.bytes() + 512);
+    match serde_json::to_writer(&mut text, &stored) {
+        Ok(()) => String::from_utf8(text).unwrap_or_default(),
+        Err(_) => String::new(),
+    }
 }
 
 /// The event of a text.
@@ -305,7 +310,7 @@ fn role_of(name: &str) -> Result<Role, Unreadable> {
 }
 
 fn raw(json: &Json) -> Option<&RawValue> {
-    serde_json::from_str(json.text()).ok()
+    Some(json.raw())
 }
 
 fn parts(raw: &RawValue) -> Result<Parts, Unreadable> {

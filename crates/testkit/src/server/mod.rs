@@ -19,5 +19,5 @@ pub use openbao::OpenBao;
 pub use openbao_raft::RaftOpenBao;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{Postgres, PostgresSetup};
-pub use process::resident_kib;
+pub use process::{memory_kib, resident_kib};
 pub use python_bindu::{PythonBindu, run_script};

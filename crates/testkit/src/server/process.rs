@@ -68,6 +68,13 @@ pub(crate) async fn until_ok_by(client: &reqwest::Client, url: &str, log: &Path)
 /// The resident memory of a process, in KiB.
 #[must_use]
 pub fn resident_kib(pid: u32) -> Option<u64> {
+    memory_kib(pid, "VmRSS")
+}
+
+/// The memory of a process, in KiB: resident now (`VmRSS`), or at the most so far (`VmHWM`).
+#[must_use]
+pub fn memory_kib(pid: u32, which: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()
+    let line = status.lines().find_map(|line| line.strip_prefix(which)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
 }

@@ -6,22 +6,22 @@ use bindu_testkit::{
     AgentProcess,
     caller::{TestCaller, now},
     http::{self, call},
+    memory,
+    server::memory_kib,
 };
 use serde_json::json;
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
+    sync::Arc,
     time::Duration,
 };
 
 const MIB: usize = 1024 * 1024;
 
 /// Bytes of memory: now (`VmRSS`), or at the most so far (`VmHWM`).
-fn memory(agent: &AgentProcess, which: &str) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", agent.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(which)).expect("the kernel says");
-    let kilobytes: usize = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("kB");
-    kilobytes * 1024
+fn resident(agent: &AgentProcess, which: &str) -> usize {
+    memory_kib(agent.pid(), which).expect("it runs") as usize * 1024
 }
 
 /// A connection with a small buffer on this side.
@@ -39,14 +39,50 @@ fn head(length: usize, more: &str) -> String {
     )
 }
 
+/// Each case of [`memory::costs`] stays within its bound.
+async fn is_bounded(storage: &str, caller: Option<&str>) {
+    let disk = tempfile::tempdir().unwrap();
+    let setup = agent(disk.path()).named(AUTHOR, &format!("Costs {storage} {}", caller.is_some()));
+    let mut setup = setup.set("STORAGE_TYPE", storage).set("RUST_LOG", "warn");
+    let mut known = None;
+    if let Some(id) = caller {
+        setup = setup.set_all(hydra().await.environment());
+        known = Some(Arc::new(TestCaller::new(hydra().await, id).await));
+    }
+    let costs = memory::costs(&setup, known).await;
+    let said: Vec<String> = costs.iter().map(ToString::to_string).collect();
+    assert!(costs.iter().all(memory::Cost::is_bounded), "{storage}, {caller:?}:\n{}", said.join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_caller_costs_more_than_its_bound_in_memory() {
+    is_bounded("memory", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_caller_costs_more_than_its_bound_in_sqlite() {
+    is_bounded("sqlite", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_known_caller_costs_more_than_its_bound_in_memory() {
+    is_bounded("memory", Some("did:bindu:costs:memory:1")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_known_caller_costs_more_than_its_bound_in_sqlite() {
+    is_bounded("sqlite", Some("did:bindu:costs:sqlite:1")).await;
+}
+
 /// Found: twenty answers that nobody read held 290 MiB, with authentication off.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_are_bounded() {
     let disk = tempfile::tempdir().unwrap();
     let agent = agent(disk.path()).start().await;
-    let task = http::ask(&agent.url, &"x".repeat(1_900_000)).await;
+    let long = "x".repeat(1_900_000);
+    let task = http::ask(&agent.url, &long).await;
     let body = call("tasks/get", &json!({"taskId": task["id"]})).to_string();
-    let before = memory(&agent, "VmRSS");
+    let before = resident(&agent, "VmRSS");
     let mut readers: Vec<TcpStream> = (0..20)
         .map(|_| {
             let mut reader = connect(&agent);
@@ -66,8 +102,8 @@ async fn answers_that_nobody_reads_are_bounded() {
         }
     }
     assert!(served >= 2 && refused >= 4, "{served} served, {refused} refused");
-    let grown = memory(&agent, "VmHWM").saturating_sub(before);
-    assert!(grown < 96 * MIB, "{} MiB for {served} answers", grown / MIB);
+    let grown = resident(&agent, "VmHWM").saturating_sub(before);
+    assert!(grown < 4 * long.len() + memory::CONSTANT, "{} MiB for {served} answers", grown / MIB);
     // Whoever asks for less is not held up by them.
     let (_, small) = Speech::V1.call(&agent.url, "message/send", &Speech::V1.saying("small")).await;
     assert_eq!(small["result"]["task"]["status"]["state"], "TASK_STATE_COMPLETED", "{small}");
@@ -93,7 +129,7 @@ async fn bodies_of_callers_that_have_proved_nothing_are_bounded() {
     }
     let honest = TestCaller::new(hydra().await, "did:bindu:honest:caller:1").await;
     crate::signatures::past_the_start(&agent.url, &honest).await;
-    let before = memory(&agent, "VmRSS");
+    let before = resident(&agent, "VmRSS");
     let body = vec![b'x'; 2 * MIB - 1];
     let mut senders = Vec::new();
     for number in 0..100 {
@@ -113,7 +149,7 @@ async fn bodies_of_callers_that_have_proved_nothing_are_bounded() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(senders.iter().filter(|(_, sent)| *sent > MIB).count() >= 6, "some of them are taken");
-    let grown = memory(&agent, "VmHWM").saturating_sub(before);
+    let grown = resident(&agent, "VmHWM").saturating_sub(before);
     assert!(grown < 64 * MIB, "{} MiB", grown / MIB);
     // Whoever has proved who it is sends as much as ever.
     let long = http::message("long", &"y".repeat(1_500_000));

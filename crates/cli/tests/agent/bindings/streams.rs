@@ -2,7 +2,10 @@
 
 use super::{Event, Speech, Sse, slow};
 use crate::agent;
-use bindu_testkit::{AgentProcess, http};
+use bindu_testkit::{
+    AgentProcess, http,
+    streams::{Streams, watch},
+};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use std::{
@@ -136,6 +139,27 @@ async fn many_read_one_task() {
         assert!(longest.ends_with(&said(reader)), "{:?} and {longest:?}", reader.events);
         assert_eq!(reader.events.last(), longest.last());
     }
+}
+
+/// Nine of ten streams are read, and bring each event once and in its order; of the others nobody reads, and they are cut off.
+async fn a_thousand_streams(storage: &str) {
+    let disk = tempfile::tempdir().unwrap();
+    let setup = agent(disk.path()).set("STORAGE_TYPE", storage);
+    let streams = Streams { readers: 900, stalled: 100, pieces: 60, bytes: 4_000 };
+    let seen = watch(setup, disk.path(), streams).await;
+    // The task, the pieces, the last one, and the end.
+    assert!(seen.events >= streams.pieces + 3, "{seen:?}");
+    assert_eq!((seen.whole, seen.cut_off), (streams.readers, streams.stalled), "{storage}: {seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_read_one_task_in_order_and_those_that_stall_are_cut_off_in_memory() {
+    a_thousand_streams("memory").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_read_one_task_in_order_and_those_that_stall_are_cut_off_in_sqlite() {
+    a_thousand_streams("sqlite").await;
 }
 
 /// A connection of which nobody reads, with a small buffer.
