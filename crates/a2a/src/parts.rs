@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(texts, ["a \"quoted\" line\n", "[file a.png]", r#"{"n":18446744073709551616}"#]);
         assert_eq!(Parts::from_stored(parts.text().to_owned()), Some(parts));
         assert_eq!(PartsBuilder::default().build().text(), "[]");
-        let odd: String = (0..0x100_u8).map(char::from).collect();
+        let odd: String = (0..=u8::MAX).map(char::from).collect();
         assert_eq!(quoted_bytes(&odd), serde_json::to_string(&odd).expect("a text").len());
     }
 }
