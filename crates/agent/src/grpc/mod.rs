@@ -50,7 +50,7 @@ pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Reques
 
 async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<Response, Failure> {
     let Heard { mut place, caller, proof, body } = hear(server, head, body, Cover::Nothing).await?;
-    version::check_v1(named_version(head).as_deref(), head.uri.path())?;
+    version::check_v1(named_version(head).as_deref())?;
     let method = method(head.uri.path())?;
     let message = frame::unframe(&body)?;
     drop(body);
@@ -71,8 +71,14 @@ async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<R
     Ok(response)
 }
 
+/// The service of A2A 0.3, which is not spoken here. Its official SDKs send no version.
+const SERVICE_OF_V03: &str = "/a2a.v1.A2AService/";
+
 /// The method that a path names.
 fn method(path: &str) -> Result<String, A2aError> {
+    if path.starts_with(SERVICE_OF_V03) {
+        return Err(A2aError::VersionNotSupported("0.3".to_owned()));
+    }
     let method = path
         .strip_prefix('/')
         .and_then(|path| path.strip_prefix(SERVICE))

@@ -42,7 +42,7 @@ async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<R
     // Method and path say what is to be changed, and Bindu's signature covers neither.
     let cover = if head.method == Method::GET { Cover::Body } else { Cover::Request };
     let Heard { mut place, caller, proof, body } = hear(server, head, body, cover).await?;
-    version::check_v1(named_version(head).as_deref(), head.uri.path())?;
+    version::check_v1(named_version(head).as_deref())?;
     let read = {
         let (method, uri) = (head.method.clone(), head.uri.clone());
         place.work(body.len(), move || rest::decode(method.as_str(), uri.path(), uri.query(), &body)).await
