@@ -81,9 +81,9 @@ pub async fn watch(setup: AgentSetup, directory: &Path, streams: Streams) -> See
     let address: SocketAddr = agent.url.trim_start_matches("http://").parse().expect("an address");
     let (status, sent) = http::post(&agent.url, &http::message(&"5".repeat(32), "write")).await;
     assert_eq!(status, 200, "{sent}");
-    let body = json!({
-        "jsonrpc": "2.0", "id": 1, "method": "SubscribeToTask", "params": {"id": "5".repeat(32)},
-    });
+    // Written as a UUID is.
+    let id = &sent["result"]["id"];
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "SubscribeToTask", "params": {"id": id}});
     let body = body.to_string();
     // Without chunks, so that what comes is the events.
     let request = format!(
