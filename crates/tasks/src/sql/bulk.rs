@@ -35,7 +35,7 @@ pub(super) async fn apply<S: Session>(
 ) -> Result<Outcomes, Fault> {
     let mut outcomes: Outcomes = changes.iter().map(|_| None).collect();
     let mut events = Vec::new();
-    begin(session, new_tasks(changes), (rules, room), (&mut outcomes, &mut events)).await?;
+    begin(session, new_tasks(changes), (rules, &mut *room), (&mut outcomes, &mut events)).await?;
     append(session, appended(changes, rules, room), rules, (&mut outcomes, &mut events)).await?;
     add_events(session, &events).await?;
     Ok(outcomes)
