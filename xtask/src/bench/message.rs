@@ -23,24 +23,24 @@ pub(super) async fn run() -> bool {
     let ours = measured("ours, A2A 1.0", &agent.url, send_1_0);
     let rust = OfficialAgent::start_rust().await;
     let theirs = measured("official Rust", &rust.url, send_1_0);
-    ratio(ours, theirs, 1.5);
+    ratio("ratio", ours, theirs, 1.5);
     drop(rust);
     if let Some(python) = OfficialAgent::start().await {
         let theirs = measured("official Python", &python.url, send_1_0);
-        ratio(ours, theirs, 5.0);
+        ratio("ratio", ours, theirs, 5.0);
     }
 
     let ours = measured("ours, Bindu's dialect", &agent.url, send_bindu);
     let python_disk = tempfile::tempdir().expect("a directory");
     match PythonBindu::start(python_disk.path(), AUTHOR, "Messages Python", &[]).await {
         None => println!("Python Bindu: skipped, there is no Python for it"),
-        Some(python) => ratio(ours, measured("Python Bindu", &python.url, send_bindu), 50.0),
+        Some(python) => ratio("ratio", ours, measured("Python Bindu", &python.url, send_bindu), 50.0),
     }
     true
 }
 
 /// Messages a second.
-fn measured(name: &str, url: &str, request: fn(&str, usize) -> load::Request) -> f64 {
+pub(super) fn measured(name: &str, url: &str, request: fn(&str, usize) -> load::Request) -> f64 {
     let address = url.trim_start_matches("http://").to_owned();
     let (sender, receiver) = mpsc::sync_channel(4096);
     let to = address.clone();
@@ -55,8 +55,8 @@ fn measured(name: &str, url: &str, request: fn(&str, usize) -> load::Request) ->
     outcome.rate()
 }
 
-fn ratio(ours: f64, theirs: f64, wanted: f64) {
-    println!("{:<24}{:>9.1} x            (wanted: {wanted} at least)", "ratio", ours / theirs);
+pub(super) fn ratio(name: &str, ours: f64, theirs: f64, wanted: f64) {
+    println!("{name:<24}{:>9.1} x            (wanted: {wanted} at least)", ours / theirs);
 }
 
 fn send_1_0(address: &str, number: usize) -> load::Request {
@@ -71,7 +71,7 @@ fn send_1_0(address: &str, number: usize) -> load::Request {
     post(address, "A2A-Version: 1.0\r\n", &body).into()
 }
 
-fn send_bindu(address: &str, number: usize) -> load::Request {
+pub(super) fn send_bindu(address: &str, number: usize) -> load::Request {
     // Python Bindu takes UUIDs only.
     let id = format!("{number:08x}-0000-4000-8000-{:012x}", std::process::id());
     let message = format!(

@@ -1,5 +1,5 @@
 //! `cargo xtask bench start`: spawn to the first 200 of `/health`, and memory after it, ours and Python Bindu's in turn,
-//! on the same servers, in one run.
+//! on the same servers, in one run; and what the default store of tasks adds to both.
 
 use super::{AUTHOR, median};
 use bindu_testkit::{AgentSetup, Hydra, OpenBao, PythonBindu, http, proxy::Proxy, server::resident_kib};
@@ -11,6 +11,9 @@ use std::{
 /// Rounds of each; the first of each warms the caches up and is left out.
 const ROUNDS: usize = 6;
 
+/// Rounds of the comparison of stores, whose difference is a few milliseconds; the first of each is left out.
+const STORE_ROUNDS: usize = 22;
+
 /// Times in milliseconds and memory in KiB, one of each a round.
 #[derive(Default)]
 struct Sample {
@@ -18,8 +21,19 @@ struct Sample {
     kib: Vec<f64>,
 }
 
-pub(super) async fn run() -> bool {
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only what SQLite, the default store of tasks, adds to a start with tasks in memory
+    #[arg(long)]
+    stores: bool,
+}
+
+pub(super) async fn run(arguments: Arguments) -> bool {
     let binary = crate::release_binary();
+    stores(&binary).await;
+    if arguments.stores {
+        return true;
+    }
     let (bao, hydra) = (OpenBao::start().await, Hydra::start().await);
     println!(
         "spawn to the first 200 of /health, and resident memory after it; median (min-max) of {} rounds\n",
@@ -70,6 +84,49 @@ pub(super) async fn run() -> bool {
     }
     latency(&binary, &bao, &hydra).await;
     true
+}
+
+/// What the default store adds to a start: SQLite and memory in turn, each on a disk of its own that is kept; then on empty ones.
+async fn stores(binary: &Path) {
+    println!(
+        "tasks in memory and in SQLite, the default: spawn to the first 200 of /health, and resident memory\n\
+        half a second after it; median (min-max) of {} rounds in turn\n",
+        STORE_ROUNDS - 1
+    );
+    println!("{:34}{:>24}{:>26}{:>12}", "", "memory", "SQLite", "SQLite adds");
+    for (what, kept) in [("kept disk", true), ("empty disk", false)] {
+        let disks = [tempfile::tempdir(), tempfile::tempdir()].map(|disk| disk.expect("a directory"));
+        let mut samples = [Sample::default(), Sample::default()];
+        for round in 0..STORE_ROUNDS {
+            for (at, disk) in disks.iter().enumerate() {
+                if !kept {
+                    let _ = std::fs::remove_dir_all(disk.path().join(".bindu"));
+                }
+                let setup =
+                    AgentSetup::new(binary, disk.path()).named(AUTHOR, "Stores").set("RUST_LOG", "warn");
+                let setup = if at == 0 { setup.set("STORAGE_TYPE", "memory") } else { setup };
+                let agent = setup.start().await;
+                let sample = (agent.start, memory(agent.pid()).await);
+                agent.kill();
+                if round > 0 {
+                    samples[at].add(sample);
+                }
+            }
+        }
+        let [in_memory, sqlite] = samples;
+        compared(what, "ms", &in_memory.milliseconds, &sqlite.milliseconds, 5.0);
+        compared("", "MiB", &mebi(&in_memory.kib), &mebi(&sqlite.kib), 3.0);
+    }
+    println!();
+}
+
+fn compared(what: &str, unit: &str, one: &[f64], other: &[f64], most: f64) {
+    let adds = median(other) - median(one);
+    println!(
+        "{what:34}{:>24}{:>26}{adds:>+12.1} {unit}   (wanted: {most} at most)",
+        spread(one, unit),
+        spread(other, unit)
+    );
 }
 
 /// How much longer a warm start takes with 50 ms of latency each way: one round trip, not a chain.
@@ -124,15 +181,15 @@ fn mebi(kib: &[f64]) -> Vec<f64> {
     kib.iter().map(|kib| kib / 1024.0).collect()
 }
 
-fn row(what: &str, unit: &str, ours: &[f64], theirs: &[f64]) {
-    let show = |values: &[f64]| match (
-        values.iter().copied().reduce(f64::min),
-        values.iter().copied().reduce(f64::max),
-    ) {
+fn spread(values: &[f64], unit: &str) -> String {
+    match (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max)) {
         (Some(least), Some(most)) => format!("{:.1} ({least:.1}-{most:.1}) {unit}", median(values)),
         _ => "skipped".to_owned(),
-    };
+    }
+}
+
+fn row(what: &str, unit: &str, ours: &[f64], theirs: &[f64]) {
     let ratio =
         if theirs.is_empty() { String::new() } else { format!("{:.0}x", median(theirs) / median(ours)) };
-    println!("{what:34}{:>24}{:>26}{ratio:>9}", show(ours), show(theirs));
+    println!("{what:34}{:>24}{:>26}{ratio:>9}", spread(ours, unit), spread(theirs, unit));
 }

@@ -41,7 +41,7 @@ async fn replicas_on_one_postgres_are_one_agent_for_tasks() {
         named(disk, "Replica").set("STORAGE_TYPE", "postgres").set("DATABASE_URL", &dsn)
     };
     let (code, said, told) = setup(disks[0].path()).command(&["storage", "migrate"]).output();
-    assert_eq!((code, said.trim()), (0, "the tables went from version 0 to 1"), "{told}");
+    assert_eq!((code, said.trim()), (0, "the tables went from version 0 to 2"), "{told}");
     let one = setup(disks[0].path()).start().await;
     let two = setup(disks[1].path()).start().await;
     let before = asked(&one.url).await;

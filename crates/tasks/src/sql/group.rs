@@ -1,7 +1,9 @@
 //! The group commit: changes that wait at the same time are done in one transaction, and answered after its commit. One that the
-//! database refuses fails alone: the others are done again without it.
+//! database refuses fails alone: the others are done again without it. What is plain is done together (`bulk`) in few
+//! statements; if the database refuses that, one change after the other, to find which it was.
 
 use super::{
+    bulk,
     figures::add,
     key::Hash,
     room::Room,
@@ -64,9 +66,9 @@ impl<B: Backend> Core<B> {
     async fn commit(&self, batch: Vec<Waiting>) -> Option<String> {
         let (mut changes, mut answers): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|waiting| (waiting.change, waiting.answer)).unzip();
-        let mut again = 0;
+        let (mut again, mut together) = (0, true);
         while !changes.is_empty() {
-            match self.attempt(&changes).await {
+            match self.attempt(&changes, together).await {
                 Ok(done) => {
                     for (done, answer) in done.into_iter().zip(answers) {
                         let _ = answer.send(done.answer);
@@ -79,6 +81,8 @@ impl<B: Backend> Core<B> {
                     }
                     return Some(problem);
                 }
+                // Which of them it was shows when they are done one after the other.
+                Err((None, _)) if together => together = false,
                 // Nobody knows which of them it was: the commit itself.
                 Err((None, _)) => return self.one_by_one(changes, answers).await,
                 Err((Some(_), Fault::Again(_))) if again < AGAIN => again += 1,
@@ -114,7 +118,7 @@ impl<B: Backend> Core<B> {
     pub(super) async fn alone(&self, change: &Change) -> Result<Done, Fault> {
         let mut outcome = Err(Fault::Away("not tried".to_owned()));
         for _ in 0..AGAIN {
-            let done = self.attempt(std::slice::from_ref(change)).await;
+            let done = self.attempt(std::slice::from_ref(change), false).await;
             outcome = done.map(|mut done| done.remove(0)).map_err(|(_, fault)| fault);
             if !matches!(outcome, Err(Fault::Again(_))) {
                 break;
@@ -124,9 +128,9 @@ impl<B: Backend> Core<B> {
     }
 
     /// Does all of them or none. A fault comes with the place of the change that met it.
-    async fn attempt(&self, changes: &[Change]) -> Result<Vec<Done>, (Option<usize>, Fault)> {
+    async fn attempt(&self, changes: &[Change], together: bool) -> Result<Vec<Done>, (Option<usize>, Fault)> {
         let begun = Instant::now();
-        let outcome = match timeout(LONGEST, self.transact(changes)).await {
+        let outcome = match timeout(LONGEST, self.transact(changes, together)).await {
             Ok(outcome) => outcome,
             Err(_) => Err((None, Fault::Away("the database does not answer in time".to_owned()))),
         };
@@ -147,26 +151,49 @@ impl<B: Backend> Core<B> {
         outcome
     }
 
-    async fn transact(&self, changes: &[Change]) -> Result<Vec<Done>, (Option<usize>, Fault)> {
+    async fn transact(
+        &self,
+        changes: &[Change],
+        together: bool,
+    ) -> Result<Vec<Done>, (Option<usize>, Fault)> {
         let mut session = self.backend.write().await.map_err(|fault| (None, fault))?;
-        let left = self.backend.left(&mut session).await.map_err(|fault| (None, fault))?;
-        let mut room = Room::new(left);
-        let mut all = Vec::with_capacity(changes.len());
-        for (at, change) in changes.iter().enumerate() {
-            match write::apply(&mut session, change, (&self.rules, &mut room)).await {
-                Ok(done) => all.push(done),
-                Err(fault) => {
-                    if !matches!(fault, Fault::Away(_)) {
-                        session.roll_back().await;
-                    }
-                    return Err((Some(at), fault));
+        let outcome = self.apply(&mut session, changes, together).await;
+        match outcome {
+            Ok(all) => session.commit().await.map(|()| all).map_err(|fault| (None, fault)),
+            Err((at, fault)) => {
+                if !matches!(fault, Fault::Away(_)) {
+                    session.roll_back().await;
                 }
+                Err((at, fault))
             }
+        }
+    }
+
+    async fn apply(
+        &self,
+        session: &mut B::Session,
+        changes: &[Change],
+        together: bool,
+    ) -> Result<Vec<Done>, (Option<usize>, Fault)> {
+        let left = self.backend.left(session).await.map_err(|fault| (None, fault))?;
+        let mut room = Room::new(left);
+        let rules = &self.rules;
+        let mut outcomes: bulk::Outcomes = match together {
+            true => bulk::apply(session, changes, (rules, &mut room)).await.map_err(|fault| (None, fault))?,
+            false => changes.iter().map(|_| None).collect(),
+        };
+        let mut all = Vec::with_capacity(changes.len());
+        for (at, (change, outcome)) in changes.iter().zip(&mut outcomes).enumerate() {
+            all.push(match outcome.take() {
+                Some(done) => done,
+                None => write::apply(session, change, (rules, &mut room))
+                    .await
+                    .map_err(|fault| (Some(at), fault))?,
+            });
         }
         if room.has_refused {
             self.wants_room.store(true, std::sync::atomic::Ordering::Relaxed);
         }
-        session.commit().await.map_err(|fault| (None, fault))?;
         Ok(all)
     }
 

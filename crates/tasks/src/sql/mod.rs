@@ -4,6 +4,9 @@
 //! Nothing is answered that is not committed. Changes that wait at the same time are committed together (`group`).
 
 mod bounds;
+mod bulk;
+mod connections;
+mod create;
 mod figures;
 mod group;
 mod import;
@@ -18,6 +21,7 @@ mod room;
 mod schema;
 mod sealing;
 mod session;
+mod share;
 mod sqlite;
 mod store;
 mod stored;

@@ -1,7 +1,10 @@
 //! [`Session`] over a connection of `sqlx`, the same for both databases.
 
-use super::session::{Dialect, Fault, Row, Session, Value};
-use sqlx::{Database, pool::PoolConnection};
+use super::{
+    connections::Taken,
+    session::{Dialect, Fault, Row, Session, Value},
+};
+use sqlx::Database;
 use std::{fmt, future::Future};
 
 /// What differs between the databases.
@@ -30,10 +33,11 @@ pub trait Sql: Database {
     fn meaning(code: &str, text: String) -> Fault;
 }
 
-/// An open transaction. A connection whose transaction was not ended is closed, not given back.
+/// An open transaction, or single statements. A connection whose transaction was not ended is closed, not given back.
 pub struct Open<D: Sql> {
-    connection: Option<PoolConnection<D>>,
+    connection: Taken<D>,
     dialect: Dialect,
+    is_transaction: bool,
 }
 
 impl<D: Sql> fmt::Debug for Open<D> {
@@ -44,14 +48,15 @@ impl<D: Sql> fmt::Debug for Open<D> {
 
 impl<D: Sql> Open<D> {
     /// Begins a transaction by these words.
-    pub async fn begin(connection: PoolConnection<D>, words: &str, dialect: Dialect) -> Result<Self, Fault> {
-        let mut open = Self { connection: Some(connection), dialect };
-        D::simple(open.connection()?, words).await.map_err(|error| fault::<D>(&error))?;
+    pub(super) async fn begin(connection: Taken<D>, words: &str, dialect: Dialect) -> Result<Self, Fault> {
+        let mut open = Self { connection, dialect, is_transaction: true };
+        D::simple(open.connection.get()?, words).await.map_err(|error| fault::<D>(&error))?;
         Ok(open)
     }
 
-    fn connection(&mut self) -> Result<&mut D::Connection, Fault> {
-        self.connection.as_deref_mut().ok_or_else(|| Fault::Away("the transaction is over".to_owned()))
+    /// Begins nothing: each statement is a transaction of its own, and saves two round trips.
+    pub(super) fn single(connection: Taken<D>, dialect: Dialect) -> Self {
+        Self { connection, dialect, is_transaction: false }
     }
 }
 
@@ -81,33 +86,26 @@ where
 {
     async fn rows(&mut self, statement: &str, values: Vec<Value>) -> Result<Vec<Row>, Fault> {
         let text = self.dialect.text(statement);
-        D::fetch(self.connection()?, text, values).await.map_err(|error| fault::<D>(&error))
+        D::fetch(self.connection.get()?, text, values).await.map_err(|error| fault::<D>(&error))
     }
 
     async fn execute(&mut self, statement: &str, values: Vec<Value>) -> Result<u64, Fault> {
         let text = self.dialect.text(statement);
-        D::run(self.connection()?, text, values).await.map_err(|error| fault::<D>(&error))
+        D::run(self.connection.get()?, text, values).await.map_err(|error| fault::<D>(&error))
     }
 
     async fn commit(mut self) -> Result<(), Fault> {
-        D::simple(self.connection()?, "COMMIT").await.map_err(|error| fault::<D>(&error))?;
-        drop(self.connection.take());
+        if self.is_transaction {
+            D::simple(self.connection.get()?, "COMMIT").await.map_err(|error| fault::<D>(&error))?;
+        }
+        self.connection.give_back();
         Ok(())
     }
 
     async fn roll_back(mut self) {
-        let Ok(connection) = self.connection() else { return };
-        if D::simple(connection, "ROLLBACK").await.is_ok() {
-            drop(self.connection.take());
-        }
-    }
-}
-
-impl<D: Sql> Drop for Open<D> {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            // The end of the connection is the end of its transaction.
-            drop(connection.detach());
+        let Ok(connection) = self.connection.get() else { return };
+        if !self.is_transaction || D::simple(connection, "ROLLBACK").await.is_ok() {
+            self.connection.give_back();
         }
     }
 }

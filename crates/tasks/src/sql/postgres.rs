@@ -6,6 +6,7 @@
 
 use super::{
     bounds::SqlBounds,
+    connections::Connections,
     import::{self, ImportError, Imported},
     open::{Open, Sql, fault},
     schema::{self, Migrated},
@@ -146,7 +147,7 @@ impl PostgresStore {
     pub async fn migrate(options: &PostgresOptions) -> Result<Migrated, String> {
         let (backend, _) = PostgresBackend::new(options).map_err(|error| error.to_string())?;
         let migrated = backend.migrate().await.map_err(|fault| fault.to_string());
-        backend.pool.close().await;
+        backend.connections.close().await;
         migrated
     }
 
@@ -221,7 +222,7 @@ type Told = ([u8; 32], u64);
 
 /// The connections to a database.
 pub struct PostgresBackend {
-    pool: PgPool,
+    connections: Connections<Postgres>,
     dialect: Dialect,
     schema: String,
     begin: String,
@@ -250,8 +251,9 @@ impl PostgresBackend {
             2 * statement
         );
         let (news, told) = mpsc::channel(MOST_NEWS);
+        let pool = lazy(connect_options(&options.url)?, options.connections);
         let backend = Self {
-            pool: lazy(connect_options(&options.url)?, options.connections),
+            connections: Connections::new(pool, options.connections, ACQUIRE),
             dialect: Dialect::Postgres(format!("\"{schema}\".")),
             schema,
             begin: format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {timeouts}"),
@@ -267,7 +269,7 @@ impl PostgresBackend {
     async fn begin(&self, words: &str) -> Result<Open<Postgres>, Fault> {
         let begun = Instant::now();
         loop {
-            let connection = self.pool.acquire().await.map_err(|error| fault::<Postgres>(&error))?;
+            let connection = self.connections.take().await.map_err(|error| fault::<Postgres>(&error))?;
             match Open::begin(connection, words, self.dialect.clone()).await {
                 Err(Fault::Away(_)) if begun.elapsed() < ACQUIRE => {}
                 other => return other,
@@ -333,8 +335,23 @@ impl Backend for PostgresBackend {
         self.begin(&self.begin_reading).await
     }
 
+    /// Without a timeout of the database's own: it waits for no lock of a row, and its asker does not wait for ever.
+    async fn glance(&self) -> Result<Self::Session, Fault> {
+        self.ready().await?;
+        let connection = self.connections.take().await.map_err(|error| fault::<Postgres>(&error))?;
+        Ok(Open::single(connection, self.dialect.clone()))
+    }
+
+    fn rest(&self) {
+        self.connections.rest();
+    }
+
     fn lanes(&self) -> usize {
         LANES
+    }
+
+    fn long_reads(&self) -> usize {
+        (self.connections.most() / 2).max(1)
     }
 
     fn poll_interval(&self) -> Duration {
@@ -358,11 +375,11 @@ impl Backend for PostgresBackend {
     }
 
     fn connections(&self) -> (u64, u64) {
-        (u64::from(self.pool.size()), self.pool.num_idle() as u64)
+        self.connections.count()
     }
 
     fn max_connections(&self) -> u64 {
-        u64::from(self.pool.options().get_max_connections())
+        self.connections.most() as u64
     }
 
     fn kind(&self) -> StorageKind {

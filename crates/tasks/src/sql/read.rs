@@ -13,6 +13,9 @@ use bindu_a2a::{
 use jiff::Timestamp;
 use std::{collections::HashMap, fmt::Write as _};
 
+/// How many events are read before others have a turn on the thread.
+const READ_AT_ONCE: usize = 64;
+
 /// A reader's answer: what it asks for, or why not; or a fault of the database.
 pub(super) type Read<T> = Result<Result<T, StoreError>, Fault>;
 
@@ -92,8 +95,9 @@ pub(super) async fn events<S: Session>(
     after: u64,
     limit: usize,
 ) -> Read<Vec<Numbered>> {
-    let statement = "SELECT number, event FROM {s}bindu_events WHERE task = $1 AND number > $2
-        ORDER BY number LIMIT $3";
+    let statement = "SELECT e.number, e.event FROM {s}bindu_tasks AS t
+        LEFT JOIN {s}bindu_events AS e ON e.task = t.task AND e.number > $2
+        WHERE t.task_key = $1 ORDER BY e.number LIMIT $3";
     tail(session, statement, task, (after, limit)).await
 }
 
@@ -103,21 +107,27 @@ pub(super) async fn statuses<S: Session>(
     after: u64,
     limit: usize,
 ) -> Read<Vec<Numbered>> {
-    let statement = "SELECT number, event FROM {s}bindu_events WHERE task = $1 AND number > $2
-        AND kind = 'status' ORDER BY number LIMIT $3";
+    let statement = "SELECT e.number, e.event FROM {s}bindu_tasks AS t
+        LEFT JOIN {s}bindu_events AS e ON e.task = t.task AND e.number > $2 AND e.kind = 'status'
+        WHERE t.task_key = $1 ORDER BY e.number LIMIT $3";
     tail(session, statement, task, (after, limit)).await
 }
 
+/// One statement, so that it needs no transaction; a row without an event is a task without such events.
 async fn tail<S: Session>(
     session: &mut S,
     statement: &str,
     task: &TaskKey,
     (after, limit): (u64, usize),
 ) -> Read<Vec<Numbered>> {
-    let Some(task) = row_of(session, task).await? else { return Ok(Err(StoreError::NotFound)) };
-    let rows = session.rows(statement, vec![task.into(), after.into(), limit.into()]).await?;
+    let values = vec![key::task(task).into(), after.into(), limit.max(1).into()];
+    let rows = session.rows(statement, values).await?;
+    if rows.is_empty() {
+        return Ok(Err(StoreError::NotFound));
+    }
     let event = |row: Row| Ok(Numbered { number: row.count(0)?, event: stored::read_event(row.text(1)?)? });
-    Ok(Ok(rows.into_iter().map(event).collect::<Result<_, Fault>>()?))
+    let there = rows.into_iter().filter(|row| !row.is_null(0)).take(limit);
+    Ok(Ok(there.map(event).collect::<Result<_, Fault>>()?))
 }
 
 pub(super) async fn pushes<S: Session>(
@@ -142,40 +152,58 @@ fn place(token: &str) -> Option<(i64, i64)> {
     Some((changed.parse().ok()?, task.parse().ok()?))
 }
 
-pub(super) async fn list<S: Session>(session: &mut S, owner: &Owner, query: &ListQuery) -> Read<TaskPage> {
-    let mut condition = "owner = $1".to_owned();
-    let mut values: Vec<Value> = vec![key::owner(owner).into()];
-    let mut add = |column: &str, value: Value| {
-        values.push(value);
-        let _ = write!(condition, " AND {column} ${}", values.len());
-    };
-    if let Some(context_id) = &query.context_id {
-        add("context =", key::context(owner, context_id).into());
-    }
-    if let Some(state) = query.state {
-        add("state =", stored::state_name(state).into());
-    }
-    if let Some(since) = query.changed_since {
-        add("changed >=", write::nanos(since).into());
-    }
-    let count = format!("SELECT count(*) FROM {{s}}bindu_tasks WHERE {condition}");
-    let counts = session.rows(&count, values.clone()).await?;
-    let total_size = counts.first().map_or(Ok(0), |row| row.count(0))?;
-    if !query.page_token.is_empty() {
-        let Some((changed, task)) = place(&query.page_token) else {
-            return Ok(Err(StoreError::BadPageToken));
+/// The two statements of a list: how many tasks there are in all, and the rows of a page.
+struct Listing {
+    count: (String, Vec<Value>),
+    page: (String, Vec<Value>),
+}
+
+impl Listing {
+    fn of(owner: &Owner, query: &ListQuery) -> Result<Self, StoreError> {
+        let mut condition = "owner = $1".to_owned();
+        let mut values: Vec<Value> = vec![key::owner(owner).into()];
+        let mut add = |column: &str, value: Value| {
+            values.push(value);
+            let _ = write!(condition, " AND {column} ${}", values.len());
         };
-        values.extend([changed.into(), task.into()]);
-        let _ = write!(condition, " AND (changed, task) < (${}, ${})", values.len() - 1, values.len());
+        if let Some(context_id) = &query.context_id {
+            add("context =", key::context(owner, context_id).into());
+        }
+        if let Some(state) = query.state {
+            add("state =", stored::state_name(state).into());
+        }
+        if let Some(since) = query.changed_since {
+            add("changed >=", write::nanos(since).into());
+        }
+        let count = match values.len() {
+            1 => "SELECT {total} WHERE owner = $1".to_owned(),
+            _ => format!("SELECT count(*) FROM {{s}}bindu_tasks WHERE {condition}"),
+        };
+        let count = (count, values.clone());
+        if !query.page_token.is_empty() {
+            let (changed, task) = place(&query.page_token).ok_or(StoreError::BadPageToken)?;
+            values.extend([changed.into(), task.into()]);
+            let _ = write!(condition, " AND (changed, task) < (${}, ${})", values.len() - 1, values.len());
+        }
+        values.push(query.page_size.max(1).saturating_add(1).into());
+        let page = format!(
+            "SELECT task, id, context_id, changed, bytes FROM {{s}}bindu_tasks WHERE {condition}
+                ORDER BY changed DESC, task DESC LIMIT ${}",
+            values.len()
+        );
+        Ok(Self { count, page: (page, values) })
     }
+}
+
+pub(super) async fn list<S: Session>(session: &mut S, owner: &Owner, query: &ListQuery) -> Read<TaskPage> {
+    let Listing { count, page } = match Listing::of(owner, query) {
+        Ok(listing) => listing,
+        Err(error) => return Ok(Err(error)),
+    };
+    let counts = session.rows(&count.0, count.1).await?;
+    let total_size = counts.first().map_or(Ok(0), |row| row.count(0))?;
+    let mut rows = session.rows(&page.0, page.1).await?;
     let page_size = query.page_size.max(1);
-    values.push(page_size.saturating_add(1).into());
-    let page = format!(
-        "SELECT task, id, context_id, changed, bytes FROM {{s}}bindu_tasks WHERE {condition}
-            ORDER BY changed DESC, task DESC LIMIT ${}",
-        values.len()
-    );
-    let mut rows = session.rows(&page, values).await?;
     let mut has_more = rows.len() > page_size;
     rows.truncate(page_size);
     let (fitting, bytes) = fitting(session, &rows, query).await?;
@@ -193,6 +221,10 @@ pub(super) async fn list<S: Session>(session: &mut S, owner: &Owner, query: &Lis
     Ok(Ok(TaskPage { tasks, next_page_token, total_size }))
 }
 
+/// The events of tasks.
+const EVENTS_OF: &str = "SELECT task, event FROM {s}bindu_events WHERE task IN ({ids}) ORDER BY task, number";
+const EVENTS_WITHOUT_ARTIFACTS_OF: &str = "SELECT task, event FROM {s}bindu_events WHERE task IN ({ids})
+    AND kind <> 'artifact' ORDER BY task, number";
 /// How many of a page's rows fit into it, at least one, and how many bytes those have.
 async fn fitting<S: Session>(
     session: &mut S,
@@ -205,13 +237,10 @@ async fn fitting<S: Session>(
     if !query.with_artifacts && of_each.iter().sum::<usize>() > most {
         // What is left out does not count.
         let list = rows.iter().map(|row| Ok(row.int(0)?.to_string())).collect::<Result<Vec<_>, Fault>>()?;
-        let statement = format!(
-            "SELECT task, CAST(sum(octet_length(event)) AS BIGINT) FROM {{s}}bindu_events
-                WHERE task IN ({}) AND kind <> 'artifact' GROUP BY task",
-            list.join(",")
-        );
+        let statement = "SELECT task, CAST(sum(octet_length(event)) AS BIGINT) FROM {s}bindu_events
+                WHERE task IN ({ids}) AND kind <> 'artifact' GROUP BY task";
         let mut counted = HashMap::with_capacity(rows.len());
-        for row in session.rows(&statement, Vec::new()).await? {
+        for row in session.rows(statement, vec![list.join(",").into()]).await? {
             counted.insert(row.int(0)?, bytes(&row, 1)?);
         }
         for (row, bytes) in rows.iter().zip(&mut of_each) {
@@ -242,11 +271,12 @@ async fn fill<S: Session>(session: &mut S, rows: &[Row], with_artifacts: bool) -
     if rows.is_empty() {
         return Ok(tasks);
     }
-    let which = if with_artifacts { "" } else { "AND kind <> 'artifact'" };
-    let statement = format!(
-        "SELECT task, event FROM {{s}}bindu_events WHERE task IN ({list}) {which} ORDER BY task, number"
-    );
-    for row in session.rows(&statement, Vec::new()).await? {
+    let statement = if with_artifacts { EVENTS_OF } else { EVENTS_WITHOUT_ARTIFACTS_OF };
+    for (read, row) in session.rows(statement, vec![list.into()]).await?.into_iter().enumerate() {
+        if read % READ_AT_ONCE == READ_AT_ONCE - 1 {
+            // A long page keeps no thread from those who send.
+            tokio::task::yield_now().await;
+        }
         let task = places.get(&row.int(0)?).and_then(|at| tasks.get_mut(*at));
         if let Some(task) = task {
             task.apply(&stored::read_event(row.text(1)?)?);
@@ -342,4 +372,80 @@ pub(super) async fn forgettable<S: Session>(
 /// Whether anything is answered, and the tables are there.
 pub(super) async fn nothing<S: Session>(session: &mut S) -> Read<()> {
     session.rows("SELECT version FROM {s}bindu_storage", Vec::new()).await.map(|_| Ok(()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        SqliteOptions,
+        sql::{session::Backend, sqlite::SqliteBackend},
+    };
+    use bindu_a2a::model::TaskState;
+
+    /// What SQLite would do: a line for each step.
+    async fn plan(session: &mut impl Session, statement: &str, values: Vec<Value>) -> String {
+        let rows = session.rows(&format!("EXPLAIN QUERY PLAN {statement}"), values).await.expect("a plan");
+        rows.iter().map(|row| row.text(3).expect("a text").to_owned()).collect::<Vec<_>>().join("\n")
+    }
+
+    /// However many tasks there are, and without statistics: nothing is scanned as a whole, nothing is sorted.
+    #[tokio::test]
+    async fn a_list_is_one_scan_of_an_index() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options =
+            SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("tasks.db")) };
+        let backend = SqliteBackend::open(&options).await.expect("a file");
+        let mut session = backend.read().await.expect("it reads");
+        let owner = Owner::Client { id: "alice".into(), subject: None };
+        let since = Some(Timestamp::UNIX_EPOCH);
+        let plain = ListQuery { page_size: 50, ..ListQuery::default() };
+        for query in [
+            plain.clone(),
+            ListQuery { page_token: token(5, 7), ..plain.clone() },
+            ListQuery { changed_since: since, page_token: token(5, 7), ..plain.clone() },
+            ListQuery { state: Some(TaskState::Completed), changed_since: since, ..plain.clone() },
+        ] {
+            let Listing { count, page } = Listing::of(&owner, &query).expect("a cursor of ours");
+            for (statement, values) in [count, page] {
+                let plan = plan(&mut session, &statement, values).await;
+                let uses = "bindu_tasks USING";
+                assert!(
+                    plan.starts_with(&format!("SEARCH {uses}"))
+                        && plan.contains("INDEX bindu_tasks_list (owner=?"),
+                    "{statement}\n{plan}"
+                );
+                assert_eq!(plan.lines().count(), 1, "{statement}\n{plan}");
+            }
+        }
+        for statement in [EVENTS_OF, EVENTS_WITHOUT_ARTIFACTS_OF] {
+            let plan = plan(&mut session, statement, vec!["1,2,3".into()]).await;
+            assert!(plan.contains("SEARCH bindu_events USING PRIMARY KEY (task=?"), "{plan}");
+            assert!(
+                !plan.contains("SCAN bindu_events") && !plan.contains("TEMP B-TREE FOR ORDER BY"),
+                "{plan}"
+            );
+        }
+    }
+
+    /// What a start and its background ask for is found by an index, too.
+    #[tokio::test]
+    async fn nothing_that_a_start_asks_for_is_a_scan_of_all_tasks() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options =
+            SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("tasks.db")) };
+        let backend = SqliteBackend::open(&options).await.expect("a file");
+        let mut session = backend.write().await.expect("it writes");
+        for statement in [
+            "UPDATE {s}bindu_tasks SET lease_until = 0 WHERE phase = 0",
+            "SELECT task FROM {s}bindu_tasks WHERE phase = 0 AND lease_until < {now} ORDER BY lease_until LIMIT 5",
+            "SELECT count(*) FROM (SELECT 1 AS one FROM {s}bindu_tasks WHERE phase = 0 LIMIT 5) AS found",
+            "UPDATE {s}bindu_tasks SET number = number + v.column2 FROM (VALUES (x'00', 1)) AS v
+                WHERE task_key = v.column1 AND run = 1",
+        ] {
+            let plan = plan(&mut session, statement, Vec::new()).await;
+            assert!(plan.contains("bindu_tasks USING") && plan.contains("INDEX"), "{statement}\n{plan}");
+            assert!(!plan.lines().any(|step| step == "SCAN bindu_tasks"), "{statement}\n{plan}");
+        }
+    }
 }

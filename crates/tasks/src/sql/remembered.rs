@@ -75,9 +75,14 @@ pub(super) async fn keep_replay<S: Session>(
     let ends = replay.until.as_millisecond().saturating_add(1);
     let values = vec![hash.into(), owner.into(), key::escaped(&task.id).into(), ends.into()];
     session.execute(keep, values).await?;
+    count(owner, rules);
+    Ok(())
+}
+
+/// Counts one more of an owner's.
+pub(super) fn count(owner: key::Hash, rules: &Rules) {
     let mut counts = rules.remembered.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((count, _)) = counts.get_mut(&owner) {
         *count += 1;
     }
-    Ok(())
 }

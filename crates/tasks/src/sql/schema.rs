@@ -14,10 +14,14 @@ struct Migration {
     /// The oldest version of the program's list that reads the tables after it.
     readable_by: i64,
     statements: &'static [&'static str],
+    /// What only SQLite does besides.
+    of_sqlite: &'static [&'static str],
 }
 
 /// In order: the first makes version 1. `{text}`, `{bytes}`, `{id}`, `{rowid}` are the types of a dialect.
-const MIGRATIONS: [Migration; 1] = [Migration {
+const MIGRATIONS: [Migration; 2] = [FIRST, COUNTED];
+
+const FIRST: Migration = Migration {
     readable_by: 1,
     statements: &[
         "CREATE TABLE {s}bindu_tasks (
@@ -70,7 +74,25 @@ const MIGRATIONS: [Migration; 1] = [Migration {
         "CREATE INDEX bindu_pushes_due ON {s}bindu_pushes (due)",
         "CREATE TABLE {s}bindu_feedback (task BIGINT NOT NULL PRIMARY KEY, feedback {text} NOT NULL){rowid}",
     ],
-}];
+    of_sqlite: &[],
+};
+
+/// How many tasks each owner has, so that a list of many need not count them. In SQLite one writes at a time anyway; in
+/// PostgreSQL all who write for one owner would wait for that row.
+const COUNTED: Migration = Migration {
+    readable_by: 1,
+    statements: &[],
+    of_sqlite: &[
+        "CREATE TABLE bindu_counts (owner BLOB NOT NULL PRIMARY KEY, tasks BIGINT NOT NULL) WITHOUT ROWID",
+        "INSERT INTO bindu_counts (owner, tasks) SELECT owner, count(*) FROM bindu_tasks GROUP BY owner",
+        "CREATE TRIGGER bindu_tasks_one_more AFTER INSERT ON bindu_tasks BEGIN
+            INSERT INTO bindu_counts (owner, tasks) VALUES (new.owner, 1)
+            ON CONFLICT (owner) DO UPDATE SET tasks = tasks + 1; END",
+        "CREATE TRIGGER bindu_tasks_one_less AFTER DELETE ON bindu_tasks BEGIN
+            UPDATE bindu_counts SET tasks = tasks - 1 WHERE owner = old.owner;
+            DELETE FROM bindu_counts WHERE owner = old.owner AND tasks <= 0; END",
+    ],
+};
 
 /// The version of the tables that this program makes.
 pub(super) fn newest() -> i64 {
@@ -111,7 +133,11 @@ pub(super) async fn migrate<S: Session>(session: &mut S, dialect: &Dialect) -> R
     let done = usize::try_from(from).unwrap_or(0);
     let mut readable_by = readable_by;
     for migration in MIGRATIONS.iter().skip(done) {
-        for statement in migration.statements {
+        let of_sqlite = match dialect {
+            Dialect::Sqlite => migration.of_sqlite,
+            Dialect::Postgres(_) => &[],
+        };
+        for statement in migration.statements.iter().chain(of_sqlite) {
             session.execute(&typed(statement, dialect), Vec::new()).await?;
         }
         readable_by = readable_by.max(migration.readable_by);

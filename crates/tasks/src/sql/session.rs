@@ -138,7 +138,7 @@ impl fmt::Display for Fault {
 
 /// Which of the two dialects of SQL.
 #[derive(Debug, Clone)]
-pub enum Dialect {
+pub(super) enum Dialect {
     /// SQLite: one writer at a time, so nothing is locked.
     Sqlite,
     /// PostgreSQL, with the schema's name, quoted.
@@ -147,15 +147,23 @@ pub enum Dialect {
 
 impl Dialect {
     /// A statement in this dialect. `{s}` stands in front of the name of each table, `{now}` is the database's clock in
-    /// milliseconds, `{lock}` locks the rows that are read, `{skip}` leaves out those that another transaction has locked.
-    pub fn text(&self, statement: &str) -> String {
-        let (schema, now, lock, skip) = match self {
-            Self::Sqlite => ("", "CAST(unixepoch('subsec') * 1000 AS INTEGER)", "", ""),
+    /// milliseconds, `{lock}` locks the rows that are read, `{skip}` leaves out those that another transaction has locked, `{ids}`
+    /// is a query for the numbers in `$1`, a text with commas between them, `{total}` is the sum of tasks, and where from.
+    pub(super) fn text(&self, statement: &str) -> String {
+        let (schema, now, lock, skip, ids) = match self {
+            Self::Sqlite => (
+                "",
+                "CAST(unixepoch('subsec') * 1000 AS INTEGER)",
+                "",
+                "",
+                "SELECT value FROM json_each('[' || $1 || ']')",
+            ),
             Self::Postgres(schema) => (
                 schema.as_str(),
                 "CAST(floor(extract(epoch FROM clock_timestamp()) * 1000) AS BIGINT)",
                 "FOR UPDATE",
                 "FOR UPDATE SKIP LOCKED",
+                "SELECT unnest(CAST(string_to_array($1, ',') AS BIGINT[]))",
             ),
         };
         let mut text = String::with_capacity(statement.len() + 64);
@@ -168,6 +176,11 @@ impl Dialect {
                 "now" => text.push_str(now),
                 "lock" => text.push_str(lock),
                 "skip" => text.push_str(skip),
+                "ids" => text.push_str(ids),
+                "total" => match self {
+                    Self::Sqlite => text.push_str("coalesce(sum(tasks), 0) FROM bindu_counts"),
+                    Self::Postgres(schema) => text.extend(["count(*) FROM ", schema, "bindu_tasks"]),
+                },
                 other => {
                     text.push('{');
                     text.push_str(other);
@@ -181,7 +194,7 @@ impl Dialect {
     }
 }
 
-/// An open transaction. Dropped, it has changed nothing.
+/// An open transaction. Dropped, it has changed nothing, unless it is one for single statements.
 pub trait Session: Send {
     /// The rows of a statement.
     fn rows(
@@ -215,8 +228,17 @@ pub trait Backend: Send + Sync + 'static {
     /// Begins one that reads, and sees one state of the whole.
     fn read(&self) -> impl Future<Output = Result<Self::Session, Fault>> + Send;
 
+    /// For one statement that reads, outside of a transaction.
+    fn glance(&self) -> impl Future<Output = Result<Self::Session, Fault>> + Send;
+
+    /// Is told now and then, so that what nobody has used for a while is closed.
+    fn rest(&self);
+
     /// How many transactions of the group commit are open at a time.
     fn lanes(&self) -> usize;
+
+    /// How many questions with long answers are asked at a time: the other connections are for short ones.
+    fn long_reads(&self) -> usize;
 
     /// How often what is watched is looked for that other processes may have written.
     fn poll_interval(&self) -> Duration;

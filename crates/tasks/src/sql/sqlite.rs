@@ -5,7 +5,9 @@
 
 use super::{
     bounds::SqlBounds,
-    open::{Open, Sql},
+    connections::Connections,
+    create,
+    open::{Open, Sql, fault},
     schema::{self, Migrated},
     session::{Backend, Dialect, Fault, Row, Session, Value},
     store::{SqlStore, StoreOptions},
@@ -15,7 +17,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, Row as _, Sqlite, SqliteConnection, TypeInfo as _,
     ValueRef as _,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use std::{
     fs::OpenOptions,
@@ -36,7 +38,7 @@ const BUSY: Duration = Duration::from_secs(5);
 const READERS: u32 = 4;
 
 /// A page's bytes, and the pages that a connection keeps in memory, as SQLite counts them: minus KiB.
-const PAGE: u64 = 4096;
+const PAGE: u32 = 4096;
 const CACHE: &str = "-512";
 
 /// With more left than this the file's size is looked at in one of so many transactions.
@@ -168,8 +170,8 @@ impl SqliteStore {
 /// The connections to a file.
 #[derive(Debug)]
 pub struct SqliteBackend {
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: Connections<Sqlite>,
+    readers: Connections<Sqlite>,
     max_bytes: u64,
     /// What was left of them at the last look, and how many transactions have begun.
     left: AtomicU64,
@@ -177,14 +179,18 @@ pub struct SqliteBackend {
 }
 
 impl SqliteBackend {
-    async fn open(options: &SqliteOptions) -> Result<Self, SqliteError> {
+    pub(super) async fn open(options: &SqliteOptions) -> Result<Self, SqliteError> {
         let path = options.path.clone();
-        prepare(&path)?;
-        let pages = (options.max_bytes / PAGE).max(64);
+        let is_missing = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if is_missing && options.is_alone {
+            create::create(&path, PAGE).await?;
+        }
+        prepare(&path, &path)?;
+        let pages = (options.max_bytes / u64::from(PAGE)).max(64);
         let connect = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(false)
-            .page_size(u32::try_from(PAGE).unwrap_or(4096))
+            .page_size(PAGE)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
@@ -204,8 +210,10 @@ impl SqliteBackend {
         };
         let writer = pool(1).idle_timeout(None).connect_lazy_with(connect.clone());
         let readers = pool(READERS).connect_lazy_with(connect.pragma("query_only", "ON"));
+        let writer = Connections::new(writer, 1, 2 * BUSY);
+        let readers = Connections::new(readers, READERS, 2 * BUSY);
         let (left, looks) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { writer, readers, max_bytes: pages * PAGE, left, looks })
+        Ok(Self { writer, readers, max_bytes: pages * u64::from(PAGE), left, looks })
     }
 
     async fn migrate(&self) -> Result<Migrated, Fault> {
@@ -224,9 +232,9 @@ impl SqliteBackend {
     }
 }
 
-/// Makes the file if there is none, and refuses the file systems of networks.
-fn prepare(path: &Path) -> Result<(), SqliteError> {
-    let cannot = |source: io::Error| SqliteError::Open { path: path.to_owned(), source };
+/// Makes the file if there is none, and refuses the file systems of networks. An error names the file `for_path`.
+pub(super) fn prepare(path: &Path, for_path: &Path) -> Result<(), SqliteError> {
+    let cannot = |source: io::Error| SqliteError::Open { path: for_path.to_owned(), source };
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -240,7 +248,7 @@ fn prepare(path: &Path) -> Result<(), SqliteError> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "magic numbers have 32 bits")]
     let magic = system.f_type as u32;
     match network(magic) {
-        Some(kind) => Err(SqliteError::Network { path: path.to_owned(), kind }),
+        Some(kind) => Err(SqliteError::Network { path: for_path.to_owned(), kind }),
         None => Ok(()),
     }
 }
@@ -253,19 +261,32 @@ impl Backend for SqliteBackend {
     type Session = Open<Sqlite>;
 
     async fn write(&self) -> Result<Self::Session, Fault> {
-        let connection = self.writer.acquire().await.map_err(|error| super::open::fault::<Sqlite>(&error))?;
+        let connection = self.writer.take().await.map_err(|error| fault::<Sqlite>(&error))?;
         // One that begins as a reader could not become a writer if somebody else has written meanwhile.
         Open::begin(connection, "BEGIN IMMEDIATE", Dialect::Sqlite).await
     }
 
     async fn read(&self) -> Result<Self::Session, Fault> {
-        let connection =
-            self.readers.acquire().await.map_err(|error| super::open::fault::<Sqlite>(&error))?;
+        let connection = self.readers.take().await.map_err(|error| fault::<Sqlite>(&error))?;
         Open::begin(connection, "BEGIN", Dialect::Sqlite).await
+    }
+
+    async fn glance(&self) -> Result<Self::Session, Fault> {
+        let connection = self.readers.take().await.map_err(|error| fault::<Sqlite>(&error))?;
+        Ok(Open::single(connection, Dialect::Sqlite))
+    }
+
+    /// The writer stays: its end would be a checkpoint.
+    fn rest(&self) {
+        self.readers.rest();
     }
 
     fn lanes(&self) -> usize {
         1
+    }
+
+    fn long_reads(&self) -> usize {
+        READERS as usize / 2
     }
 
     fn poll_interval(&self) -> Duration {
@@ -282,7 +303,7 @@ impl Backend for SqliteBackend {
         let free = session.rows("PRAGMA freelist_count", Vec::new()).await.ok()?;
         session.commit().await.ok()?;
         let pages = pages.first()?.count(0).ok()?.saturating_sub(free.first()?.count(0).ok()?);
-        Some((pages * PAGE, self.max_bytes))
+        Some((pages * u64::from(PAGE), self.max_bytes))
     }
 
     async fn left(&self, session: &mut Self::Session) -> Result<Option<u64>, Fault> {
@@ -295,20 +316,19 @@ impl Backend for SqliteBackend {
             (SELECT freelist_count FROM pragma_freelist_count)";
         let rows = session.rows(pages, Vec::new()).await?;
         let Some(row) = rows.first() else { return Ok(None) };
-        let used = row.count(0)?.saturating_sub(row.count(1)?) * PAGE;
+        let used = row.count(0)?.saturating_sub(row.count(1)?) * u64::from(PAGE);
         let left = self.max_bytes.saturating_sub(used);
         self.left.store(left, Ordering::Relaxed);
         Ok(Some(left))
     }
 
     fn connections(&self) -> (u64, u64) {
-        let open = self.writer.size() + self.readers.size();
-        (u64::from(open), (self.writer.num_idle() + self.readers.num_idle()) as u64)
+        let ((writers, idle_writers), (readers, idle)) = (self.writer.count(), self.readers.count());
+        (writers + readers, idle_writers + idle)
     }
 
     fn max_connections(&self) -> u64 {
-        let most = |pool: &SqlitePool| pool.options().get_max_connections();
-        u64::from(most(&self.writer) + most(&self.readers))
+        (self.writer.most() + self.readers.most()) as u64
     }
 
     fn kind(&self) -> StorageKind {

@@ -7,6 +7,7 @@ use super::{
     key,
     read::{self, Read},
     session::{Backend, Fault, Session},
+    share::Counts,
     upkeep,
     watchers::Watchers,
     write::{Change, Reply, Rules},
@@ -14,6 +15,8 @@ use super::{
 use crate::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Owner, Pushed, ReplayKey, RunKey, Sealer,
     Snapshot, StorageKind, StoreError, Submission, Submitted, TaskKey, TaskPage, TaskStore, Watch,
+    fair::Party,
+    turns::{Turn, Turns},
 };
 use async_trait::async_trait;
 use bindu_a2a::{Json, call::PushConfig, event::TaskEvent};
@@ -47,6 +50,8 @@ pub struct SqlStore<B: Backend> {
     pub(super) core: Arc<Core<B>>,
     pub(super) watchers: Arc<Watchers>,
     lanes: Vec<mpsc::Sender<Waiting>>,
+    /// Lists and their like: bounded, and fair by caller, so that short questions find a connection.
+    long_reads: Turns,
     pub(super) background: Vec<AbortHandle>,
 }
 
@@ -110,6 +115,7 @@ impl<B: Backend> SqlStore<B> {
             bounds: options.bounds,
             sealer: options.sealer,
             remembered: Mutex::default(),
+            unfinished: Counts::default(),
         };
         let contact = Contact {
             lease: options.lease,
@@ -132,7 +138,8 @@ impl<B: Backend> SqlStore<B> {
         };
         let lanes = (0..core.backend.lanes()).map(lane).collect();
         let upkeep = tokio::spawn(upkeep::run(Arc::clone(&core))).abort_handle();
-        Self { core, watchers, lanes, background: vec![upkeep] }
+        let long_reads = Turns::new(core.backend.long_reads(), (core.backend.long_reads() / 2).max(1));
+        Self { core, watchers, lanes, long_reads, background: vec![upkeep] }
     }
 
     /// What it has done, and how it is.
@@ -178,13 +185,33 @@ impl<B: Backend> SqlStore<B> {
         F: Future<Output = (B::Session, Read<T>)> + Send,
         T: Send,
     {
-        let reading = async {
+        self.asked(async {
             let (session, answer) = question(self.core.backend.read().await?).await;
-            if answer.is_ok() {
-                session.commit().await?;
+            ended(session, answer).await
+        })
+        .await
+    }
+
+    /// Asks a question that is one statement. A connection may have died since it was used last: then it is asked again.
+    async fn glance<T, F>(&self, question: impl Fn(B::Session) -> F + Send + Sync) -> Result<T, StoreError>
+    where
+        F: Future<Output = (B::Session, Read<T>)> + Send,
+        T: Send,
+    {
+        self.asked(async {
+            let (session, answer) = question(self.core.backend.glance().await?).await;
+            match ended(session, answer).await {
+                Err(Fault::Away(_)) => {
+                    let (session, answer) = question(self.core.backend.read().await?).await;
+                    ended(session, answer).await
+                }
+                answer => answer,
             }
-            answer
-        };
+        })
+        .await
+    }
+
+    async fn asked<T>(&self, reading: impl Future<Output = Read<T>> + Send) -> Result<T, StoreError> {
         let outcome = match timeout(LONGEST_READ, reading).await {
             Ok(outcome) => outcome,
             Err(_) => Err(Fault::Away("the database does not answer in time".to_owned())),
@@ -192,6 +219,23 @@ impl<B: Backend> SqlStore<B> {
         self.core.note(outcome.as_ref().err());
         outcome.map_err(error)?
     }
+
+    /// A turn for a question whose answer may be long.
+    async fn turn(&self, owner: &Owner) -> Result<Turn, StoreError> {
+        timeout(LONGEST_READ, self.long_reads.take(Party::Owner(owner.clone())))
+            .await
+            .ok()
+            .flatten()
+            .ok_or_else(|| StoreError::Unavailable("too many lists wait for the database".to_owned()))
+    }
+}
+
+/// Ends what a question was asked in.
+async fn ended<T, S: Session>(session: S, answer: Read<T>) -> Read<T> {
+    if answer.is_ok() {
+        session.commit().await?;
+    }
+    answer
 }
 
 fn closed() -> StoreError {
@@ -201,6 +245,18 @@ fn closed() -> StoreError {
 /// What came is not an answer to what was asked.
 fn mismatch<T>() -> Result<T, StoreError> {
     Err(StoreError::Unavailable("the store has answered something else".to_owned()))
+}
+
+/// Asks a question of `read` that is one statement.
+macro_rules! glance {
+    ($store:expr, $question:ident $(, $argument:expr)*) => {
+        $store
+            .glance(async |mut session| {
+                let answer = read::$question(&mut session $(, $argument)*).await;
+                (session, answer)
+            })
+            .await
+    };
 }
 
 /// Asks a question of `read` in a transaction.
@@ -246,7 +302,7 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     }
 
     async fn read(&self, task: &TaskKey) -> Result<Snapshot, StoreError> {
-        ask!(self, read, task)
+        glance!(self, read, task)
     }
 
     async fn read_light(&self, task: &TaskKey, light: usize) -> Result<Snapshot, StoreError> {
@@ -254,19 +310,20 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     }
 
     async fn context_id(&self, task: &TaskKey) -> Result<String, StoreError> {
-        ask!(self, context_id, task)
+        glance!(self, context_id, task)
     }
 
     async fn statuses(&self, task: &TaskKey, after: u64, limit: usize) -> Result<Vec<Numbered>, StoreError> {
-        ask!(self, statuses, task, after, limit)
+        glance!(self, statuses, task, after, limit)
     }
 
     async fn list(&self, owner: &Owner, query: &ListQuery) -> Result<TaskPage, StoreError> {
+        let _turn = self.turn(owner).await?;
         ask!(self, list, owner, query)
     }
 
     async fn events(&self, task: &TaskKey, after: u64, limit: usize) -> Result<Vec<Numbered>, StoreError> {
-        ask!(self, events, task, after, limit)
+        glance!(self, events, task, after, limit)
     }
 
     fn watch(&self, task: &TaskKey) -> Watch {
@@ -346,6 +403,7 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     }
 
     async fn contexts(&self, owner: &Owner, limit: usize) -> Result<Vec<Conversation>, StoreError> {
+        let _turn = self.turn(owner).await?;
         ask!(self, contexts, owner, limit)
     }
 
@@ -370,6 +428,54 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        ask!(self, nothing)
+        glance!(self, nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SqliteOptions, SqliteStore};
+    use bindu_a2a::{Parts, model::Message};
+    use futures_util::FutureExt as _;
+
+    fn client(name: &str) -> Owner {
+        Owner::Client { id: name.into(), subject: None }
+    }
+
+    fn submission(owner: Owner) -> Submission {
+        let message = Arc::new(Message::of_agent("t", "c", Parts::of_text("hi")));
+        Submission { owner, message, may_begin: true, content: None, replay: None, push: None }
+    }
+
+    #[tokio::test]
+    async fn lists_wait_in_turn_and_short_questions_and_messages_for_none_of_them() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = SqliteStore::open(SqliteOptions::new(directory.path().join("tasks.db"))).await;
+        let store = store.expect("a file");
+        let [alice, bob, carol] = ["alice", "bob", "carol"].map(client);
+        // As long as alice holds a turn, her other lists wait, and nobody else does.
+        let first = store.turn(&alice).await.expect("a turn");
+        let mut second = Box::pin(store.turn(&alice));
+        let mut third = Box::pin(store.turn(&alice));
+        assert!((&mut second).now_or_never().is_none() && (&mut third).now_or_never().is_none());
+        let of_bob = store.turn(&bob).await.expect("bob has one as well");
+        let query = ListQuery::default();
+        let mut of_carol = Box::pin(store.list(&carol, &query));
+        assert!((&mut of_carol).now_or_never().is_none(), "there are only so many");
+        // A message and its answer need none.
+        let submitted = store.submit(submission(bob.clone())).await.expect("taken");
+        let run = submitted.run.expect("it is new");
+        assert_eq!(store.read(&run.task).await.expect("there").number, 2);
+        assert_eq!(store.events(&run.task, 1, 9).await.expect("there").len(), 1);
+        assert_eq!(store.check().await, Ok(()));
+        // Carol waits for one of alice's, not for all.
+        drop(first);
+        let second = second.await.expect("alice came first");
+        assert!((&mut third).now_or_never().is_none());
+        drop(second);
+        assert_eq!(of_carol.await, Ok(TaskPage::default()));
+        drop(of_bob);
+        third.await.expect("it was only a wait");
     }
 }

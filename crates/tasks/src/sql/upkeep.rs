@@ -56,6 +56,7 @@ pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
             add(&core.counters.forgotten, count as u64);
             next_room = Instant::now() + MAKING_ROOM;
         }
+        core.backend.rest();
         let is_pruning = Instant::now() >= next_pruning;
         sealing.look(&core, is_pruning).await;
         if is_pruning {

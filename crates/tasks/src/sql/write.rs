@@ -4,10 +4,11 @@
 
 use super::{
     bounds::SqlBounds,
-    key, leases, pushes, read, remembered,
+    bulk, key, leases, pushes, read, remembered,
     room::Room,
     sealing::{self, Resealed},
     session::{Fault, Row, Session, Value},
+    share::{self, Counts, Wanted},
     stored,
 };
 use crate::{
@@ -22,8 +23,9 @@ use bindu_a2a::{
 };
 use jiff::Timestamp;
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -38,9 +40,6 @@ const LAST_WORD: usize = 4096;
 
 /// How often results may exceed the bytes of a task.
 pub(super) const RESULTS: usize = 3;
-
-/// How many events one statement inserts at most.
-const EVENTS_AT_ONCE: usize = 16;
 
 /// One change.
 #[derive(Debug, Clone)]
@@ -142,6 +141,8 @@ pub(super) struct Rules {
     pub(super) sealer: Option<Arc<dyn Sealer>>,
     /// How many signed requests of an owner are remembered, about, and when that was counted.
     pub(super) remembered: Mutex<HashMap<key::Hash, (u64, Instant)>>,
+    /// How many tasks are unfinished, about.
+    pub(super) unfinished: Counts,
 }
 
 impl Rules {
@@ -155,7 +156,7 @@ pub(super) fn millis(duration: Duration) -> Value {
 }
 
 /// Whether a task is worked on, waits for its caller, or has ended: a column, for partial indexes.
-fn phase(state: TaskState) -> i64 {
+pub(super) fn phase(state: TaskState) -> i64 {
     match state {
         _ if state.is_active() => 0,
         _ if state.is_interrupted() => 1,
@@ -234,10 +235,7 @@ pub(super) async fn hold<S: Session>(session: &mut S, key: key::Hash) -> Result<
 const BEFORE: &str = "SELECT
     (SELECT task FROM {s}bindu_messages WHERE message = $1),
     (SELECT id FROM {s}bindu_replays WHERE replay = $2 AND ends > {now}),
-    (SELECT count(*) FROM {s}bindu_tasks WHERE owner = $3 AND phase = 0),
-    (SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM {s}bindu_tasks WHERE owner = $3 AND phase = 0),
-    (SELECT count(*) FROM (SELECT 1 AS one FROM {s}bindu_tasks WHERE phase = 0 LIMIT $4) AS found),
-    (SELECT task FROM {s}bindu_tasks WHERE task_key = $5)";
+    (SELECT task FROM {s}bindu_tasks WHERE task_key = $3)";
 
 async fn submit<S: Session>(
     session: &mut S,
@@ -251,13 +249,7 @@ async fn submit<S: Session>(
     let message_key = submission.content.map(|content| key::message(owner, &message.id, &content));
     let replay_key = submission.replay.as_ref().map(|replay| key::replay(owner, &replay.hash));
     let none = [0; 32];
-    let values = vec![
-        message_key.unwrap_or(none).into(),
-        replay_key.unwrap_or(none).into(),
-        of_owner.into(),
-        rules.bounds.unfinished.saturating_add(1).into(),
-        task_key.into(),
-    ];
+    let values = vec![message_key.unwrap_or(none).into(), replay_key.unwrap_or(none).into(), task_key.into()];
     let rows = session.rows(BEFORE, values).await?;
     let before = rows.first().ok_or_else(|| Fault::Refused("no answer to a count".to_owned()))?;
     if !before.is_null(1) {
@@ -270,7 +262,7 @@ async fn submit<S: Session>(
         };
         return Ok(Reply::Submitted(Box::new(Submitted { task, run: None, superseded: None })).into());
     }
-    let held = if before.is_null(5) { None } else { hold(session, task_key).await? };
+    let held = if before.is_null(2) { None } else { hold(session, task_key).await? };
     let state = held.as_ref().map(|held| held.state);
     if state.is_none() && !submission.may_begin {
         return Ok(StoreError::NotFound.into());
@@ -282,10 +274,13 @@ async fn submit<S: Session>(
     let events = [TaskEvent::Message(Arc::clone(message)), TaskEvent::Status(status.clone())];
     let mut bytes = message.bytes() + 2 * EVENT_BYTES;
     bytes += if held.is_some() { 0 } else { TASK_BYTES + message.task_id.len() + message.context_id.len() };
-    if let Some(error) = no_room(submission, before, held.as_ref(), bytes, &rules.bounds)? {
-        return Ok(error.into());
-    }
-    if let Err(error) = room.message(bytes, before.count(4)?) {
+    let so_far = held.as_ref().map(|held| (held.bytes, held.state.is_active()));
+    let wanted = Wanted { submission, owner: of_owner, held: so_far, bytes };
+    let unfinished = match share::take(session, wanted, rules).await? {
+        Ok(unfinished) => unfinished,
+        Err(error) => return Ok(error.into()),
+    };
+    if let Err(error) = room.message(bytes, unfinished) {
         return Ok(error.into());
     }
     if submission.replay.is_some() && remembered::is_full(session, of_owner, rules).await? {
@@ -295,15 +290,16 @@ async fn submit<S: Session>(
     let (number, run) = (events.len() as u64, 1);
     let superseded =
         held.as_ref().filter(|_| is_active).map(|held| RunKey { task: task.clone(), run: held.run });
-    let new =
-        held.is_none().then_some(NewTask { task: &task, keys: (task_key, of_owner), submission, bytes });
-    let (row, number, run) = match (&held, new) {
-        (Some(held), _) => {
+    let (row, number, run) = match &held {
+        Some(held) => {
             continue_task(session, held, &status, bytes, rules).await?;
             (held.task, held.number + number, held.run + 1)
         }
-        (None, Some(new)) => (new.begin(session, &status, rules).await?, number, run),
-        (None, None) => return Err(Fault::Refused("a task without a row".to_owned())),
+        None => {
+            let (task, status) = (task.clone(), status.clone());
+            let new = NewTask { task, key: task_key, owner: of_owner, submission, bytes, status };
+            (new.begin(session, rules).await?, number, run)
+        }
     };
     add_events(session, row, number - events.len() as u64, run, &events).await?;
     if let Some(message) = message_key {
@@ -325,64 +321,38 @@ async fn submit<S: Session>(
     Ok(Done { answer: Ok(Reply::Submitted(Box::new(submitted))), news: vec![News::Number(task_key, number)] })
 }
 
-/// Why a message does not fit.
-fn no_room(
-    submission: &Submission,
-    before: &Row,
-    held: Option<&Held>,
-    bytes: usize,
-    bounds: &SqlBounds,
-) -> Result<Option<StoreError>, Fault> {
-    let (of_one, bytes_of_one, of_all) = (before.count(2)?, before.count(3)?, before.count(4)?);
-    let adds = u64::from(!held.is_some_and(|held| held.state.is_active()));
-    let is_known = !submission.owner.is_everybody();
-    let is_above = |count: u64, bound: usize| count > u64::try_from(bound).unwrap_or(u64::MAX);
-    Ok(match () {
-        () if is_known && is_above(of_one + adds, bounds.unfinished_of_one) => Some(StoreError::TooMany),
-        () if held.map_or(0, |held| held.bytes) + bytes > bounds.task_bytes => Some(StoreError::TooLarge),
-        () if is_known && is_above(bytes_of_one + bytes as u64, bounds.unfinished_bytes_of_one) => {
-            Some(StoreError::TooMany)
-        }
-        () if adds > 0 && is_above(of_all + adds, bounds.unfinished) => Some(StoreError::Full),
-        () => None,
-    })
-}
-
-struct NewTask<'a> {
-    task: &'a TaskKey,
-    keys: (key::Hash, key::Hash),
-    submission: &'a Submission,
-    bytes: usize,
+/// A task that begins.
+pub(super) struct NewTask<'a> {
+    pub(super) task: TaskKey,
+    pub(super) key: key::Hash,
+    pub(super) owner: key::Hash,
+    pub(super) submission: &'a Submission,
+    pub(super) bytes: usize,
+    pub(super) status: TaskStatus,
 }
 
 impl NewTask<'_> {
-    async fn begin<S: Session>(
-        self,
-        session: &mut S,
-        status: &TaskStatus,
-        rules: &Rules,
-    ) -> Result<i64, Fault> {
-        let insert = "INSERT INTO {s}bindu_tasks (task_key, owner, owner_client, owner_subject, id, context,
-            context_id, state, phase, changed, number, run, replica, lease_until, bytes, created)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, 2, 1, $10, {now} + $11, $12, {now}) RETURNING task";
+    async fn begin<S: Session>(&self, session: &mut S, rules: &Rules) -> Result<i64, Fault> {
+        let added = bulk::add_tasks(session, &[self], rules).await?;
+        added.get(&self.key).copied().ok_or_else(|| Fault::Again("the task is there already".to_owned()))
+    }
+
+    /// What a row of `bulk::add_tasks` holds of it.
+    pub(super) fn values(&self) -> [Value; 10] {
         let (client, subject) = key::columns(&self.task.owner);
         let context_id = &self.submission.message.context_id;
-        let values = vec![
-            self.keys.0.into(),
-            self.keys.1.into(),
+        [
+            self.key.into(),
+            self.owner.into(),
             client.into(),
             subject.into(),
             key::escaped(&self.task.id).into(),
             key::context(&self.task.owner, context_id).into(),
             key::escaped(context_id).into(),
-            stored::state_name(status.state).into(),
-            nanos(status.timestamp).into(),
-            rules.replica.as_str().into(),
-            rules.lease_millis(),
+            stored::state_name(self.status.state).into(),
+            nanos(self.status.timestamp).into(),
             self.bytes.into(),
-        ];
-        let rows = session.rows(insert, values).await?;
-        rows.first().ok_or_else(|| Fault::Again("nothing was inserted".to_owned()))?.int(0)
+        ]
     }
 }
 
@@ -407,21 +377,11 @@ async fn continue_task<S: Session>(
 }
 
 /// The task that a first message makes.
-fn folded(message: &bindu_a2a::model::Message, events: &[TaskEvent]) -> Task {
+pub(super) fn folded(message: &bindu_a2a::model::Message, events: &[TaskEvent]) -> Task {
     let mut task = read::empty_task(&message.task_id, &message.context_id);
     events.iter().for_each(|event| task.apply(event));
     task
 }
-
-/// The statements that insert 1, 2, 3 ... events.
-static INSERTS: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let rows = |count: usize| {
-        let row = |at: usize| format!("($1, ${}, $2, ${}, ${})", 3 * at + 3, 3 * at + 4, 3 * at + 5);
-        (0..count).map(row).collect::<Vec<_>>().join(", ")
-    };
-    let insert = "INSERT INTO {s}bindu_events (task, number, run, kind, event) VALUES ";
-    (1..=EVENTS_AT_ONCE).map(|count| format!("{insert}{}", rows(count))).collect()
-});
 
 /// Adds events behind number `before`.
 pub(super) async fn add_events<S: Session>(
@@ -431,21 +391,38 @@ pub(super) async fn add_events<S: Session>(
     run: u64,
     events: &[TaskEvent],
 ) -> Result<(), Fault> {
-    let mut number = before;
-    for some in events.chunks(EVENTS_AT_ONCE) {
-        let mut values: Vec<Value> = vec![task.into(), run.into()];
-        for event in some {
-            number += 1;
-            values.extend([number.into(), stored::kind(event).into(), stored::write_event(event).into()]);
-        }
-        let insert = INSERTS.get(some.len() - 1).map_or("", String::as_str);
-        session.execute(insert, values).await?;
-    }
-    Ok(())
+    let row = |(event, number)| bulk::Event { task, number, run, event: Cow::Borrowed(event) };
+    let rows: Vec<_> = events.iter().zip(before + 1..).map(row).collect();
+    bulk::add_events(session, &rows).await
 }
 
 fn ends(event: &TaskEvent) -> bool {
     matches!(event, TaskEvent::Status(status) if status.state.is_terminal())
+}
+
+/// Whether an end is not the last of these events.
+pub(super) fn says_more_after_its_end(events: &[TaskEvent]) -> bool {
+    events.split_last().is_some_and(|(_, others)| others.iter().any(ends))
+}
+
+/// The bytes of events, and how many their task may have with them.
+pub(super) fn bytes_and_bound(events: &[TaskEvent], rules: &Rules) -> (usize, usize) {
+    let bytes: usize = events.iter().map(|event| event.bytes() + EVENT_BYTES).sum();
+    let bound = rules.bounds.task_bytes.saturating_mul(RESULTS);
+    (bytes, if is_last_word(events, bytes) { usize::MAX / 2 } else { bound })
+}
+
+/// Whether events of so many bytes are an end that always fits.
+pub(super) fn is_last_word(events: &[TaskEvent], bytes: usize) -> bool {
+    bytes <= LAST_WORD && events.first().is_some_and(ends)
+}
+
+/// The status that events leave their task in.
+pub(super) fn last_status(events: &[TaskEvent]) -> Option<&TaskStatus> {
+    events.iter().rev().find_map(|event| match event {
+        TaskEvent::Status(status) => Some(status),
+        _ => None,
+    })
 }
 
 async fn append<S: Session>(
@@ -454,21 +431,17 @@ async fn append<S: Session>(
     after: Option<u64>,
     (events, rules, room): (&[TaskEvent], &Rules, &mut Room),
 ) -> Result<Done, Fault> {
-    let all_but_last = events.split_last().map(|(_, others)| others).unwrap_or_default();
-    if all_but_last.iter().any(ends) {
+    if says_more_after_its_end(events) {
         return Ok(StoreError::Superseded.into());
     }
     let task_key = key::task(&run.task);
-    let bytes: usize = events.iter().map(|event| event.bytes() + EVENT_BYTES).sum();
-    let is_last_word = bytes <= LAST_WORD && events.first().is_some_and(ends);
-    let most = if is_last_word { usize::MAX / 2 } else { rules.bounds.task_bytes.saturating_mul(RESULTS) };
-    if !is_last_word && let Err(error) = room.result(bytes) {
+    let (bytes, most) = bytes_and_bound(events, rules);
+    if !is_last_word(events, bytes)
+        && let Err(error) = room.result(bytes)
+    {
         return Ok(error.into());
     }
-    let status = events.iter().rev().find_map(|event| match event {
-        TaskEvent::Status(status) => Some(status),
-        _ => None,
-    });
+    let status = last_status(events);
     let mut values = vec![
         task_key.into(),
         run.run.into(),
@@ -509,6 +482,7 @@ async fn append<S: Session>(
         return Ok(error.into());
     };
     let (task, number) = (row.int(0)?, row.count(1)?);
+    rules.unfinished.add(&key::owner(&run.task.owner), 0, bytes);
     add_events(session, task, number - events.len() as u64, run.run, events).await?;
     Ok(Done { answer: Ok(Reply::Number(number)), news: vec![News::Number(task_key, number)] })
 }
@@ -569,21 +543,21 @@ async fn forget<S: Session>(
     if tasks.is_empty() {
         return Ok((0, Vec::new()));
     }
-    let list = |tasks: &[i64]| tasks.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
-    let spared = if spares_unfinished { "AND phase <> 0" } else { "" };
-    let statement = format!(
-        "DELETE FROM {{s}}bindu_tasks WHERE task IN ({}) {spared} RETURNING task, task_key",
-        list(tasks)
-    );
+    let list =
+        |tasks: &[i64]| -> Value { tasks.iter().map(i64::to_string).collect::<Vec<_>>().join(",").into() };
+    let delete = match spares_unfinished {
+        true => "DELETE FROM {s}bindu_tasks WHERE task IN ({ids}) AND phase <> 0 RETURNING task, task_key",
+        false => "DELETE FROM {s}bindu_tasks WHERE task IN ({ids}) RETURNING task, task_key",
+    };
     let (mut gone, mut news) = (Vec::new(), Vec::new());
-    for row in session.rows(&statement, Vec::new()).await? {
+    for row in session.rows(delete, vec![list(tasks)]).await? {
         gone.push(row.int(0)?);
         news.push(News::Gone(row.hash(1)?));
     }
     if !gone.is_empty() {
         for table in ["bindu_events", "bindu_messages", "bindu_pushes", "bindu_feedback"] {
-            let statement = format!("DELETE FROM {{s}}{table} WHERE task IN ({})", list(&gone));
-            session.execute(&statement, Vec::new()).await?;
+            let delete = format!("DELETE FROM {{s}}{table} WHERE task IN ({{ids}})");
+            session.execute(&delete, vec![list(&gone)]).await?;
         }
     }
     Ok((gone.len(), news))

@@ -155,6 +155,7 @@ async fn keeps_the_contract(store: Arc<dyn TaskStore>) {
     any_text_is_kept(store).await;
     assert_eq!(store.check().await, Ok(()));
     racing(store).await;
+    what_is_committed_together_is_answered_apart(store).await;
 }
 
 pub(crate) fn owner(id: &str) -> Owner {
@@ -312,4 +313,88 @@ async fn racing(store: &dyn TaskStore) {
     assert_eq!(cancels.iter().filter(|outcome| outcome.is_ok()).count(), 1);
     let events = store.events(&runs[0].task, 0, 1000).await.expect("there");
     assert!((1..).zip(&events).all(|(number, event)| event.number == number));
+}
+
+/// Changes of every sort that wait together: each gets its own answer, as if it had come alone.
+async fn what_is_committed_together_is_answered_apart(store: &dyn TaskStore) {
+    let old = begun(store, &owner("old"), &id()).await;
+    let plain: Vec<_> = (0..40)
+        .map(|number| submission(&owner(&format!("one {number}")), message(&id(), "c", "hi")))
+        .collect();
+    let twice = submission(&owner("twice"), message(&id(), "c", "hi"));
+    let many = |name: &str, count| -> Vec<Submission> {
+        (0..count).map(|_| submission(&owner(name), message(&id(), "c", "hi"))).collect()
+    };
+    let signed = |submissions: Vec<Submission>, first: u8| -> Vec<Submission> {
+        let sign = |(byte, of): (u8, Submission)| Submission { replay: Some(replay(byte, 600)), ..of };
+        (first..).zip(submissions).map(sign).collect()
+    };
+    let unknown =
+        Submission { may_begin: false, ..submission(&owner("old"), message(&id(), "c", "who is it?")) };
+    let continued = submission(&owner("old"), message(&old.task.id, "c", "more"));
+    let long = "x".repeat(TASK_BYTES);
+    let too_large = submission(&owner("large"), message(&id(), "c", &long));
+    let replayed = signed(many("replay", 1), 9).into_iter().chain(signed(many("replay", 1), 9));
+    let groups: Vec<Vec<Submission>> = vec![
+        plain,
+        vec![twice.clone(), twice.clone(), twice],
+        many("greedy", 8),
+        signed(many("signed", 5), 1),
+        replayed.collect(),
+        vec![unknown, too_large, continued],
+    ];
+    let all: Vec<Submission> = groups.concat();
+    let outcomes = futures_util::future::join_all(all.iter().map(|one| store.submit(one.clone()))).await;
+    let mut outcomes = outcomes.into_iter();
+    let mut of_group = |group: usize| outcomes.by_ref().take(groups[group].len()).collect::<Vec<_>>();
+    let count = |outcomes: &[Result<bindu_tasks::Submitted, StoreError>], error: &StoreError| {
+        outcomes.iter().filter(|outcome| outcome.as_ref() == Err(error)).count()
+    };
+    let mut runs: Vec<RunKey> =
+        of_group(0).into_iter().map(|one| one.expect("taken").run.expect("new")).collect();
+    let twice = of_group(1);
+    assert_eq!(twice.iter().filter(|one| one.as_ref().expect("known").run.is_some()).count(), 1);
+    let greedy = of_group(2);
+    assert_eq!(count(&greedy, &StoreError::TooMany), 8 - UNFINISHED);
+    let signed = of_group(3);
+    assert_eq!(count(&signed, &StoreError::TooManyRemembered), 5 - REMEMBERED);
+    let replayed = of_group(4);
+    assert_eq!(replayed.iter().filter(|one| one.is_ok()).count(), 1, "{replayed:?}");
+    assert!(replayed.iter().any(|one| matches!(one, Err(StoreError::Replayed(_)))));
+    let odd = of_group(5);
+    assert_eq!((&odd[0], &odd[1]), (&Err(StoreError::NotFound), &Err(StoreError::TooLarge)));
+    let continued = odd[2].as_ref().expect("taken");
+    assert_eq!(continued.superseded, Some(old.clone()));
+    assert_eq!(continued.task.task.history.len(), 2);
+    let answered = [twice, greedy, signed, replayed].concat();
+    runs.extend(answered.into_iter().filter_map(|one| one.ok()?.run));
+
+    let answer = || vec![status(TaskState::Working), chunk("a", "x", false), status(TaskState::Completed)];
+    let [moved, too_long, after_its_end] =
+        [runs.pop(), runs.pop(), runs.pop()].map(|run| run.expect("there are many"));
+    let said_twice = vec![status(TaskState::Completed), status(TaskState::Completed)];
+    let mut appends: Vec<(&RunKey, Option<u64>, Vec<TaskEvent>)> =
+        runs.iter().enumerate().map(|(at, run)| (run, (at % 2 == 0).then_some(2), answer())).collect();
+    let odd = [
+        (&old, None, answer()),
+        (&moved, Some(7), answer()),
+        (&too_long, None, vec![chunk("a", &"x".repeat(4 * TASK_BYTES), false)]),
+        (&after_its_end, None, said_twice),
+        (&moved, None, vec![chunk("a", "x", false)]),
+    ];
+    appends.splice(1..1, odd);
+    let appends = appends.into_iter().map(|(run, after, events)| store.append_after(run, after, events));
+    let mut appended = futures_util::future::join_all(appends).await;
+    let odd: Vec<_> = appended.drain(1..6).collect();
+    assert_eq!(odd[0], Err(StoreError::Superseded));
+    assert!(matches!(odd[1], Err(StoreError::Moved(2 | 3))), "{:?}", odd[1]);
+    assert_eq!((&odd[2], &odd[3]), (&Err(StoreError::TooLarge), &Err(StoreError::Superseded)));
+    assert_eq!(odd[4], Ok(3));
+    assert!(appended.iter().all(|number| *number == Ok(5)), "{appended:?}");
+    for run in &runs {
+        let events = store.events(&run.task, 0, 10).await.expect("there");
+        assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        let task = store.read(&run.task).await.expect("there").task;
+        assert_eq!((task.status.state, task.artifacts.len()), (TaskState::Completed, 1));
+    }
 }

@@ -301,17 +301,17 @@ async fn newer_tables_are_used_only_if_they_say_so() {
         &mut other,
         &format!(
             "ALTER TABLE \"{schema}\".bindu_tasks ADD COLUMN later TEXT;
-            UPDATE \"{schema}\".bindu_storage SET version = 2, readable_by = 1"
+            UPDATE \"{schema}\".bindu_storage SET version = 99, readable_by = 1"
         ),
     )
     .await;
     let beside = replica(places::shared_postgres(), &did);
     begun(&*beside, &owner("alice"), &id()).await;
     assert!(beside.read(&run.task).await.is_ok());
-    sql(&mut other, &format!("UPDATE \"{schema}\".bindu_storage SET readable_by = 2")).await;
+    sql(&mut other, &format!("UPDATE \"{schema}\".bindu_storage SET readable_by = 99")).await;
     let refused = replica(places::shared_postgres(), &did).read(&run.task).await;
     assert!(
-        matches!(&refused, Err(StoreError::Unavailable(text)) if text.contains("version 2")),
+        matches!(&refused, Err(StoreError::Unavailable(text)) if text.contains("version 99")),
         "{refused:?}"
     );
 }

@@ -254,3 +254,67 @@ async fn tables_of_a_later_version_are_used_if_they_say_so() {
     assert!(problem.contains("this program reads up to"), "{problem}");
     assert!(place.store.read(&run.task).await.is_ok(), "nothing was changed");
 }
+
+/// A file of the first version: what is there is counted once, and from then on as it comes and goes, whoever writes.
+#[tokio::test]
+async fn tasks_of_the_first_version_are_counted_when_it_is_upgraded() {
+    use sqlx::{Connection as _, Executor as _, SqliteConnection, sqlite::SqliteConnectOptions};
+    let place = places::sqlite_with(|options| {
+        options.bounds = SqlBounds { tasks_of_one: 2, ..SqlBounds::default() };
+    })
+    .await;
+    let of = owner("alice");
+    let mut runs = Vec::new();
+    for _ in 0..5 {
+        runs.push(begun(&*place.store, &of, &id()).await);
+    }
+    let options = place.options.clone();
+    drop(place.store);
+    let connect = SqliteConnectOptions::new().filename(&options.path);
+    let mut old = SqliteConnection::connect_with(&connect).await.expect("a file");
+    let first_version =
+        "DROP TRIGGER bindu_tasks_one_more; DROP TRIGGER bindu_tasks_one_less; DROP TABLE bindu_counts;
+        UPDATE bindu_storage SET version = 1, readable_by = 1";
+    old.execute(sqlx::raw_sql(first_version)).await.expect("as it was");
+    old.close().await.expect("closed");
+    let store = SqliteStore::open(options).await.expect("the same file");
+    let total =
+        async || store.list(&of, &bindu_tasks::ListQuery::default()).await.expect("a page").total_size;
+    assert_eq!(total().await, 5);
+    begun(&store, &of, &id()).await;
+    begun(&store, &owner("bob"), &id()).await;
+    assert_eq!(total().await, 6);
+    for run in &runs {
+        store.cancel(&run.task).await.expect("cancelled");
+    }
+    store.prune().await.expect("pruned");
+    assert_eq!(total().await, 2, "the newest are kept");
+    assert_eq!(store.forget_context(&of, "c").await, Ok(2));
+    assert_eq!(total().await, 0);
+}
+
+/// A first start leaves one whole file, or none: what an earlier attempt has left behind is not in the way.
+#[tokio::test]
+async fn a_new_file_is_whole_and_replaces_what_an_attempt_has_left_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("tasks.db");
+    for ending in ["", "-wal", "-shm"] {
+        let left = directory.path().join(format!("tasks.db.new{ending}"));
+        std::fs::write(left, "half of a file").expect("written");
+    }
+    let options = SqliteOptions { is_alone: true, ..SqliteOptions::new(&path) };
+    let store = SqliteStore::open(options.clone()).await.expect("a new file");
+    let run = begun(&store, &owner("alice"), &id()).await;
+    drop(store);
+    let names = std::fs::read_dir(directory.path()).expect("a directory");
+    for entry in names {
+        let entry = entry.expect("an entry");
+        let name = entry.file_name().into_string().expect("a name");
+        assert!(["tasks.db", "tasks.db-wal", "tasks.db-shm"].contains(&name.as_str()), "{name}");
+        assert_eq!(entry.metadata().expect("a file").permissions().mode() & 0o777, 0o600, "{name}");
+    }
+    assert!(SqliteStore::open(options).await.expect("the same file").read(&run.task).await.is_ok());
+    let missing =
+        SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("no/tasks.db")) };
+    assert!(matches!(SqliteStore::open(missing).await, Err(SqliteError::Open { .. })));
+}
