@@ -276,9 +276,11 @@ async fn with_room<'a, S: Session>(
         share::look(session, new.wanted(), rules).await?;
     }
     let mut fitting = Vec::with_capacity(candidates.len());
+    let mut signed = HashSet::new();
     for new in candidates.into_iter().filter(|new| !known.contains(&new.at)) {
         let (owner, is_signed) = (new.new.owner, new.replay.is_some());
-        if is_signed && remembered::is_full(session, owner, rules).await? {
+        // One of each owner: a second count would not see what is not inserted yet.
+        if is_signed && (!signed.insert(owner) || remembered::is_full(session, owner, rules).await?) {
             continue;
         }
         let Some(unfinished) = share::take_at_hand(new.wanted(), rules) else { continue };
