@@ -168,6 +168,12 @@ impl<'a> New<'a> {
     }
 }
 
+impl New<'_> {
+    fn wanted(&self) -> Wanted<'_> {
+        Wanted { submission: self.new.submission, owner: self.new.owner, held: None, bytes: self.new.bytes }
+    }
+}
+
 /// Begins tasks.
 async fn begin<'a, S: Session>(
     session: &mut S,
@@ -266,14 +272,18 @@ async fn with_room<'a, S: Session>(
     (rules, room): (&Rules, &mut Room),
 ) -> Result<Vec<New<'a>>, Fault> {
     let known = known(session, &candidates).await?;
+    for new in &candidates {
+        share::look(session, new.wanted(), rules).await?;
+    }
     let mut fitting = Vec::with_capacity(candidates.len());
+    let mut signed = HashSet::new();
     for new in candidates.into_iter().filter(|new| !known.contains(&new.at)) {
         let (owner, is_signed) = (new.new.owner, new.replay.is_some());
-        if is_signed && remembered::is_full(session, owner, rules).await? {
+        // One of each owner: a second count would not see what is not inserted yet.
+        if is_signed && (!signed.insert(owner) || remembered::is_full(session, owner, rules).await?) {
             continue;
         }
-        let wanted = Wanted { submission: new.new.submission, owner, held: None, bytes: new.new.bytes };
-        let Ok(unfinished) = share::take(session, wanted, rules).await? else { continue };
+        let Some(unfinished) = share::take_at_hand(new.wanted(), rules) else { continue };
         if room.message(new.new.bytes, unfinished).is_err() {
             continue;
         }

@@ -99,6 +99,33 @@ pub(super) async fn take<S: Session>(
     Ok(Ok(share.of_all))
 }
 
+/// Counts what is not at hand for this message, before any of a batch is taken.
+pub(super) async fn look<S: Session>(
+    session: &mut S,
+    wanted: Wanted<'_>,
+    rules: &Rules,
+) -> Result<(), Fault> {
+    counted(session, wanted, rules).await.map(|_| ())
+}
+
+/// As [`take`], by the counts at hand only: those of a batch that were taken before are in no row yet. Nothing for a message that
+/// does not fit, or may not: it is looked at again when they are.
+pub(super) fn take_at_hand(wanted: Wanted<'_>, rules: &Rules) -> Option<u64> {
+    let share = {
+        let inner = rules.unfinished.lock();
+        let (of_one, bytes_of_one) = match wanted.submission.owner.is_everybody() {
+            true => (0, 0),
+            false => inner.owners.get(&wanted.owner)?.count,
+        };
+        Share { of_one, bytes_of_one, of_all: inner.all?.count }
+    };
+    if share.refuses(wanted, &rules.bounds).is_some() {
+        return None;
+    }
+    rules.unfinished.add(&wanted.owner, wanted.adds(), wanted.bytes);
+    Some(share.of_all)
+}
+
 /// What is counted, and whether any of it was counted before this very moment.
 async fn counted<S: Session>(
     session: &mut S,
