@@ -335,11 +335,10 @@ impl Backend for PostgresBackend {
         self.begin(&self.begin_reading).await
     }
 
-    /// Without a timeout of the database's own: it waits for no lock of a row, and its asker does not wait for ever.
+    /// In a transaction even for one statement: it is parsed and run in two round trips, which a pooler of transactions would
+    /// else give to two servers.
     async fn glance(&self) -> Result<Self::Session, Fault> {
-        self.ready().await?;
-        let connection = self.connections.take().await.map_err(|error| fault::<Postgres>(&error))?;
-        Ok(Open::single(connection, self.dialect.clone()))
+        self.read().await
     }
 
     fn rest(&self) {

@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(room.message(1, 2), Err(StoreError::NoSpace), "two that are unfinished, and its own");
         assert_eq!(room.message(0, 2), Ok(()));
         assert_eq!(room.message(0, 2), Err(StoreError::NoSpace), "what was taken is gone");
-        assert_eq!(room.result(2 * 4096), Ok(()));
+        assert_eq!(room.result(5 * 4096), Ok(()), "the ends of the unfinished ones");
         assert_eq!(room.result(1), Err(StoreError::TooLarge));
         assert_eq!(Room::new(None).message(usize::MAX, u64::MAX), Ok(()));
     }
