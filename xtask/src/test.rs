@@ -3,8 +3,7 @@
 use std::{path::Path, time::Instant};
 
 /// Steps that a release needs, and not each commit.
-const OF_A_RELEASE: [&str; 5] =
-    ["the demo on a cluster", "fuzzing", "the release", "the image", "the Dockerfile"];
+const OF_A_RELEASE: [&str; 4] = ["the demo on a cluster", "fuzzing", "the release", "the image"];
 
 /// A step: its name, its program, the arguments, the environment.
 type Step<'a> = (&'a str, &'a Path, &'a [&'a str], &'a [(&'a str, &'a str)]);
@@ -17,7 +16,7 @@ pub(crate) fn run(all: bool) -> bool {
     let stand_in = bindu_testkit::install::source_tree().join("testing/deny/cargo");
     let stand_in = stand_in.to_str().expect("a source tree with a path in UTF-8");
     let deny_environment = [("CARGO", stand_in), ("REAL_CARGO", env!("CARGO"))];
-    let steps: [Step<'_>; 15] = [
+    let steps: [Step<'_>; 14] = [
         ("formatting", cargo, &["fmt", "--all", "--check"], &[]),
         (
             "licences, bans, sources",
@@ -46,8 +45,7 @@ pub(crate) fn run(all: bool) -> bool {
         ("the manifests", cargo, &["xtask", "manifests"], &[]),
         ("the guides", cargo, &["xtask", "guides"], &[]),
         ("the release", cargo, &["xtask", "dist"], &[]),
-        ("the image", cargo, &["xtask", "image", "--arch", "amd64", "--arch", "arm64"], &[]),
-        ("the Dockerfile", cargo, &["xtask", "image", "--dockerfile"], &[]),
+        ("the image", cargo, &["xtask", "image"], &[]),
     ];
     for (name, program, arguments, environment) in steps {
         if !all && OF_A_RELEASE.contains(&name) {
