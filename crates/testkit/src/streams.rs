@@ -72,7 +72,8 @@ for line in sys.stdin:
 pub async fn watch(setup: AgentSetup, directory: &Path, streams: Streams) -> Seen {
     let command = program(directory, &streams);
     let agent = setup
-        .set("BINDU_WRITE_TIMEOUT", "2s")
+        // Longer than the readers, all of one process, need on a busy machine.
+        .set("BINDU_WRITE_TIMEOUT", "20s")
         .set("RUST_LOG", "warn")
         .argument("--command")
         .argument(&command)

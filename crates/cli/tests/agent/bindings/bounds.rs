@@ -1,4 +1,5 @@
-//! What callers may cost at a time, measured on the running program: its memory, not its speed.
+//! What callers may cost at a time, measured on the running program: its memory, not its speed. Bodies of all shapes are
+//! measured by `cargo xtask bench memory`, on the release program.
 
 use super::Speech;
 use crate::{AUTHOR, agent, hydra};
@@ -13,7 +14,6 @@ use serde_json::json;
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    sync::Arc,
     time::Duration,
 };
 
@@ -37,41 +37,6 @@ fn head(length: usize, more: &str) -> String {
     format!(
         "POST / HTTP/1.1\r\nHost: agent\r\nContent-Type: application/json\r\n{more}Content-Length: {length}\r\n\r\n"
     )
-}
-
-/// Each case of [`memory::costs`] stays within its bound.
-async fn is_bounded(storage: &str, caller: Option<&str>) {
-    let disk = tempfile::tempdir().unwrap();
-    let setup = agent(disk.path()).named(AUTHOR, &format!("Costs {storage} {}", caller.is_some()));
-    let mut setup = setup.set("STORAGE_TYPE", storage).set("RUST_LOG", "warn");
-    let mut known = None;
-    if let Some(id) = caller {
-        setup = setup.set_all(hydra().await.environment());
-        known = Some(Arc::new(TestCaller::new(hydra().await, id).await));
-    }
-    let costs = memory::costs(&setup, known).await;
-    let said: Vec<String> = costs.iter().map(ToString::to_string).collect();
-    assert!(costs.iter().all(memory::Cost::is_bounded), "{storage}, {caller:?}:\n{}", said.join("\n"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_caller_costs_more_than_its_bound_in_memory() {
-    is_bounded("memory", None).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_caller_costs_more_than_its_bound_in_sqlite() {
-    is_bounded("sqlite", None).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_known_caller_costs_more_than_its_bound_in_memory() {
-    is_bounded("memory", Some("did:bindu:costs:memory:1")).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_known_caller_costs_more_than_its_bound_in_sqlite() {
-    is_bounded("sqlite", Some("did:bindu:costs:sqlite:1")).await;
 }
 
 /// Found: twenty answers that nobody read held 290 MiB, with authentication off.
