@@ -217,7 +217,8 @@ impl Deliveries {
             return self.store.delete_push(task, &config.id).await;
         }
         let wait = backoff::wait(failures, &format!("{}\n{}", task.id, config.id));
-        if pushed.failures == 0 {
+        // What was refused first may be something else than what nobody can open now.
+        if pushed.failures == 0 || *problem == NotDelivered::Sealed {
             tracing::warn!(task = task.id, config = config.id, host, %problem, "an event was not delivered yet");
         }
         let due = Timestamp::now() + SignedDuration::try_from(wait).unwrap_or_default();

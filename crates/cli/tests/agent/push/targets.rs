@@ -109,7 +109,8 @@ async fn no_proxy_is_used() {
 async fn a_certificate_counts_by_the_systems_authorities() {
     let (disk, files) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let receiver = Receiver::start(200).await;
-    let certificate = certificates::self_signed(files.path(), "receiver", "rsa:2048");
+    let authority = certificates::self_signed(files.path(), "authority", "rsa:2048");
+    let certificate = certificates::signed(files.path(), "receiver", "IP:127.0.0.1", &authority);
     let nginx = Nginx::start(|address| {
         format!(
             "listen {address} ssl;\nssl_certificate {};\nssl_certificate_key {};\n\
@@ -130,7 +131,7 @@ async fn a_certificate_counts_by_the_systems_authorities() {
         .await;
     agent.kill();
     // What could not be delivered is, once the operator's system knows the authority.
-    let authority = certificate.certificate.display().to_string();
+    let authority = authority.certificate.display().to_string();
     let _agent = setup.set("SSL_CERT_FILE", authority).start().await;
     receiver.has_the_end(&task).await;
     assert_eq!(receiver.taken(), events(&task));
