@@ -152,7 +152,9 @@ async fn each_alert_reads_what_agents_have_and_an_outage_rings() {
     let cluster = shared.cluster();
     let kustomization = shared.path("kubernetes/cluster/monitoring").display().to_string();
     cluster.kubectl(&["apply", "--kustomize", &kustomization]);
+    // With tasks in a file, so that it has the figures of one.
     let agent = Agent::new("watched").with("BINDU_RECONCILE_INTERVAL=1s");
+    let agent = agent.with("STORAGE_TYPE=sqlite").with("BINDU_STORAGE_MAX_BYTES=4MiB");
     shared.rolled_out(&agent, "");
     shared.healthy(&agent).await;
     signed_wrongly(shared, &agent).await;
