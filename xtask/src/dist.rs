@@ -140,8 +140,10 @@ pub(crate) fn static_binary(target: &str) -> PathBuf {
     } else if target.ends_with("-musl")
         && !Command::new("musl-gcc").arg("--version").output().is_ok_and(|output| output.status.success())
     {
-        // ring's and mimalloc's C needs a compiler, and of the library only what all have; Rust brings musl to link with.
+        // ring's, mimalloc's and SQLite's C needs a compiler, and of the library only what all have; Rust brings musl to link with.
         build.env(format!("CC_{variable}"), "cc");
+        // glibc's names for large files are not musl's, where all files are.
+        build.env("LIBSQLITE3_FLAGS", "-DSQLITE_DISABLE_LFS");
     }
     let status = build.status();
     assert!(status.is_ok_and(|status| status.success()), "the static build fails");
