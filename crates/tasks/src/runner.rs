@@ -328,7 +328,8 @@ impl Log<'_> {
         let (sender, mut events) = mpsc::channel(BUFFERED);
         let outlet = Outlet::new(sender, &job.task);
         let (task_id, context_id) = (job.task.id.clone(), job.task.context_id.clone());
-        // In a task of its own: a worker that panics, or computes for long, holds nobody else up.
+        // In a task of its own, but for what it does without waiting for somebody who waits: a worker that panics, or computes for long,
+        // holds nobody else up.
         let worker = Arc::clone(&self.runner.worker);
         let (mut batch, mut has_begun, mut settled) = (Vec::new(), false, None);
         let mut problem = NO_ANSWER;

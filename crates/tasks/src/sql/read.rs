@@ -383,6 +383,15 @@ mod tests {
     };
     use bindu_a2a::model::TaskState;
 
+    /// A file without tasks, in a directory that goes with the test.
+    async fn empty() -> (tempfile::TempDir, SqliteBackend) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let options =
+            SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("tasks.db")) };
+        let backend = SqliteBackend::open(&options).await.expect("a file");
+        (directory, backend)
+    }
+
     /// What SQLite would do: a line for each step.
     async fn plan(session: &mut impl Session, statement: &str, values: Vec<Value>) -> String {
         let rows = session.rows(&format!("EXPLAIN QUERY PLAN {statement}"), values).await.expect("a plan");
@@ -392,10 +401,7 @@ mod tests {
     /// However many tasks there are, and without statistics: nothing is scanned as a whole, nothing is sorted.
     #[tokio::test]
     async fn a_list_is_one_scan_of_an_index() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let options =
-            SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("tasks.db")) };
-        let backend = SqliteBackend::open(&options).await.expect("a file");
+        let (_directory, backend) = empty().await;
         let mut session = backend.read().await.expect("it reads");
         let owner = Owner::Client { id: "alice".into(), subject: None };
         let since = Some(Timestamp::UNIX_EPOCH);
@@ -429,10 +435,7 @@ mod tests {
     /// What a start and its background ask for is found by an index, too.
     #[tokio::test]
     async fn nothing_that_a_start_asks_for_is_a_scan_of_all_tasks() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let options =
-            SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("tasks.db")) };
-        let backend = SqliteBackend::open(&options).await.expect("a file");
+        let (_directory, backend) = empty().await;
         let mut session = backend.write().await.expect("it writes");
         for statement in [
             "UPDATE {s}bindu_tasks SET lease_until = 0 WHERE phase = 0",

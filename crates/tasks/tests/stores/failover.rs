@@ -24,6 +24,21 @@ async fn pair() -> (Postgres, Postgres) {
     .await
 }
 
+/// A server whose tables lie on a disk of 24 MiB.
+async fn with_a_small_disk() -> Postgres {
+    let setup = PostgresSetup { table_bytes: Some(24 << 20), ..PostgresSetup::default() };
+    blocking(|| Postgres::start_with(setup)).await
+}
+
+/// The same server, whose disk is filled, or has room again.
+async fn filled(server: Postgres, is_full: bool) -> Postgres {
+    blocking(move || {
+        server.fill_tables(is_full);
+        server
+    })
+    .await
+}
+
 fn by(wire: &Wire) -> String {
     format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode=disable", wire.port)
 }
@@ -111,17 +126,12 @@ async fn a_full_disk_of_postgres_refuses_and_goes_on() {
         println!("skipped: needs root");
         return;
     }
-    let setup = PostgresSetup { table_bytes: Some(24 << 20), ..PostgresSetup::default() };
-    let server = blocking(|| Postgres::start_with(setup)).await;
+    let server = with_a_small_disk().await;
     let did = places::did();
     let store = replica(&server.dsn, &did);
     let of = owner("alice");
     let run = begun(&*store, &of, &id()).await;
-    let server = blocking(move || {
-        server.fill_tables(true);
-        server
-    })
-    .await;
+    let server = filled(server, true).await;
     let text = "x".repeat(40_000);
     let mut taken = Vec::new();
     let refused = loop {
@@ -134,11 +144,7 @@ async fn a_full_disk_of_postgres_refuses_and_goes_on() {
     assert_eq!(refused, StoreError::NoSpace);
     assert!(store.read(&run.task).await.is_ok(), "what is there can be read");
     assert_eq!(store.figures().outages, 0, "it is no outage");
-    let server = blocking(move || {
-        server.fill_tables(false);
-        server
-    })
-    .await;
+    let server = filled(server, false).await;
     store.submit(submission(&of, message(&id(), "c", &text))).await.expect("there is room again");
     store.append(&run, vec![status(TaskState::Completed)]).await.expect("it ends");
     let key = |id: &str| crate::contract::key(&of, id);
@@ -157,17 +163,12 @@ async fn after_a_full_disk_nothing_is_taken_over_for_one_lease() {
         println!("skipped: needs root");
         return;
     }
-    let setup = PostgresSetup { table_bytes: Some(24 << 20), ..PostgresSetup::default() };
-    let server = blocking(|| Postgres::start_with(setup)).await;
+    let server = with_a_small_disk().await;
     let did = places::did();
     let (one, two) = (replica(&server.dsn, &did), replica(&server.dsn, &did));
     let of = owner("alice");
     let run = begun(&*one, &of, &id()).await;
-    let server = blocking(move || {
-        server.fill_tables(true);
-        server
-    })
-    .await;
+    let server = filled(server, true).await;
     let (text, full, mut refused) = ("x".repeat(40_000), std::time::Instant::now(), 0);
     while full.elapsed() < 2 * LEASE {
         let outcome = two.submit(submission(&of, message(&id(), "c", &text))).await;
@@ -176,11 +177,7 @@ async fn after_a_full_disk_nothing_is_taken_over_for_one_lease() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(refused > 2, "it was full");
-    let server = blocking(move || {
-        server.fill_tables(false);
-        server
-    })
-    .await;
+    let server = filled(server, false).await;
     assert_eq!(two.take_abandoned(10).await, Ok(Vec::new()), "its holder may come back");
     assert_eq!(one.renew(std::slice::from_ref(&run)).await, Ok(Vec::new()), "and does");
     drop(server);
