@@ -33,11 +33,10 @@ class Echo {
         taskId, contextId, append: false, lastChunk: true, metadata: undefined, ...more,
         artifact: { artifactId, name: 'result', description: '', parts: [part(words)], metadata: undefined, extensions: [] },
       }));
-    if (!task) {
-      bus.publish(AgentEvent.task({
-        id: taskId, contextId, status: now(TaskState.TASK_STATE_SUBMITTED), artifacts: [], history: [userMessage], metadata: undefined,
-      }));
-    }
+    // A task that goes on is shown as it was: it still asks.
+    bus.publish(AgentEvent.task(task ?? {
+      id: taskId, contextId, status: now(TaskState.TASK_STATE_SUBMITTED), artifacts: [], history: [userMessage], metadata: undefined,
+    }));
     status(TaskState.TASK_STATE_WORKING, 'working on it');
     if (text === 'ask') {
       status(TaskState.TASK_STATE_INPUT_REQUIRED, 'Which one?');

@@ -3,7 +3,7 @@
 use crate::{
     CallError, CallSigner, Conversation, EventSink, KnownAgents, Reply, ReplyState, SignedCall, Trust,
     card::{self, Card, Protocol},
-    conversation::Turn,
+    conversation::{ANSWER_TAKEN_UP, Turn},
     standard::Standard,
     trust::{Sources, Trusted},
 };
@@ -285,9 +285,14 @@ impl<'a> Call<'a> {
         let task_id = task.get("id").and_then(Value::as_str).map(str::to_owned);
         let task_id = task_id.ok_or_else(|| self.unavailable("a result that is no task"))?;
         let (mut backoff, mut failures) = (POLL, 0);
+        let taken_up = Instant::now() + ANSWER_TAKEN_UP;
         loop {
             if let Some(state) = ReplyState::of(&task) {
-                return Ok((task, state));
+                let is_answered =
+                    state.waits() && task.get("status").is_some_and(|status| turn.is_answered(status));
+                if !is_answered || Instant::now() >= taken_up {
+                    return Ok((task, state));
+                }
             }
             let pause = backoff.pause(None).most;
             if Instant::now() + pause > self.deadline {

@@ -7,7 +7,7 @@ use crate::{
     CallError, CallOptions, ReplyState,
     call::{Call, plain},
     card::{Card, Protocol},
-    conversation::Turn,
+    conversation::{ANSWER_TAKEN_UP, Turn},
 };
 use bindu_a2a::{
     Dialect, Json, Parts,
@@ -78,7 +78,7 @@ impl<'a> Standard<'a> {
         };
         match said {
             Said::Task(task) => {
-                let task = self.followed(task, token).await?;
+                let task = self.followed(task, turn, token).await?;
                 let state =
                     reply_state(task.status.state).ok_or_else(|| self.unavailable("it is not done"))?;
                 let shown = self.shown(&Answer::Found(TaskView::whole(task.clone())));
@@ -95,6 +95,14 @@ impl<'a> Standard<'a> {
     fn shown(&self, answer: &Answer) -> Value {
         let shown: Value = serde_json::from_str(self.dialect().encode(answer).text()).unwrap_or_default();
         shown.get("message").cloned().unwrap_or(shown)
+    }
+
+    /// Whether the task has ended or asks back: not with the question that this message answers.
+    fn is_done(&self, task: &Task, turn: &Turn) -> bool {
+        reply_state(task.status.state).is_some_and(|state| {
+            let shown = || self.shown(&Answer::Found(TaskView::whole(task.clone())));
+            !(state.waits() && turn.question.is_some() && turn.is_answered(&shown()["status"]))
+        })
     }
 
     fn dialect(&self) -> Dialect {
@@ -137,9 +145,17 @@ impl<'a> Standard<'a> {
     }
 
     /// Polls a task until it has ended or asks back.
-    async fn followed(&self, mut task: Task, token: Option<&SecretString>) -> Result<Task, CallError> {
+    async fn followed(
+        &self,
+        mut task: Task,
+        turn: &Turn,
+        token: Option<&SecretString>,
+    ) -> Result<Task, CallError> {
         let (mut pause, mut failures) = (POLL.0, 0);
-        while reply_state(task.status.state).is_none() {
+        let taken_up = Instant::now() + ANSWER_TAKEN_UP;
+        while !self.is_done(&task, turn)
+            && (reply_state(task.status.state).is_none() || Instant::now() < taken_up)
+        {
             if Instant::now() + pause > self.call.deadline {
                 return Err(self.unavailable("the task is not done in time"));
             }
@@ -202,7 +218,7 @@ impl<'a> Standard<'a> {
             }
             let now = applied(task.take(), event);
             // Streams of tasks that ask back may stay open.
-            if now.as_ref().is_some_and(|task| reply_state(task.status.state).is_some()) {
+            if now.as_ref().is_some_and(|task| self.is_done(task, turn)) {
                 return Ok(now.map(Said::Task));
             }
             task = now;

@@ -301,6 +301,36 @@ async fn a_refusal_that_passes_is_waited_for_and_others_are_told() {
 }
 
 #[tokio::test]
+async fn the_question_that_was_answered_is_not_asked_again() {
+    fn asks(moment: u32, words: &str) -> Value {
+        json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_INPUT_REQUIRED",
+            "timestamp": format!("2026-01-01T00:00:0{moment}Z"),
+            "message": {"messageId": words, "role": "ROLE_AGENT", "parts": [{"text": words}]}}}})
+    }
+    let done = || json!({"task": task("COMPLETED", Some("done"))});
+    let without_its_message = || {
+        let mut task = asks(1, "which?");
+        task["task"]["status"].as_object_mut().unwrap().remove("message");
+        task
+    };
+    // In a stream, at its end, and polled: the old question, another one, the result.
+    let agent = FakeAgent::start(move |number, asked| match (number, asked["method"].as_str().unwrap()) {
+        (0, "SendStreamingMessage") => events(&[asks(1, "which?")]),
+        (1, "SendStreamingMessage") => events(&[asks(1, "which?"), without_its_message(), asks(2, "sure?")]),
+        (2, "SendStreamingMessage") => events(&[asks(2, "sure?")]),
+        (3, "GetTask") => result(asks(2, "sure?")["task"].clone()),
+        (4, "GetTask") => result(done()["task"].clone()),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    let options = CallOptions { timeout: Some(Duration::from_secs(20)), ..Default::default() };
+    let mut conversation = client().conversation(&agent.url, options);
+    for (said, answer) in [("x", "which?"), ("this", "sure?"), ("yes", "done")] {
+        assert_eq!(conversation.say(said).await.unwrap().text, answer);
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_a2a_and_what_never_ends_is_an_error() {
     for hostile in [
         json!({"statusUpdate": {"taskId": 5}}),
