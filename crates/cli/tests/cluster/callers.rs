@@ -167,7 +167,7 @@ pub(crate) fn tell(shared: &Shared, pod: &str) {
     shared.cluster().kubectl(&["--namespace", "agents", "exec", pod, "--", "touch", "/data/go"]);
 }
 
-fn url_of(shared: &Shared, pod: &str) -> String {
+pub(crate) fn url_of(shared: &Shared, pod: &str) -> String {
     format!("http://{}:3773", shared.pod(pod)["status"]["podIP"].as_str().unwrap())
 }
 
@@ -181,7 +181,7 @@ pub(crate) enum Failure {
 }
 
 /// One blocking send to its answer, on a connection of its own.
-async fn send(url: &str, token: &str, id: &str, is_v1: bool, text: &str) -> Result<(), Failure> {
+pub(crate) async fn send(url: &str, token: &str, id: &str, is_v1: bool, text: &str) -> Result<(), Failure> {
     let (version, body, state, completed) = if is_v1 {
         let message = json!({"messageId": id, "role": "ROLE_USER", "parts": [{"text": text}]});
         let body = http::call("SendMessage", &json!({"message": message}));
@@ -196,7 +196,12 @@ async fn send(url: &str, token: &str, id: &str, is_v1: bool, text: &str) -> Resu
     if found == Some(completed) { Ok(()) } else { Err(Failure::Answer(format!("{id}: {task}"))) }
 }
 
-async fn ask(url: &str, token: &str, version: Option<&str>, body: String) -> Result<Value, Failure> {
+pub(crate) async fn ask(
+    url: &str,
+    token: &str,
+    version: Option<&str>,
+    body: String,
+) -> Result<Value, Failure> {
     let lost = |error: reqwest::Error| Failure::Lost(format!("{error:?}"));
     // A busy machine is slow, not broken.
     let request = http::client().post(url).timeout(Duration::from_secs(240)).body(body);

@@ -7,6 +7,7 @@
 mod alerts;
 mod callers;
 mod chart;
+mod database;
 mod lives;
 mod logins;
 mod policies;

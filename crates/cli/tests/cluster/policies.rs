@@ -30,7 +30,7 @@ const PROMISED: [&str; 9] = [
     "---oooo", // beside Hydra, marked for the admin port
 ];
 
-fn probe(namespace: &str, name: &str, labels: &str) -> String {
+pub(crate) fn probe(namespace: &str, name: &str, labels: &str) -> String {
     format!(
         r#"---
 apiVersion: v1
@@ -70,7 +70,7 @@ fn reach(cluster: &Cluster, namespace: &str, name: &str, targets: &[String]) -> 
 }
 
 /// Asks until it is as promised, for a minute since `begun`: rules follow a new pod a moment later. If it never is, what it is.
-async fn settled(
+pub(crate) async fn settled(
     begun: std::time::Instant,
     cluster: &Cluster,
     (namespace, name): (&str, &str),
