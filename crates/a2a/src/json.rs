@@ -14,8 +14,9 @@ use serde::{
 use serde_json::value::{RawValue, to_raw_value};
 use std::{borrow::Cow, fmt};
 
-/// How deeply lists and objects may lie in one another, as in `serde_json`: whoever reads our answers must be able to.
-const MAX_DEPTH: usize = 127;
+/// How deeply lists and objects may lie in one another. An answer has up to four more around what came (a list of tasks with
+/// their histories), and whoever reads it must be able to: `serde_json` reads 127.
+const MAX_DEPTH: usize = 100;
 
 /// A JSON value, as it was written but for the white space between its parts: so it is one line, for whoever reads lines.
 #[derive(Debug, Clone, Serialize)]
@@ -411,7 +412,7 @@ mod tests {
             r#""\u0041\uD7FF\uE000\\""#,
             r#"{"1e999":"-1e999","a":[-1.7976931348623157e308,1e-999,0.0000e9]}"#,
             &"9".repeat(308),
-            &format!("{}1{}", "[".repeat(127), "]".repeat(127)),
+            &format!("{}1{}", "[".repeat(100), "]".repeat(100)),
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
             assert!(serde_json::from_str::<serde_json::Value>(good).is_ok(), "{good}");
@@ -431,6 +432,8 @@ mod tests {
             assert!(check(bad).is_err(), "{bad}");
             assert!(serde_json::from_str::<serde_json::Value>(bad).is_err(), "{bad}");
         }
+        // Others could, but not the answer around it.
+        assert!(check(&format!("{}1{}", "[".repeat(101), "]".repeat(101))).is_err());
     }
 
     #[test]

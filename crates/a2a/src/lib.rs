@@ -21,4 +21,4 @@ pub mod version;
 pub use dialect::Dialect;
 pub use error::A2aError;
 pub use json::Json;
-pub use parts::{Content, Part, Parts, PartsBuilder};
+pub use parts::{Content, Part, Parts, PartsBuilder, is_base64};

@@ -217,6 +217,20 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Base64 in either alphabet, with or without padding, as ProtoJSON reads it.
+#[must_use]
+pub fn is_base64(text: &str) -> bool {
+    let digits = text.trim_end_matches('=');
+    let (digits, padding) = (digits.as_bytes(), text.len() - digits.len());
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
+    digits.iter().all(is_digit)
+        && match digits.len() % 4 {
+            0 => padding == 0,
+            1 => false,
+            rest => padding == 0 || padding == 4 - rest,
+        }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,8 @@ enum Resource {
     Stream,
     Tasks,
     Task(String),
+    Cancel(String),
+    Subscribe(String),
     Pushes(String),
     Push(String, String),
     Card,
@@ -51,14 +53,13 @@ pub fn decode(method: &str, path: &str, query: Option<&str>, body: &[u8]) -> Res
         ("POST", Resource::Stream) => Dialect::V1.decode("SendStreamingMessage", Some(object(body)?))?,
         ("GET", Resource::Tasks) => Dialect::V1.decode("ListTasks", Some(from_query(query).raw()))?,
         ("GET", Resource::Card) => Call::ExtendedCard,
-        ("POST", Resource::Task(id)) if id.ends_with(":cancel") => {
+        ("POST", Resource::Cancel(id)) => {
             let [metadata] = read::members(object(body)?, "body", ["metadata"])?;
-            let task_id = read::id_text(id.trim_end_matches(":cancel"), "id")?;
-            Call::Cancel { task_id, metadata: read::object(metadata, "metadata")? }
+            Call::Cancel { task_id: read::id_text(&id, "id")?, metadata: read::object(metadata, "metadata")? }
         }
         // The specification has POST, its `a2a.proto` GET; the official servers take both.
-        ("GET" | "POST", Resource::Task(id)) if id.ends_with(":subscribe") => {
-            Call::Subscribe { task_id: read::id_text(id.trim_end_matches(":subscribe"), "id")?, after: None }
+        ("GET" | "POST", Resource::Subscribe(id)) => {
+            Call::Subscribe { task_id: read::id_text(&id, "id")?, after: None }
         }
         ("GET", Resource::Task(id)) => {
             let query = from_query(query);
@@ -160,11 +161,19 @@ fn of_segments(segments: &[&str]) -> Option<Resource> {
     let decoded = |segment: &str| {
         percent_decode_str(segment).decode_utf8().ok().filter(|id| !id.is_empty()).map(|id| id.into_owned())
     };
+    // A verb is told from an id by its colon, which is encoded in an id: `job%3Acancel` is a task, `job:cancel` is not.
+    let task = |segment: &str| {
+        Some(match segment.rsplit_once(':') {
+            Some((id, "cancel")) => Resource::Cancel(decoded(id)?),
+            Some((id, "subscribe")) => Resource::Subscribe(decoded(id)?),
+            _ => Resource::Task(decoded(segment)?),
+        })
+    };
     Some(match segments {
         ["message:send"] => Resource::Send,
         ["message:stream"] => Resource::Stream,
         ["tasks"] => Resource::Tasks,
-        ["tasks", id] => Resource::Task(decoded(id)?),
+        ["tasks", segment] => task(segment)?,
         ["tasks", id, "pushNotificationConfigs"] => Resource::Pushes(decoded(id)?),
         ["tasks", id, "pushNotificationConfigs", config] => Resource::Push(decoded(id)?, decoded(config)?),
         ["extendedAgentCard"] => Resource::Card,
@@ -223,6 +232,20 @@ mod tests {
             ("GET", "/tasks/a:b", None, get("a:b", None)),
             ("POST", "/tasks/a:cancel", None, Call::Cancel { task_id: "a".to_owned(), metadata: None }),
             ("POST", "/t/tasks/a:b:cancel", None, Call::Cancel { task_id: "a:b".to_owned(), metadata: None }),
+            ("GET", "/tasks/a%3Acancel", None, get("a:cancel", None)),
+            (
+                "POST",
+                "/tasks/a%3Acancel:cancel",
+                None,
+                Call::Cancel { task_id: "a:cancel".to_owned(), metadata: None },
+            ),
+            ("GET", "/tasks/a%3Asubscribe", None, get("a:subscribe", None)),
+            (
+                "POST",
+                "/tasks/a:subscribe:subscribe",
+                None,
+                Call::Subscribe { task_id: "a:subscribe".to_owned(), after: None },
+            ),
             ("GET", "/tasks/a:subscribe", None, Call::Subscribe { task_id: "a".to_owned(), after: None }),
             ("POST", "/tasks/a:subscribe", None, Call::Subscribe { task_id: "a".to_owned(), after: None }),
             ("GET", "/extendedAgentCard", None, Call::ExtendedCard),

@@ -13,6 +13,9 @@ use serde_json::value::RawValue;
 /// The only version there is.
 const VERSION: &str = "2.0";
 
+/// The longest id of a request, in bytes of its JSON.
+const MAX_ID: usize = 1024;
+
 /// A request: its id, its method and its parameters.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -44,6 +47,10 @@ impl<'a> Request<'a> {
         let Some(id) = id.map(Json::from) else {
             return Err(nobody(refused("`id` must be a string or a number")));
         };
+        // A stream keeps it for as long as it lasts, and shows it with each event.
+        if id.text().len() > MAX_ID {
+            return Err(nobody(refused("`id` must be at most 1,024 bytes long")));
+        }
         if version.and_then(json::text).as_deref() != Some(VERSION) {
             return Err((id, refused("`jsonrpc` must be \"2.0\"")));
         }
@@ -142,7 +149,8 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_refused_with_its_code() {
-        let cases: [(&[u8], i32); 9] = [
+        let long = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"x"}}"#, "x".repeat(1023));
+        let cases: [(&[u8], i32); 10] = [
             (b"", -32700),
             (b"{", -32700),
             (b"\xff", -32700),
@@ -152,6 +160,7 @@ mod tests {
             (br#"{"jsonrpc":"2.0","id":null,"method":"x"}"#, -32600),
             (br#"{"jsonrpc":"1.0","id":1,"method":"x"}"#, -32600),
             (br#"{"jsonrpc":"2.0","id":1,"method":2}"#, -32600),
+            (long.as_bytes(), -32600),
         ];
         for (body, code) in cases {
             let (_, error) = Request::parse(None, body).expect_err("refused");

@@ -47,15 +47,13 @@ fn is_number(text: &str) -> bool {
 
 /// The dialect of a call of JSON-RPC. Method names of 1.0 and of 0.3 are disjoint, so a name alone nearly says it: without
 /// a version `SendMessage` is 1.0 (the specification's "empty is 0.3" would make it an unknown method), and `message/send`
-/// is Python Bindu's, whose callers send no version.
+/// is Python Bindu's, whose callers send no version. With a version, what it does not have is an unknown method there.
 pub(crate) fn dialect(method: &str, version: Option<&str>) -> Result<Dialect, A2aError> {
     let version = Version::parse(version.unwrap_or_default())?;
     match (Dialect::of_method(method), version) {
-        (Dialect::V1, None | Some(Version::V1)) => Ok(Dialect::V1),
-        (Dialect::V1, Some(Version::V03)) => Err(A2aError::VersionNotSupported("0.3".to_owned())),
-        (_, None) => Ok(Dialect::Bindu),
+        (_, Some(Version::V1)) | (Dialect::V1, None) => Ok(Dialect::V1),
         (_, Some(Version::V03)) => Ok(Dialect::V03),
-        (_, Some(Version::V1)) => Err(A2aError::VersionNotSupported("1.0".to_owned())),
+        (_, None) => Ok(Dialect::Bindu),
     }
 }
 
@@ -86,8 +84,10 @@ mod tests {
             ("SendMessage", Some("1.0"), v1.clone()),
             ("SendMessage", Some("1"), v1.clone()),
             ("SendMessage", Some("1.0.1"), v1.clone()),
-            ("SendMessage", Some("1.7"), v1),
-            ("SendMessage", Some("0.3"), not("0.3")),
+            ("SendMessage", Some("1.7"), v1.clone()),
+            ("SendMessage", Some("0.3"), v03.clone()),
+            ("message/send", Some("1.0"), v1.clone()),
+            ("nonexistent", Some("1.0"), v1.clone()),
             ("SendMessage", Some("2.0"), not("2.0")),
             ("SendMessage", Some("1.x"), not("1.x")),
             ("SendMessage", Some("1.0.0.0"), not("1.0.0.0")),
@@ -99,7 +99,6 @@ mod tests {
             ("TASKS/LIST", None, bindu),
             ("message/send", Some("0.3"), v03.clone()),
             ("message/send", Some("0.3.0"), v03),
-            ("message/send", Some("1.0"), not("1.0")),
             ("message/send", Some("0.2"), not("0.2")),
             ("message/send", Some("garbage"), not("garbage")),
         ] {

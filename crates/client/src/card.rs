@@ -34,9 +34,10 @@ pub(crate) enum Protocol {
 /// An address of another agent's: https, or plain http on this machine.
 pub(crate) fn address(text: &str, allow_http: bool) -> Result<Url, CallError> {
     let error = |problem| CallError::Address { url: text.to_owned(), problem };
-    let url: Url = text.parse().map_err(|_| error("it is no URL"))?;
+    let mut url: Url = text.parse().map_err(|_| error("it is no URL"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(error("it holds a name or a password"));
+        let _ = (url.set_username(""), url.set_password(None));
+        return Err(CallError::Address { url: url.to_string(), problem: "it holds a name or a password" });
     }
     match (url.scheme(), url.host()) {
         ("https", Some(_)) => Ok(url),

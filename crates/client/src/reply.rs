@@ -8,7 +8,7 @@ use url::Url;
 /// Another agent's answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// Its text: the result's, or the last message's where there is no result.
+    /// Its text: the result's of a completed task, else the last message's (a question, or why it failed).
     pub text: String,
     /// Where the task stands.
     pub state: ReplyState,
@@ -137,8 +137,11 @@ impl Reply {
         }
         let has_result =
             artifacts.is_some_and(|artifacts| artifacts.iter().any(|artifact| !parts(artifact).is_empty()));
-        let text = if has_result { texts.join("\n") } else { last_message(task) };
-        let signed = (has_result && all_signed).then_some(trusted.trust);
+        let is_result = has_result && state == ReplyState::Completed;
+        let said = if is_result { String::new() } else { last_message(task) };
+        // What was written before a question or a failure is neither the question nor the reason.
+        let text = if said.is_empty() { texts.join("\n") } else { said };
+        let signed = (is_result && all_signed).then_some(trusted.trust);
         let (did, key_change) = (trusted.did.clone(), trusted.change.clone());
         Ok(Self { text, state, did, signed, key_change, task: task.clone() })
     }
@@ -173,6 +176,19 @@ mod tests {
     fn read(task: Value) -> Result<Reply, CallError> {
         let state = ReplyState::of(&task).expect("it has ended");
         Reply::of(&task, state, &trusted())
+    }
+
+    #[test]
+    fn a_question_is_its_own_words_whatever_was_written_before() {
+        let question = |state: &str| {
+            json!({"status": {"state": state}, "artifacts": [{"parts": [{"kind": "text", "text": "a piece"}]}],
+                "history": [{"role": "agent", "parts": [{"kind": "text", "text": "Why?"}]}]})
+        };
+        for state in ["input-required", "failed"] {
+            let reply = read(question(state)).expect("readable");
+            assert_eq!((reply.text.as_str(), reply.signed), ("Why?", None), "{state}");
+        }
+        assert_eq!(read(question("completed")).expect("readable").text, "a piece");
     }
 
     #[test]

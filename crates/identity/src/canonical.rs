@@ -7,9 +7,12 @@ use serde::{
 use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt};
 
-/// Writes a value.
-pub(crate) fn write(raw: &RawValue, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    Canonical(out).deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
+/// How deeply objects may lie in one another. Each is read by a reader of its own, which knows nothing of those around it.
+const MAX_DEPTH: usize = 128;
+
+/// Writes a value that lies in so many others.
+fn write_at(depth: usize, raw: &RawValue, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    Canonical { out, depth }.deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
 }
 
 /// Writes the items of lists, one list after the other, as one list.
@@ -17,7 +20,7 @@ pub(crate) fn write_list(lists: &[&RawValue], out: &mut Vec<u8>) -> serde_json::
     out.push(b'[');
     let mut is_first = true;
     for list in lists {
-        Items { out, is_first: &mut is_first }
+        Items { out, depth: 1, is_first: &mut is_first }
             .deserialize(&mut serde_json::Deserializer::from_str(list.get()))?;
     }
     out.push(b']');
@@ -30,12 +33,15 @@ pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) -> serde_json::Result<()
     serde_json::to_writer(out, text)
 }
 
-struct Canonical<'o>(&'o mut Vec<u8>);
+struct Canonical<'o> {
+    out: &'o mut Vec<u8>,
+    depth: usize,
+}
 
 impl Canonical<'_> {
     /// As a double, in ECMAScript's form.
     fn number<E: serde::de::Error>(self, number: f64) -> Result<(), E> {
-        self.0.extend(serde_json_canonicalizer::to_vec(&number).map_err(E::custom)?);
+        self.out.extend(serde_json_canonicalizer::to_vec(&number).map_err(E::custom)?);
         Ok(())
     }
 }
@@ -56,12 +62,12 @@ impl<'de> Visitor<'de> for Canonical<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.0.extend(b"null");
+        self.out.extend(b"null");
         Ok(())
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.0.extend(if value { &b"true"[..] } else { &b"false"[..] });
+        self.out.extend(if value { &b"true"[..] } else { &b"false"[..] });
         Ok(())
     }
 
@@ -80,24 +86,28 @@ impl<'de> Visitor<'de> for Canonical<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<(), E> {
-        write_text(value, self.0).map_err(E::custom)
+        write_text(value, self.out).map_err(E::custom)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<(), A::Error> {
-        self.0.push(b'[');
-        Items { out: &mut *self.0, is_first: &mut true }.visit_seq(items)?;
-        self.0.push(b']');
+        self.out.push(b'[');
+        Items { out: &mut *self.out, depth: self.depth + 1, is_first: &mut true }.visit_seq(items)?;
+        self.out.push(b']');
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        if self.depth >= MAX_DEPTH {
+            return Err(A::Error::custom("lists and objects lie too deeply in one another"));
+        }
+        let depth = self.depth + 1;
         let mut members: Vec<(Cow<'de, str>, &'de RawValue)> = Vec::new();
         while let Some(Key(key)) = map.next_key()? {
             members.push((key, map.next_value()?));
         }
         // By UTF-16 units, as RFC 8785 has it. Of a name that comes twice the last value counts.
         members.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-        let out = self.0;
+        let out = self.out;
         out.push(b'{');
         let mut is_first = true;
         let mut members = members.into_iter().peekable();
@@ -110,7 +120,7 @@ impl<'de> Visitor<'de> for Canonical<'_> {
             }
             write_text(&key, out).map_err(A::Error::custom)?;
             out.push(b':');
-            write(value, out).map_err(A::Error::custom)?;
+            write_at(depth, value, out).map_err(A::Error::custom)?;
         }
         out.push(b'}');
         Ok(())
@@ -120,6 +130,7 @@ impl<'de> Visitor<'de> for Canonical<'_> {
 /// Writes the items of a list, without its brackets.
 struct Items<'o> {
     out: &'o mut Vec<u8>,
+    depth: usize,
     is_first: &'o mut bool,
 }
 
@@ -144,7 +155,7 @@ impl<'de> Visitor<'de> for Items<'_> {
             if !std::mem::take(self.is_first) {
                 self.out.push(b',');
             }
-            if items.next_element_seed(Canonical(self.out))?.is_none() {
+            if items.next_element_seed(Canonical { out: &mut *self.out, depth: self.depth })?.is_none() {
                 *self.is_first = self.out.len() == before;
                 self.out.truncate(before);
                 return Ok(());
@@ -189,7 +200,7 @@ mod tests {
     fn canonical(text: &str) -> String {
         let raw: &RawValue = serde_json::from_str(text).expect("JSON");
         let mut out = Vec::new();
-        write(raw, &mut out).expect("a canonical form");
+        write_at(0, raw, &mut out).expect("a canonical form");
         String::from_utf8(out).expect("UTF-8")
     }
 
@@ -210,6 +221,18 @@ mod tests {
             canonical(sorted),
             "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"\u{f6}\":7,\"\u{20ac}\":1,\"\u{1f600}\":5,\"\u{fb33}\":3}"
         );
+    }
+
+    #[test]
+    fn what_lies_too_deep_is_an_error_and_no_overflow() {
+        for (deep, is_good) in [(100, true), (128, true), (130, false), (300_000, false)] {
+            for (open, close) in [("{\"a\":", "}"), ("[{\"a\":", "}]")] {
+                let deep = if open.len() > 5 { deep / 2 } else { deep };
+                let text = format!("{}1{}", open.repeat(deep), close.repeat(deep));
+                let raw = RawValue::from_string(text).expect("JSON");
+                assert_eq!(write_at(0, &raw, &mut Vec::new()).is_ok(), is_good, "{deep} of {open}");
+            }
+        }
     }
 
     #[test]

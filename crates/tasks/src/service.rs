@@ -155,9 +155,10 @@ impl TaskService {
         let (key, context_id, start, ends_with_turn) = match call {
             // Nobody waits for all of it.
             Call::Stream(request) => {
+                let history_length = request.history_length;
                 match self.take(caller, SendRequest { is_blocking: false, ..*request }, replay).await? {
                     Taken::Now(submitted) if submitted.run.is_some() => {
-                        let snapshot = submitted.task;
+                        let snapshot = with_history(submitted.task, history_length);
                         let key = TaskKey { owner, id: snapshot.task.id.clone() };
                         let context_id = snapshot.task.context_id.clone();
                         let wait = self.limits.first_event_wait;
@@ -168,7 +169,7 @@ impl TaskService {
                             Taken::Now(submitted) => TaskKey { owner, id: submitted.task.task.id },
                             Taken::Before(key) => key,
                         };
-                        let snapshot = self.snapshot(room, &key).await?;
+                        let snapshot = with_history(self.snapshot(room, &key).await?, history_length);
                         let context_id = snapshot.task.context_id.clone();
                         (key, context_id, Start::Task(Box::new(snapshot)), true)
                     }
@@ -457,4 +458,11 @@ impl std::fmt::Debug for TaskService {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TaskService").field("active", &self.active()).finish_non_exhaustive()
     }
+}
+
+/// A task with the last messages of its history, as many as its caller asked for.
+fn with_history(mut snapshot: Snapshot, history_length: Option<usize>) -> Snapshot {
+    let history = &mut snapshot.task.history;
+    history.drain(..history_length.map_or(0, |length| history.len().saturating_sub(length)));
+    snapshot
 }

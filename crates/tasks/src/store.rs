@@ -387,7 +387,8 @@ pub trait TaskStore: Send + Sync + 'static {
     /// [`StoreError::NotFound`], [`StoreError::TooLarge`], [`StoreError::Unavailable`].
     async fn put_feedback(&self, task: &TaskKey, feedback: Json) -> Result<(), StoreError>;
 
-    /// Keeps a push configuration under its id, in place of an earlier one. Safe to repeat.
+    /// Keeps a push configuration under its id, in place of an earlier one. Its deliveries begin with what comes next; of a task
+    /// that has ended, with its last event. Safe to repeat.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::TooMany`], [`StoreError::Unavailable`].

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     Content, Json, Part, Parts, PartsBuilder,
     json::{self, Items, Kind, kind},
+    parts::is_base64,
 };
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
@@ -54,6 +55,10 @@ fn read_v1(item: &RawValue, parts: &mut PartsBuilder) -> Read<()> {
     let Some(part) = Part::of(item) else {
         return bad("a part has one of `text`, `raw` and `url`, which are strings, or `data`");
     };
+    let [text, raw, url, data] = members(item, "part", ["text", "raw", "url", "data"])?;
+    if [json::some(text), json::some(raw), json::some(url), data].iter().flatten().count() > 1 {
+        return bad("a part has only one of `text`, `raw`, `url` and `data`");
+    }
     match &part.content {
         Content::Raw(bytes) if !is_base64(bytes) => bad("`raw` must be base64"),
         _ => {
@@ -92,19 +97,14 @@ fn read(dialect: Dialect, item: &RawValue, parts: &mut PartsBuilder) -> Read<()>
         }
         Some("file") => {
             let metadata = captioned(dialect, content, metadata);
-            read_file(dialect, file, metadata.as_ref(), parts)?;
+            read_file(file, metadata.as_ref(), parts)?;
         }
         _ => return bad("`kind` must be `text`, `data` or `file`"),
     }
     Ok(())
 }
 
-fn read_file(
-    dialect: Dialect,
-    file: Option<&RawValue>,
-    metadata: Option<&Json>,
-    parts: &mut PartsBuilder,
-) -> Read<()> {
+fn read_file(file: Option<&RawValue>, metadata: Option<&Json>, parts: &mut PartsBuilder) -> Read<()> {
     let Some([bytes, uri, media_type, name]) =
         file.and_then(|file| json::members(file, ["bytes", "uri", "mimeType", "name"]))
     else {
@@ -116,9 +116,8 @@ fn read_file(
         Some(None) => Err(Malformed("`parts`: the fields of `file` must be strings".to_owned())),
     };
     let content = match (field(bytes)?, field(uri)?) {
-        (Some(bytes), _) if dialect == Dialect::V03 && !is_base64(&bytes) => {
-            return bad("`bytes` must be base64");
-        }
+        (Some(_), Some(_)) => return bad("a file has only one of `bytes` and `uri`"),
+        (Some(bytes), _) if !is_base64(&bytes) => return bad("`bytes` must be base64"),
         (Some(bytes), _) => Content::Raw(bytes),
         (None, Some(uri)) => Content::Url(uri),
         (None, None) => return bad("a file needs `bytes` or `uri`"),
@@ -126,19 +125,6 @@ fn read_file(
     let (media_type, filename) = (field(media_type)?, field(name)?);
     parts.push(&Part { content, media_type, filename, metadata: metadata.map(Json::raw) });
     Ok(())
-}
-
-/// Base64 in either alphabet, with or without padding, as ProtoJSON reads it.
-fn is_base64(text: &str) -> bool {
-    let digits = text.trim_end_matches('=');
-    let (digits, padding) = (digits.as_bytes(), text.len() - digits.len());
-    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_');
-    digits.iter().all(is_digit)
-        && match digits.len() % 4 {
-            0 => padding == 0,
-            1 => false,
-            rest => padding == 0 || padding == 4 - rest,
-        }
 }
 
 /// Metadata with one more member in front.

@@ -38,8 +38,11 @@ pub fn decode(method: &str, message: &[u8]) -> Result<Call, A2aError> {
 }
 
 /// The message of an answer.
-#[must_use]
-pub fn encode(answer: &Answer) -> Vec<u8> {
+///
+/// # Errors
+/// [`A2aError::Internal`] where there is something in it that has no such form: an empty message would say that there is
+/// nothing.
+pub fn encode(answer: &Answer) -> Result<Vec<u8>, A2aError> {
     let schema = match answer {
         Answer::Sent(_) | Answer::Message(_) => &schema::SEND_RESPONSE,
         Answer::Found(_) => &schema::TASK,
@@ -47,9 +50,9 @@ pub fn encode(answer: &Answer) -> Vec<u8> {
         Answer::Push(_) => &schema::PUSH_CONFIG,
         Answer::Pushes { .. } => &schema::PUSHES_RESPONSE,
         Answer::Card(_) => &schema::CARD,
-        Answer::Deleted | Answer::Bindu(_) => return Vec::new(),
+        Answer::Deleted | Answer::Bindu(_) => return Ok(Vec::new()),
     };
-    to_message(schema, &Dialect::V1.encode(answer))
+    write::message(schema, Dialect::V1.encode(answer).text()).map_err(|_| A2aError::Internal)
 }
 
 /// The message of one thing in a stream.

@@ -210,7 +210,7 @@ static MESSAGE: Schema = Schema(&[
     texts(8, "referenceTaskIds"),
 ]);
 
-static PART: Schema = Schema(&[
+pub(super) static PART: Schema = Schema(&[
     text(1, "text"),
     one(2, "raw", Kind::Bytes),
     text(3, "url"),

@@ -85,9 +85,9 @@ fn answers_and_events_are_what_the_dialect_says() {
         artifacts: Vec::new(),
         metadata: None,
     };
-    let sent = encode(&Answer::Sent(TaskView::whole(task.clone())));
+    let sent = encode(&Answer::Sent(TaskView::whole(task.clone()))).expect("a message");
     assert_eq!(said(&schema::SEND_RESPONSE, &sent)["task"]["history"][0]["parts"][0]["text"], "hi");
-    let found = encode(&Answer::Found(TaskView::whole(task)));
+    let found = encode(&Answer::Found(TaskView::whole(task))).expect("a message");
     assert_eq!(said(&schema::TASK, &found)["status"]["state"], "TASK_STATE_WORKING");
     let chunk = ArtifactChunk {
         id: "a".into(),
@@ -103,7 +103,18 @@ fn answers_and_events_are_what_the_dialect_says() {
     let event = said(&schema::STREAM_RESPONSE, &encode_event(&StreamItem { number: 3, event }));
     assert_eq!(event["artifactUpdate"]["artifact"]["artifactId"], "a");
     assert_eq!(event["artifactUpdate"]["lastChunk"], true);
-    assert!(encode(&Answer::Deleted).is_empty());
+    assert_eq!(encode(&Answer::Deleted), Ok(Vec::new()));
+}
+
+/// As ProtoJSON reads them: either alphabet, padded or not. What is no base64 (an imported task may hold it) stands for itself.
+#[test]
+fn bytes_are_read_in_each_form_that_callers_may_send() {
+    for (sent, want) in
+        [("+/8=", "+/8="), ("-_8", "+/8="), ("//8", "//8="), ("YR==", "YQ=="), ("***", "Kioq"), ("", "")]
+    {
+        let part = write::message(&schema::PART, &json!({"raw": sent}).to_string()).expect("a message");
+        assert_eq!(said(&schema::PART, &part)["raw"], want, "{sent}");
+    }
 }
 
 #[test]

@@ -1,10 +1,28 @@
 //! From ProtoJSON to protobuf, without anything in between. What is read is what our own dialect has written.
 
 use super::schema::{Field, Kind, Schema};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
 use jiff::Timestamp;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::{borrow::Cow, fmt};
+
+/// Base64 with padding or without, as callers may send it.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// The bytes of base64 in either alphabet. What is none (Python Bindu takes anything, and its tasks can be imported) stands
+/// for itself.
+fn bytes_of(text: &str) -> Vec<u8> {
+    let standard = text.replace('-', "+").replace('_', "/");
+    LENIENT.decode(standard).unwrap_or_else(|_| text.as_bytes().to_vec())
+}
 
 /// JSON as a message.
 pub(super) fn message(schema: &'static Schema, json: &str) -> serde_json::Result<Vec<u8>> {
@@ -178,7 +196,7 @@ impl<'de> Visitor<'de> for One<'_> {
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         match self.kind {
             Kind::Text => delimited(self.number, text.as_bytes(), self.out),
-            Kind::Bytes => delimited(self.number, &STANDARD.decode(text).map_err(E::custom)?, self.out),
+            Kind::Bytes => delimited(self.number, &bytes_of(text), self.out),
             Kind::Enum(names) => {
                 let number = names.iter().zip(0_u64..).find(|(name, _)| **name == text);
                 let (_, number) = number.ok_or_else(|| E::custom("an unknown name of an enum"))?;

@@ -62,7 +62,7 @@ async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<R
         Done::Stream(events) => respond_stream(server, events, place),
         Done::Answer(answer) => {
             let bytes = weight(&answer);
-            let message = place.work(bytes, move || grpc::encode(&answer)).await;
+            let message = place.work(bytes, move || grpc::encode(&answer)).await?;
             place.has_read();
             frame::respond(Message::new(message, place))
         }

@@ -1,7 +1,7 @@
 //! What a handler's reply or artifact holds.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bindu_a2a::{Content as PartContent, Json, Part, Parts, PartsBuilder};
+use bindu_a2a::{Content as PartContent, Json, Part, Parts, PartsBuilder, is_base64, json};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::borrow::Cow;
@@ -54,10 +54,11 @@ impl Content {
         self.part(&Part { content: PartContent::Url(url.into()), media_type, filename: None, metadata: None })
     }
 
-    /// Adds JSON.
+    /// Adds JSON; `null` for what is none, or lies more than 100 lists and objects deep.
     #[must_use]
     pub fn data(self, data: &(impl Serialize + ?Sized)) -> Self {
-        let data = to_raw_value(data).unwrap_or_else(|_| RawValue::NULL.to_owned());
+        let data = to_raw_value(data).ok().filter(|data| json::check(data.get()).is_ok());
+        let data = data.unwrap_or_else(|| RawValue::NULL.to_owned());
         let content = PartContent::Data(&data);
         self.part(&Part { content, media_type: None, filename: None, metadata: None })
     }
@@ -85,7 +86,11 @@ impl Content {
         let parts: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
         let mut content = Self::default();
         for part in parts {
-            content = content.part(&Part::of(part)?);
+            let part = Part::of(part)?;
+            if matches!(&part.content, PartContent::Raw(bytes) if !is_base64(bytes)) {
+                return None;
+            }
+            content = content.part(&part);
         }
         (!content.is_empty()).then_some(content)
     }

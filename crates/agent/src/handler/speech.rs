@@ -9,7 +9,8 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bindu_a2a::{
     Json, Parts,
     event::{ArtifactChunk, TaskEvent},
-    model::TaskState,
+    json,
+    model::{Artifact, TaskState},
 };
 use bindu_identity::{
     DerivedKey,
@@ -19,11 +20,8 @@ use bindu_identity::{
 use bindu_keeper::HeldIdentity;
 use bindu_tasks::{Outlet, OutletClosed, RunKey};
 use jiff::Timestamp;
-use serde_json::{
-    json,
-    value::{RawValue, to_raw_value},
-};
-use std::sync::Arc;
+use serde_json::value::{RawValue, to_raw_value};
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
@@ -37,6 +35,9 @@ pub(super) struct Speech {
     run: RunKey,
     /// The artifacts so far, in the order of their first chunks.
     artifacts: Mutex<Vec<Open>>,
+    /// Artifacts that an earlier run of the task has left without an end: another message came, or it asked back. This run
+    /// writes those of the same name anew, in their place.
+    left: std::sync::Mutex<Vec<Open>>,
 }
 
 /// An artifact.
@@ -51,8 +52,24 @@ struct Open {
 }
 
 impl Speech {
-    pub(super) fn new(outlet: Outlet, held: Arc<HeldIdentity>, run: RunKey) -> Self {
-        Self { outlet, held, run, artifacts: Mutex::default() }
+    /// The artifacts are those that the task has had before this run.
+    pub(super) fn new(
+        outlet: Outlet,
+        held: Arc<HeldIdentity>,
+        run: RunKey,
+        artifacts: &[Arc<Artifact>],
+    ) -> Self {
+        let left = artifacts.iter().filter_map(|artifact| Open::left(artifact)).collect();
+        Self { outlet, held, run, artifacts: Mutex::default(), left: std::sync::Mutex::new(left) }
+    }
+
+    /// An artifact of this name that nothing was written of yet.
+    fn begun(&self, name: &str) -> Open {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        match left.iter().position(|open| open.name == name) {
+            Some(position) => Open { id: left.remove(position).id, ..Open::new(name) },
+            None => Open::new(name),
+        }
     }
 
     /// Says how far it is.
@@ -70,7 +87,7 @@ impl Speech {
         let (open, append) = match position.and_then(|position| artifacts.get_mut(position)) {
             Some(open) => (open, true),
             None => {
-                artifacts.push(Open::new(name));
+                artifacts.push(self.begun(name));
                 let Some(open) = artifacts.last_mut() else { return Err(OutletClosed) };
                 (open, false)
             }
@@ -89,7 +106,7 @@ impl Speech {
     async fn whole(&self, name: &str, content: &Content, text: String) -> Result<(), OutletClosed> {
         let mut artifacts = self.artifacts.lock().await;
         let written = artifacts.iter().position(|open| open.name == name && !open.is_over);
-        let mut open = written.map_or_else(|| Open::new(name), |position| artifacts.remove(position));
+        let mut open = written.map_or_else(|| self.begun(name), |position| artifacts.remove(position));
         open.chunks = vec![Arc::new(content.parts(|text| self.signed(text)))];
         (open.text, open.is_over) = (text, true);
         let mut chunk =
@@ -128,7 +145,8 @@ impl Speech {
             let message = self.outlet.of_agent(Parts::of_text(text));
             return self.outlet.status(TaskState::Failed, Some(message)).await;
         }
-        for open in artifacts.iter_mut().filter(|open| !open.is_over) {
+        let mut left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        for open in artifacts.iter_mut().filter(|open| !open.is_over).chain(&mut left) {
             // Nothing more to read in it: it says that the artifact is whole, and carries the signatures.
             let parts = Arc::new(Parts::of_text(""));
             open.chunks.push(Arc::clone(&parts));
@@ -154,7 +172,7 @@ impl Speech {
     /// A text's signature as metadata; none if the text could pass as a request's payload.
     fn signed(&self, text: &str) -> Option<Box<RawValue>> {
         let signature = self.text_signature(text)?;
-        to_raw_value(&json!({ text_signature::METADATA_KEY: signature })).ok()
+        to_raw_value(&serde_json::json!({ text_signature::METADATA_KEY: signature })).ok()
     }
 
     fn text_signature(&self, text: &str) -> Option<String> {
@@ -187,7 +205,7 @@ impl Speech {
             metadata.insert(text_signature::METADATA_KEY.to_owned(), signature.into());
         }
         if let Some(signature) = signed.sign(&identity.signing_key) {
-            let whole = json!({
+            let whole = serde_json::json!({
                 "did": identity.did.as_str(),
                 "kid": DerivedKey::thumbprint(&DerivedKey::of(&identity.signing_key).public_key()),
                 "time": time,
@@ -201,6 +219,19 @@ impl Speech {
 }
 
 impl Open {
+    /// What is there of an artifact that has no end: only that one is signed.
+    fn left(artifact: &Artifact) -> Option<Self> {
+        let metadata = artifact.metadata.as_ref().map(Json::raw);
+        let signature =
+            metadata.and_then(|metadata| json::members(metadata, [EXTENSION])).and_then(|[one]| one);
+        if signature.is_some() {
+            return None;
+        }
+        let (name, chunks) = (artifact.name.clone()?, artifact.chunks.clone());
+        let text = chunks.iter().map(|parts| parts.as_text()).collect();
+        Some(Self { name, id: artifact.id.clone(), chunks, text, is_over: false })
+    }
+
     fn new(name: &str) -> Self {
         let id = Uuid::new_v4().to_string();
         Self { name: name.to_owned(), id, chunks: Vec::new(), text: String::new(), is_over: false }

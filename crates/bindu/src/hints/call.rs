@@ -10,6 +10,10 @@ use bindu_store::Outage;
 #[must_use]
 pub fn call(error: &CallError) -> Refusal {
     let (class, hint) = match error {
+        CallError::Address { problem, .. } if problem.contains("password") => (
+            ExitClass::Usage,
+            Hint::new("give the address without them: agents are called with a token of Hydra's"),
+        ),
         CallError::Address { .. } => (
             ExitClass::Usage,
             Hint::new("give an address that begins with https://; plain http is allowed by")

@@ -107,7 +107,7 @@ fn answer(reply: &AgentReply, output: Output) -> Option<String> {
 
 /// Another agent's words, without what a terminal would obey.
 fn plain(text: &str) -> String {
-    text.chars().filter(|character| *character == '\n' || !character.is_control()).collect()
+    text.chars().filter(|character| matches!(character, '\n' | '\t') || !character.is_control()).collect()
 }
 
 fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(), Refusal> {
@@ -129,7 +129,9 @@ fn tell(reply: &AgentReply, output: Output, accept_unsigned: bool) -> Result<(),
             // Not part of the reply: whoever pipes it somewhere wants the reply alone.
             let whose = trust.map_or("not signed".to_owned(), |trust| format!("signed: {trust}"));
             super::note(&format!("{} by {} ({whose})\n", reply.state.label(), reply.did));
-            print(&format!("{}\n", reply.text));
+            // A file or a pipe gets the reply as it is.
+            let is_shown = std::io::stdout().is_terminal();
+            print(&format!("{}\n", if is_shown { plain(&reply.text) } else { reply.text.clone() }));
         }
         Output::Json => print(&format!(
             "{:#}\n",

@@ -42,6 +42,7 @@ cases![
     concurrent_appends_have_numbers_without_gaps,
     of_concurrent_messages_one_run_is_left,
     pushes_are_kept_and_claimed_once,
+    a_push_of_an_ended_task_is_told_its_end,
     conversations_are_listed_and_forgotten,
     runs_without_a_lease_are_taken_over_once,
     an_owner_cannot_fill_the_store,
@@ -442,6 +443,20 @@ async fn pushes_are_kept_and_claimed_once(subject: Subject, name: &'static str) 
     assert_eq!(store.delete_push(&task, "second").await, Err(StoreError::NotFound), "{name}");
     assert_eq!(store.note_push(&task, "second", Ok(4)).await, Err(StoreError::NotFound), "{name}");
     assert_eq!(store.pushes(&task).await, Ok(Vec::new()), "{name}");
+}
+
+/// A task may be faster than the caller who wants to be told of it.
+async fn a_push_of_an_ended_task_is_told_its_end(subject: Subject, name: &'static str) {
+    let store = &*subject.store;
+    let run = run(&store.submit(submission("alice", message("1", "m", "hello"))).await.expect("taken"));
+    store.append(&run, vec![status(TaskState::Working), status(TaskState::Completed)]).await.expect("ended");
+    let task = key("alice", "1");
+    let last = store.read(&task).await.expect("there").number;
+    store.put_push(&task, push("late")).await.expect("kept");
+    let due = store.due_pushes(10).await.expect("due");
+    assert_eq!(due.iter().map(|one| one.delivered).collect::<Vec<_>>(), [last - 1], "{name}");
+    store.note_push(&task, "late", Ok(last)).await.expect("noted");
+    assert_eq!(store.pushes(&task).await, Ok(Vec::new()), "{name}: it ends with its task");
 }
 
 async fn conversations_are_listed_and_forgotten(subject: Subject, name: &'static str) {

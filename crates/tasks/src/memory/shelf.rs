@@ -634,9 +634,9 @@ impl Entry {
         Some((Rank(class, totals.next()), Instant::now()))
     }
 
-    /// Sets a push configuration; what it is told begins now.
+    /// Sets a push configuration; what it is told begins now. Of a task that has ended, it is told that.
     pub(super) fn put_push(&mut self, config: PushConfig) {
-        let delivered = self.number();
+        let delivered = self.number().saturating_sub(self.has_ended().into());
         let (id, due) = (config.id.clone(), Instant::now());
         self.pushes.insert(id, Push { config, delivered, failures: 0, due });
     }

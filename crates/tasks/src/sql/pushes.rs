@@ -27,7 +27,9 @@ pub(super) async fn put_push<S: Session>(
     if others >= u64::try_from(rules.bounds.pushes).unwrap_or(u64::MAX) {
         return Ok(StoreError::TooMany.into());
     }
-    write_push(session, (held.task, held.number), (task, config), rules).await?;
+    // Of a task that has ended, it is told that.
+    let delivered = held.number.saturating_sub(held.state.is_terminal().into());
+    write_push(session, (held.task, delivered), (task, config), rules).await?;
     Ok(Reply::Done.into())
 }
 

@@ -44,7 +44,7 @@ fn repeated(item: &str) -> String {
 pub fn shapes() -> Vec<Shape> {
     let parts = r#""parts":[{"text":"x"}]"#;
     let metadata = |inner: &str| format!(r#"{parts},"metadata":{{{inner}}}"#);
-    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    let deep = format!("{}{}", "[".repeat(90), "]".repeat(90));
     let keys = (0..100_000).fold(String::new(), |mut keys, number| {
         let _ = write!(keys, r#"{}"key {number}":0"#, if number == 0 { "" } else { "," });
         keys

@@ -9,8 +9,13 @@ use crate::{
         event::{HandlerEvent, RESULT},
     },
 };
-use serde::{Deserialize, Serialize};
+use bindu_a2a::json;
+use serde::{
+    Deserialize, Deserializer as _, Serialize,
+    de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Value, value::RawValue};
+use std::{borrow::Cow, fmt};
 
 /// The protocols that the agent speaks: each task's line says so.
 const SPOKEN: [u8; 2] = [1, 2];
@@ -74,7 +79,7 @@ struct EventLine {
     #[serde(default)]
     progress: Option<String>,
     #[serde(default)]
-    artifact: Option<ChunkLine>,
+    artifact: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -141,7 +146,7 @@ fn line(value: &impl Serialize) -> String {
 /// # Errors
 /// Where it is one, and not of this protocol.
 pub(super) fn hello(line: &[u8]) -> Result<Option<usize>, String> {
-    let Ok(HelloLine { bindu, concurrency, content }) = serde_json::from_str(&readable(line)) else {
+    let Ok(HelloLine { bindu, concurrency, content }) = object(&readable(line)) else {
         return Ok(None);
     };
     match bindu.as_u64() {
@@ -160,7 +165,7 @@ pub(super) fn hello(line: &[u8]) -> Result<Option<usize>, String> {
 /// # Errors
 /// Why it is none, with the line.
 pub(super) fn answer(line: &[u8]) -> Result<Answer, String> {
-    let answer: AnswerLine = serde_json::from_str(&readable(line)).map_err(|error| {
+    let answer: AnswerLine = object(&readable(line)).map_err(|error| {
         format!("its answer is not a line of JSON with `content`: {error}; it is {}", shown(line))
     })?;
     let state = state(&answer.state)
@@ -179,10 +184,8 @@ pub(super) fn answer(line: &[u8]) -> Result<Answer, String> {
 /// Why it can't be used.
 pub(super) fn event(line: &[u8]) -> Result<(String, HandlerEvent), BadLine> {
     let text = readable(line);
-    let read: EventLine = serde_json::from_str(&text).map_err(|error| BadLine {
-        task_id: serde_json::from_str::<Value>(&text)
-            .ok()
-            .and_then(|value| Some(value.get("task_id")?.as_str()?.to_owned())),
+    let read: EventLine = object(&text).map_err(|error| BadLine {
+        task_id: begun_about(text.as_bytes()),
         problem: format!("its line is not of the protocol: {error}; it is {}", shown(line)),
     })?;
     let bad = |problem: String, task_id: String| BadLine { task_id: Some(task_id), problem };
@@ -207,7 +210,7 @@ pub(super) fn event(line: &[u8]) -> Result<(String, HandlerEvent), BadLine> {
         (None, Some(content), ..) => {
             HandlerEvent::Ended { content: Some(content), state: ReplyState::Completed }
         }
-        (None, None, Some(chunk), _) => match artifact(chunk) {
+        (None, None, Some(chunk), _) => match artifact(&chunk) {
             Ok(event) => event,
             Err(problem) => {
                 let problem = format!("its line is not of the protocol: {problem}; it is {}", shown(line));
@@ -223,6 +226,35 @@ pub(super) fn event(line: &[u8]) -> Result<(String, HandlerEvent), BadLine> {
     Ok((read.task_id, event))
 }
 
+/// Which task a line is about of which only the beginning is there: its own `task_id`, and none that lies in what it holds.
+pub(super) fn begun_about(begun: &[u8]) -> Option<String> {
+    let mut task_id = None;
+    // It breaks off, and what was read before that counts.
+    let _ = serde_json::Deserializer::from_slice(begun).deserialize_map(TaskIdOf(&mut task_id));
+    task_id
+}
+
+struct TaskIdOf<'o>(&'o mut Option<String>);
+
+impl<'de> Visitor<'de> for TaskIdOf<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a line")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<Cow<'de, str>>()? {
+            if name == "task_id" {
+                *self.0 = Some(members.next_value()?);
+            } else {
+                members.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a line holds: parts, or a text.
 fn content(text: Option<String>, parts: Option<&RawValue>) -> Result<Option<Content>, &'static str> {
     match parts {
@@ -234,7 +266,9 @@ fn content(text: Option<String>, parts: Option<&RawValue>) -> Result<Option<Cont
 }
 
 /// A piece of an artifact's text, or a whole artifact.
-fn artifact(line: ChunkLine) -> Result<HandlerEvent, &'static str> {
+fn artifact(line: &RawValue) -> Result<HandlerEvent, &'static str> {
+    let line: ChunkLine =
+        object(line.get()).map_err(|_| "an artifact is an object with `text` or `parts`")?;
     let name = line.name.unwrap_or_else(|| RESULT.to_owned());
     match (line.parts, line.text) {
         (Some(parts), _) => {
@@ -244,6 +278,15 @@ fn artifact(line: ChunkLine) -> Result<HandlerEvent, &'static str> {
         (None, Some(text)) => Ok(HandlerEvent::Chunk { artifact: name, text }),
         (None, None) => Err("an artifact has `text` or `parts`"),
     }
+}
+
+/// Reads an object, whose JSON must be such as callers' must be: they get it. (Derived readers take a list for an object.)
+fn object<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    if !text.trim_start().starts_with('{') {
+        return Err("it is no JSON object".to_owned());
+    }
+    let read = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    json::check(text).map(|()| read).map_err(str::to_owned)
 }
 
 fn state(name: &str) -> Option<ReplyState> {

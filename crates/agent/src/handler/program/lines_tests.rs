@@ -72,6 +72,11 @@ fn what_is_understood_is_what_the_schema_says() {
         (r#"{"progress":"half"}"#, ""),
         ("this is no JSON", ""),
         ("[]", ""),
+        // What derived readers would take for objects.
+        (r#"["an answer"]"#, ""),
+        (r#"["t","an answer"]"#, ""),
+        (r#"[2,4]"#, ""),
+        (r#"{"task_id":"t","artifact":["name","text"]}"#, ""),
     ];
     for (line, kinds) in lines {
         let first = answer(line.as_bytes()).is_ok();
@@ -92,6 +97,38 @@ fn a_greeting_is_told_from_an_answer() {
     assert_eq!(hello(br#"{"content":"x","bindu":"an answer with a member of this name"}"#), Ok(None));
     assert_eq!(hello(b"Loading..."), Ok(None));
     assert!(hello(br#"{"bindu":7}"#).is_err() && hello(br#"{"bindu":"2"}"#).is_err());
+}
+
+/// What goes on to callers is such that they can read it.
+#[test]
+fn what_no_caller_could_read_is_no_answer() {
+    let deep = format!("{}1{}", r#"{"a":"#.repeat(5_000), "}".repeat(5_000));
+    for parts in [
+        format!(r#"[{{"data":{deep}}}]"#),
+        format!(r#"[{{"text":"x","metadata":{{"a":{deep}}}}}]"#),
+        r#"[{"raw":"***"}]"#.to_owned(),
+        r#"[{"data":1e999}]"#.to_owned(),
+    ] {
+        for member in [format!(r#""parts":{parts}"#), format!(r#""artifact":{{"parts":{parts}}}"#)] {
+            let line = format!(r#"{{"task_id":"t",{member}}}"#);
+            assert!(answer(line.as_bytes()).is_err(), "{}", shown(line.as_bytes()));
+            assert_eq!(event(line.as_bytes()).map_err(|bad| bad.task_id), Err(Some("t".to_owned())));
+        }
+    }
+}
+
+#[test]
+fn a_line_that_breaks_off_says_whose_it_is() {
+    for (begun, about) in [
+        (r#"{"task_id": "t", "content": "xx"#, Some("t")),
+        (r#"{"progress":"a","task_id":"t","parts":[{"data":{"task_id":"u""#, Some("t")),
+        (r#"{"parts":[{"data":{"task_id":"u"}},{"text":"xx"#, None),
+        (r#"{"content":"\"task_id\":\"u\" xx"#, None),
+        (r#"["task_id","t""#, None),
+        ("", None),
+    ] {
+        assert_eq!(begun_about(begun.as_bytes()).as_deref(), about, "{begun}");
+    }
 }
 
 #[test]

@@ -7,7 +7,10 @@ use super::{
     guard::{self, Orders, THIS_EXECUTABLE},
     relay::relay,
 };
-use rustix::process::{Pid, Signal};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal},
+};
 use std::{
     collections::HashSet,
     io::{Error, ErrorKind, Result},
@@ -84,6 +87,8 @@ pub(super) struct Program {
     read: Vec<u8>,
     /// How much of `read` holds no line feed.
     searched: usize,
+    /// The rest of a line that was too long is thrown away.
+    is_skipping: bool,
     started: Instant,
 }
 
@@ -95,6 +100,10 @@ pub(super) enum Happening {
     /// It will say nothing more: it has closed its stdout, or is gone.
     Ended,
 }
+
+/// The beginning of a line that is longer than 2 MiB.
+#[derive(Debug)]
+pub(super) struct TooLong(pub(super) Vec<u8>);
 
 impl Spawner {
     pub(super) fn start(template: Template, guards: Guards) -> Result<Self> {
@@ -136,6 +145,7 @@ impl Spawner {
             unsent: Vec::new(),
             read: Vec::new(),
             searched: 0,
+            is_skipping: false,
             started: Instant::now(),
         })
     }
@@ -168,6 +178,15 @@ impl Program {
     pub(super) fn send(&mut self, bytes: &[u8]) {
         self.unsent.extend_from_slice(bytes);
         self.write();
+    }
+
+    /// Whether it has closed its input: it will read nothing more.
+    pub(super) fn is_deaf(&self) -> bool {
+        let Some(input) = &self.input else { return true };
+        // A write would say so as well, but what was sent may lie in the pipe, and nothing more is sent before it was read.
+        let mut pipe = [PollFd::new(input, PollFlags::empty())];
+        poll(&mut pipe, Some(&Timespec::default())).is_ok()
+            && pipe.iter().any(|pipe| pipe.revents().contains(PollFlags::ERR))
     }
 
     /// Whether the program has taken everything that was sent. A program that reads line by line does so when it waits
@@ -222,8 +241,13 @@ impl Program {
     /// Takes a line, its line feed included.
     ///
     /// # Errors
-    /// Where it is too long.
-    pub(super) fn take_line(&mut self) -> std::result::Result<Option<Vec<u8>>, String> {
+    /// Where it is too long: its beginning. The rest of it is left out.
+    pub(super) fn take_line(&mut self) -> std::result::Result<Option<Vec<u8>>, TooLong> {
+        if self.is_skipping {
+            let end = self.read.iter().position(|byte| *byte == b'\n');
+            self.is_skipping = end.is_none();
+            self.read.drain(..end.map_or(self.read.len(), |end| end + 1));
+        }
         let rest = self.read.get(self.searched..).unwrap_or_default();
         match rest.iter().position(|byte| *byte == b'\n') {
             Some(position) if self.searched + position < MAX_LINE => {
@@ -235,7 +259,10 @@ impl Program {
                 self.searched = self.read.len();
                 Ok(None)
             }
-            _ => Err("its line is longer than 2 MiB".to_owned()),
+            _ => {
+                (self.is_skipping, self.searched) = (true, 0);
+                Err(TooLong(self.read.get(..MAX_LINE).unwrap_or_default().to_vec()))
+            }
         }
     }
 

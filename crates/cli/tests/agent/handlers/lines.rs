@@ -58,3 +58,39 @@ async fn a_line_that_is_no_answer_is_in_the_log() {
         .await;
     }
 }
+
+/// A prompt, or a closed stdin: what never gets a task is told at once, and not when the task's time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_takes_no_task_is_told_at_once() {
+    for (source, told) in [
+        (
+            "import sys\nsys.stdout.write('> '); sys.stdout.flush()\nsys.stdin.readline()\nimport time; time.sleep(600)",
+            "`> `",
+        ),
+        ("import os, time\nos.close(0)\ntime.sleep(600)", "it has closed its stdin"),
+    ] {
+        let disk = tempfile::tempdir().unwrap();
+        let agent = program(disk.path(), source).start().await;
+        let begun = std::time::Instant::now();
+        assert_eq!(result(&http::ask(&agent.url, "hello").await), "failed");
+        assert!(begun.elapsed().as_secs() < 120, "the time of a task is 300 s");
+        assert!(agent.log().contains(told), "{}", agent.log());
+    }
+}
+
+/// JSON that lies so deep that no caller could read it, nor the agent sign it, fails the task, and not the agent.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_lies_too_deep_fails_its_task() {
+    let disk = tempfile::tempdir().unwrap();
+    let source = r#"
+import json, sys
+for line in sys.stdin:
+    deep = int(json.loads(line)["messages"][-1]["content"])
+    print('{"parts": [{"data": ' + '{"a":' * deep + '1' + '}' * deep + '}]}', flush=True)
+"#;
+    let agent = program(disk.path(), source).start().await;
+    for (deep, wanted) in [("90", "completed"), ("130", "failed"), ("100000", "failed"), ("3", "completed")] {
+        let task = http::ask(&agent.url, deep).await;
+        assert_eq!(task["status"]["state"], wanted, "{deep}");
+    }
+}

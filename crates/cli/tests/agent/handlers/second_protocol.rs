@@ -274,3 +274,95 @@ async fn the_node_example_works() {
     let file = source_tree().join("examples/node/agent.js");
     example(disk.path(), &format!("'{}' '{}'", node.display(), file.display())).await;
 }
+
+/// A line that is too long fails its own task; the other callers' go on in the same program.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_is_too_long_fails_its_own_task() {
+    let disk = tempfile::tempdir().unwrap();
+    let source = r#"
+import json, sys
+print('{"bindu": 2, "concurrency": 8}', flush=True)
+held = []
+for line in sys.stdin:
+    message = json.loads(line)
+    if "cancel" in message: continue
+    id, text = message["task_id"], message["messages"][-1]["content"]
+    if text == "held": held.append(id); continue
+    print(json.dumps({"task_id": id, "content": "x" * 9_000_000 if text == "long" else text}), flush=True)
+    if text == "free":
+        for other in held: print(json.dumps({"task_id": other, "content": "still here"}), flush=True)
+"#;
+    let agent = program(disk.path(), source).start().await;
+    let others = async {
+        assert_eq!(result(&http::ask(&agent.url, "first").await), "first");
+        for _ in 0..3 {
+            assert_eq!(result(&http::ask(&agent.url, "long").await), "failed");
+            assert_eq!(result(&http::ask(&agent.url, "after").await), "after");
+        }
+        assert_eq!(result(&http::ask(&agent.url, "free").await), "free");
+    };
+    let (held, ()) = tokio::join!(http::ask(&agent.url, "held"), others);
+    assert_eq!(result(&held), "still here");
+    let log = agent.log();
+    assert_eq!(log.matches("started the agent program").count(), 1, "{log}");
+    assert!(log.contains("its line is longer than 2 MiB"), "{log}");
+}
+
+/// Another message comes while a piece of the result is out: the run that it begins writes the result in the piece's place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_takes_the_place_of_pieces_that_an_earlier_run_has_left() {
+    let disk = tempfile::tempdir().unwrap();
+    let source = r#"
+import json, sys
+print('{"bindu": 2, "concurrency": 8}', flush=True)
+for line in sys.stdin:
+    message = json.loads(line)
+    if "cancel" in message: continue
+    id, text = message["task_id"], message["messages"][-1]["content"]
+    print(json.dumps({"task_id": id, "artifact": {"text": "a piece of " + text}}), flush=True)
+    if text == "ask": print(json.dumps({"task_id": id, "content": "Which?", "state": "input-required"}), flush=True)
+    if text == "whole": print(json.dumps({"task_id": id, "content": "the whole"}), flush=True)
+    if text == "pieces": print(json.dumps({"task_id": id, "state": "completed"}), flush=True)
+"#;
+    let agent = program(disk.path(), source).start().await;
+    for (first, last, wanted) in [
+        ("held", "whole", "the whole"),
+        ("ask", "whole", "the whole"),
+        ("held", "pieces", "a piece of pieces"),
+        ("ask", "pieces", "a piece of pieces"),
+    ] {
+        let id = format!("{first}, then {last}");
+        let send = async |text: &str| {
+            let mut body = http::message(&format!("{id}: {text}"), text);
+            for name in ["taskId", "contextId"] {
+                body["params"]["message"][name] = json!(id);
+            }
+            http::post(&agent.url, &body).await.1
+        };
+        let get = async || {
+            http::post(&agent.url, &http::call("tasks/get", &json!({"taskId": id}))).await.1["result"].take()
+        };
+        send(first).await;
+        http::eventually("a piece is out", async || {
+            let task = get().await;
+            let is_ready = first == "held" || task["status"]["state"] == "input-required";
+            (task["artifacts"][0].is_object() && is_ready).then_some(())
+        })
+        .await;
+        send(last).await;
+        let task = http::eventually("it ends", async || {
+            let task = get().await;
+            (task["status"]["state"] == "completed").then_some(task)
+        })
+        .await;
+        let artifacts = task["artifacts"].as_array().unwrap();
+        assert_eq!(artifacts.len(), 1, "{first}, {last}: {task:#}");
+        let parts = artifacts[0]["parts"].as_array().unwrap();
+        let text: String = parts.iter().map(|part| part["text"].as_str().unwrap()).collect();
+        assert_eq!(text, wanted, "{first}, {last}");
+        assert!(
+            artifacts[0]["metadata"].to_string().contains("artifact-signature"),
+            "it is signed: {task:#}"
+        );
+    }
+}

@@ -2,7 +2,10 @@
 
 use super::{Order, POLL_OF_HALF_A_LINE, Phase, Protocol, Run, STOP_GRACE, Worker, failed, next_poll};
 use crate::handler::program::{lines, pool::Job, schedule::Schedule};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a program that waits for its first task may leave its first line without an end.
+const HALF_A_LINE: Duration = Duration::from_secs(5);
 
 impl Worker {
     /// Without a program: offers the task that the old one had not seen wholly.
@@ -41,6 +44,15 @@ impl Worker {
     pub(super) async fn broke(&mut self, problem: &str) {
         self.fail(problem).await;
         self.is_gone(|schedule, place| schedule.broke(place, Instant::now()));
+    }
+
+    /// A program that was good reads no more: a task that it has not seen wholly goes to the next one.
+    async fn deaf(&mut self, problem: &str) {
+        tracing::warn!(problem, "the agent program is started anew");
+        if let Some(running) = self.running.take() {
+            running.program.kill().await;
+        }
+        self.again_or_down().await;
     }
 
     /// The program has failed by itself.
@@ -151,6 +163,13 @@ impl Worker {
         if poll_at > now {
             return;
         }
+        if running.program.is_deaf() {
+            let problem = "it has closed its stdin, from which it reads its tasks";
+            return match running.has_answered {
+                false => self.not_started(problem).await,
+                true => self.deaf(problem).await,
+            };
+        }
         if !running.program.has_read_everything() {
             let next = next_poll(now.saturating_duration_since(since));
             run.phase = Phase::Offered { since, poll_at: now + next };
@@ -159,9 +178,19 @@ impl Worker {
         // In this order: what it has said before it read is in the pipe now.
         if running.program.has_said_something() {
             self.read().await;
-            // The beginning of its first line: the rest of it will come.
-            if self.runs.iter().any(|run| matches!(run.phase, Phase::Offered { .. })) {
-                self.poll_again(now);
+            // The beginning of its first line: the rest of it will come. If not, it is a prompt.
+            let waits = |run: &&Run| matches!(run.phase, Phase::Offered { .. });
+            let Some(run) = self.runs.iter().find(waits) else { return };
+            let Phase::Offered { since, .. } = run.phase else { return };
+            match &self.running {
+                Some(running) if now.saturating_duration_since(since) > HALF_A_LINE => {
+                    let problem = format!(
+                        "it has written to stdout before it was asked anything, and no end of the line: {}",
+                        lines::shown(running.program.said())
+                    );
+                    self.not_started(&problem).await;
+                }
+                _ => self.poll_again(now),
             }
             return;
         }

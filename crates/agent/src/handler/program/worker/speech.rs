@@ -3,7 +3,7 @@
 use super::{HELD_BACK, Phase, Protocol, STOP_GRACE, Worker, failed};
 use crate::handler::{
     HandlerError, Reply,
-    program::{lines, schedule::Schedule},
+    program::{lines, process::TooLong, schedule::Schedule},
 };
 use std::time::Instant;
 
@@ -29,7 +29,11 @@ impl Worker {
             match running.program.take_line() {
                 Ok(Some(line)) => self.line(&line).await,
                 Ok(None) => break,
-                Err(problem) => return self.broke(&problem).await,
+                Err(TooLong(begun)) => {
+                    if let Some(problem) = self.too_long(&begun) {
+                        return self.broke(problem).await;
+                    }
+                }
             }
         }
         // The beginning of a line is surplus as well, where a whole one would be. Not of a program that has said nothing
@@ -141,6 +145,21 @@ impl Worker {
                 self.finish(position, failed());
             }
         }
+    }
+
+    /// A line that is too long fails its own task, in the second protocol; what is the matter where it can't be told which.
+    fn too_long(&mut self, begun: &[u8]) -> Option<&'static str> {
+        let speaks_two = self.running.as_ref().is_some_and(|running| running.speaks == Protocol::Two);
+        let position = lines::begun_about(begun)
+            .filter(|_| speaks_two)
+            .and_then(|task_id| self.runs.iter().position(|run| run.task_id == task_id));
+        let problem = "its line is longer than 2 MiB";
+        let Some(position) = position else { return Some(problem) };
+        if let Some(run) = self.runs.get(position) {
+            tracing::error!(task = run.task_id, problem, "the agent program failed");
+        }
+        self.finish(position, failed());
+        None
     }
 
     /// A task has its answer.
