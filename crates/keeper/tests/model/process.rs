@@ -8,7 +8,7 @@ use crate::world::{Bug, Client, Credential, Fate, Key, Record, World, number, pu
 use bindu_keeper::{
     Reason,
     machine::{Config, Effect, Event, HydraConfig, Machine, Slot, Trial},
-    plan::{Policy, ring::RingStep},
+    plan::{Policy, TakeOver, ring::RingStep},
 };
 use bindu_store::Expected;
 use std::{collections::VecDeque, time::Duration};
@@ -46,8 +46,13 @@ pub(crate) enum Step {
 
 impl Process {
     pub(crate) fn new() -> Self {
+        Self::with(TakeOver::No)
+    }
+
+    /// One whose operator consents to take the client over.
+    pub(crate) fn with(take_over: TakeOver) -> Self {
         let config = Config {
-            policy: Policy::default(),
+            policy: Policy { take_over, ..Policy::default() },
             hydra: HydraConfig { is_configured: true, is_addressable: true, auto_register: true },
             store_is_local: false,
             start_deadline: Duration::from_secs(3600),
@@ -96,6 +101,12 @@ impl Process {
 
     pub(crate) fn key(&self) -> Option<Key> {
         self.machine.held().map(|held| number(&held.key))
+    }
+
+    /// If it says that another key is named in Hydra, with the hint to consent.
+    pub(crate) fn asks_for_consent(&self) -> bool {
+        self.machine.is_running()
+            && [self.keys_reason, self.client_reason].contains(&Some(Reason::ClientOfAnotherKey))
     }
 
     /// If it serves, is sure, and has nothing to complain of.

@@ -1,7 +1,7 @@
 //! Reading and writing the store. Each write is compared with what it must not do.
 
 use super::Process;
-use crate::world::{Bug, Client, Credential, Fate, Record, Version, World, public};
+use crate::world::{Bug, Client, Credential, Fate, Key, Record, Version, World, public};
 use bindu_keeper::{
     machine::{Credentials, CredentialsWrite, Event, Observation, WriteFailure},
     plan::{
@@ -182,7 +182,7 @@ impl World {
                 process.secret = Some(known);
                 client::Store::Present {
                     version: u64::try_from(seen).unwrap_or(u64::MAX),
-                    taken_over: None,
+                    taken_over: known.taken_over.map(|key| public(key).fingerprint().to_string()),
                     has_next: known.next.is_some(),
                     generation: known.generation,
                 }
@@ -201,18 +201,23 @@ impl World {
         let unavailable = WriteFailure::Unavailable { reason: OutageReason::TimedOut, retry_after: None };
         let read = process.secret;
         let known = match write {
-            CredentialsWrite::New => Credential { secret: self.make(), next: None, generation: 0 },
+            CredentialsWrite::New => {
+                Credential { secret: self.make(), next: None, generation: 0, taken_over: None }
+            }
             CredentialsWrite::Local => {
                 let (secret, generation) = process.copy.expect("a local secret");
-                Credential { secret, next: None, generation }
+                Credential { secret, next: None, generation, taken_over: None }
             }
             CredentialsWrite::Promoted => {
                 let known = read.expect("a record that was read");
                 let secret = known.next.expect("a prepared secret");
-                Credential { secret, next: None, generation: known.generation + 1 }
+                Credential { secret, next: None, generation: known.generation + 1, ..known }
             }
-            CredentialsWrite::Same | CredentialsWrite::Consent { .. } => {
-                read.expect("a record that was read")
+            CredentialsWrite::Same => read.expect("a record that was read"),
+            CredentialsWrite::Consent { key } => {
+                let is_meant = |known: &Key| public(*known).fingerprint().as_str() == key;
+                let taken_over = (0..self.next).find(is_meant);
+                Credential { taken_over, ..read.expect("a record that was read") }
             }
         };
         if bug == Some(Bug::HydraFirst) && *write == CredentialsWrite::New && self.client.is_none() {

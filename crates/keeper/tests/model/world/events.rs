@@ -1,7 +1,8 @@
 //! What can happen, how often, and what it changes.
 
-use super::{Bug, Clock, Credential, Record, Replica, Version, World};
+use super::{Bug, Clock, Credential, Record, Replica, Version, World, public};
 use crate::process::{Process, Step};
+use bindu_keeper::plan::TakeOver;
 
 /// How much may go wrong in one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -31,6 +32,8 @@ pub(crate) struct Budget {
     pub(crate) disks: u8,
     /// Clients whose authentication method somebody changes.
     pub(crate) methods: u8,
+    /// Starts of an operator who consents to take the client over.
+    pub(crate) consents: u8,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub(crate) enum Action {
     LockDisk(usize),
     /// Somebody changes the client's authentication method.
     ChangeMethod,
+    /// An operator who sees the hint of a replica that holds the right key starts it again with `BINDU_TAKE_OVER`.
+    Consent(usize),
 }
 
 impl World {
@@ -145,6 +150,9 @@ impl World {
         }
         if budget.methods > 0 && self.client.is_some_and(|client| !client.is_of_another_method) {
             actions.push(Action::ChangeMethod);
+        }
+        if budget.consents > 0 {
+            actions.extend(self.asking_for_consent().map(Action::Consent));
         }
         if budget.deletions > 0 && self.live().is_some() {
             actions.extend([Action::Delete, Action::Destroy, Action::Wipe]);
@@ -225,6 +233,10 @@ impl World {
                     client.is_of_another_method = true;
                 }
             }
+            Action::Consent(index) => {
+                self.budget.consents -= 1;
+                self.consents(index, bug);
+            }
             Action::Delete | Action::Destroy => {
                 self.budget.deletions -= 1;
                 self.was_deleted = true;
@@ -274,5 +286,28 @@ impl World {
                 self.keys.truncate(1);
             }
         }
+    }
+
+    /// The replicas that hold the right key and ask for consent: whoever follows a hint looks first which key is the right one.
+    pub(super) fn asking_for_consent(&self) -> impl Iterator<Item = usize> {
+        let asks = |replica: &Replica| {
+            replica
+                .process
+                .as_ref()
+                .is_some_and(|process| process.asks_for_consent() && process.key() == self.right)
+        };
+        self.replicas.iter().enumerate().filter(move |(_, replica)| asks(replica)).map(|(index, _)| index)
+    }
+
+    /// A start with consent, for this once: to any key, or, if there was a consent before, to the one that is named.
+    pub(super) fn consents(&mut self, index: usize, bug: Option<Bug>) {
+        let before = self.credentials.last().and_then(|last| last.taken_over);
+        let named = self.client.map(|client| public(client.key).fingerprint());
+        let take_over = match (before, named) {
+            _ if bug == Some(Bug::ConsentIsLost) => TakeOver::No,
+            (Some(_), Some(named)) => TakeOver::Key(named),
+            _ => TakeOver::Any,
+        };
+        self.replicas[index].process = Some(Process::with(take_over));
     }
 }

@@ -42,7 +42,8 @@ impl World {
         if self.clone().settles(bug) {
             return true;
         }
-        // An attacker at Hydra alone, rotations, crashes and outages need nobody's hand; nor does a record that is wholly gone,
+        // An attacker at Hydra alone, rotations, crashes and outages need nobody's hand (but for a client that somebody has kept from
+        // proving by its secret whose it is: that one needs consent); nor does a record that is wholly gone,
         // while a disk holds the right key, and Hydra names it and was never away.
         let is_held = self.replicas.iter().any(|replica| {
             replica.disk.acknowledged.is_some()
@@ -56,6 +57,9 @@ impl World {
             replica.disk.is_unreadable = false;
         }
         if is_locked && self.clone().settles(bug) {
+            return true;
+        }
+        if self.clone().settles_by_consent(bug) {
             return true;
         }
         if !self.rogue_was_here && !self.was_restored && !self.was_deleted && !is_lost {
@@ -79,7 +83,20 @@ impl World {
         self.settles(bug)
     }
 
+    /// The same, and then somebody who sees a replica ask for consent gives it.
+    fn settles_by_consent(mut self, bug: Option<Bug>) -> bool {
+        self.settle(bug);
+        let Some(index) = self.asking_for_consent().next() else { return false };
+        self.consents(index, bug);
+        self.settle(bug)
+    }
+
     fn settles(mut self, bug: Option<Bug>) -> bool {
+        self.settle(bug)
+    }
+
+    /// The servers are there and everybody goes on; whether all is well then.
+    fn settle(&mut self, bug: Option<Bug>) -> bool {
         (self.store_is_up, self.hydra_is_up) = (true, true);
         self.budget = Budget::default();
         for replica in &mut self.replicas {

@@ -9,6 +9,8 @@ pub(crate) struct Credential {
     pub(crate) secret: Secret,
     pub(crate) next: Option<Secret>,
     pub(crate) generation: u64,
+    /// The key whose take-over somebody has consented to.
+    pub(crate) taken_over: Option<Key>,
 }
 
 /// A version of the keys record.
