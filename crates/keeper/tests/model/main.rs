@@ -190,7 +190,7 @@ fn deep_runs_keep_the_invariants() {
 /// can't be read taken for read (2), a disk that can't be read taken for empty (5), a name in Hydra taken for a proof (6), a
 /// lineage that the disk forgets (7), a replaced key that supersedes (8), a 401 under another method taken for a wrong secret
 /// (10), silence taken for consent; a withdrawn key that stays, tokens that are noted as revoked and are not, a prepared secret
-/// taken for a wrong one, a consent that nobody hears, a fence that holds nobody back.
+/// taken for a wrong one, a consent that nobody hears, a prepared key that counts for nothing, a fence that holds nobody back.
 ///
 /// Promise: the model check finds each of them.
 #[test]
@@ -210,6 +210,11 @@ fn each_seeded_bug_is_found() {
         (Bug::WithdrawnIsKept, Settled, Budget { withdrawals: 1, ..Budget::default() }),
         (Bug::RevocationIsNoted, Settled, Budget { withdrawals: 1, lost_answers: 1, ..Budget::default() }),
         (Bug::NextSecretIsWrong, Settled, Budget { secrets: 1, ..calm }),
+        (
+            Bug::PreparedIsForgotten,
+            Settled,
+            Budget { rotations: 2, deletions: 1, crashes: 1, ..Budget::default() },
+        ),
         (Bug::ConsentIsLost, Settled, Budget { methods: 1, attacks: 1, crashes: 1, ..Budget::default() }),
         (Bug::FenceIsOpen, Settled, Budget { secrets: 1, ..Budget::default() }),
         (Bug::UnreadableIsRead, Settled, Budget { rogues: 1, deletions: 1, crashes: 1, ..Budget::default() }),

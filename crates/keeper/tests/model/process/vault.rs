@@ -96,7 +96,7 @@ impl World {
                         Past::Key {
                             key: public(record.key),
                             lineage: record.has_lineage.then(|| record.lineage.clone()),
-                            has_next: record.next.is_some(),
+                            has_next: record.next.is_some() && bug != Some(Bug::PreparedIsForgotten),
                         }
                     }
                     _ if bug == Some(Bug::UnreadableIsRead) => {
@@ -154,6 +154,13 @@ impl World {
         }
         if self.retired & (1 << record.key) != 0 && !self.is_beyond_proof() {
             self.broken = Some("a retired key comes back into the store");
+        }
+        // Its successor was in the store, whatever Hydra knew of it, and is deleted, not gone.
+        let is_replaced = Some(record.key) != self.right && self.past.replaces_key(&public(record.key));
+        let is_ours_alone =
+            !(self.rogue_was_here || self.attacker_was_here || self.was_restored || self.was_wiped);
+        if is_replaced && is_ours_alone && self.live().is_none() {
+            self.broken = Some("a replaced key takes the place of its deleted successor");
         }
         if let Some(live) = self.live().cloned() {
             if live.is_compromised && live.next == Some(record.key) && record.previous.is_some() {

@@ -31,6 +31,8 @@ pub(crate) enum Bug {
     RevocationIsNoted,
     /// A secret that a rotation has prepared counts as wrong.
     NextSecretIsWrong,
+    /// What earlier versions had prepared does not count.
+    PreparedIsForgotten,
     /// A start hears nothing of its operator's consent.
     ConsentIsLost,
     /// A fence that was lost counts as won.
