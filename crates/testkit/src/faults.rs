@@ -5,7 +5,8 @@ use crate::install::source_tree;
 use std::{fmt::Write as _, fs, path::Path};
 
 /// Where the tests are, and whether each of them must state a promise.
-const SOURCES: [(&str, bool); 7] = [
+const SOURCES: [(&str, bool); 8] = [
+    ("crates/bindu/src/run/tests", false),
     ("crates/cli/tests/faults", true),
     ("crates/cli/tests/storage", true),
     ("crates/cli/tests/agent", false),

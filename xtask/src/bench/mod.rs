@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measured beside Python Bindu, in one run; a ratio, never an assertion.
 
+mod against;
 mod lists;
 mod load;
 mod memory;

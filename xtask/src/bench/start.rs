@@ -4,7 +4,7 @@
 use super::{AUTHOR, median};
 use bindu_testkit::{AgentSetup, Hydra, OpenBao, PythonBindu, http, proxy::Proxy, server::resident_kib};
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -16,9 +16,9 @@ const STORE_ROUNDS: usize = 22;
 
 /// Times in milliseconds and memory in KiB, one of each a round.
 #[derive(Default)]
-struct Sample {
-    milliseconds: Vec<f64>,
-    kib: Vec<f64>,
+pub(super) struct Sample {
+    pub(super) milliseconds: Vec<f64>,
+    pub(super) kib: Vec<f64>,
 }
 
 #[derive(clap::Args)]
@@ -26,10 +26,16 @@ pub(crate) struct Arguments {
     /// Only what SQLite, the default store of tasks, adds to a start with tasks in memory
     #[arg(long)]
     stores: bool,
+    /// Only beside this program, an earlier release: `bindu` of 0.2.0, for example
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "stores")]
+    against: Option<PathBuf>,
 }
 
 pub(super) async fn run(arguments: Arguments) -> bool {
     let binary = crate::release_binary();
+    if let Some(other) = &arguments.against {
+        return super::against::run(&binary, other).await;
+    }
     stores(&binary).await;
     if arguments.stores {
         return true;
@@ -163,7 +169,7 @@ async fn latency(binary: &Path, bao: &OpenBao, hydra: &Hydra) {
 }
 
 /// Memory once the first work after listening is done.
-async fn memory(pid: u32) -> u64 {
+pub(super) async fn memory(pid: u32) -> u64 {
     let begun = Instant::now();
     http::eventually("half a second", async || (begun.elapsed() > Duration::from_millis(500)).then_some(()))
         .await;
@@ -171,17 +177,17 @@ async fn memory(pid: u32) -> u64 {
 }
 
 impl Sample {
-    fn add(&mut self, (start, kib): (Duration, u64)) {
+    pub(super) fn add(&mut self, (start, kib): (Duration, u64)) {
         self.milliseconds.push(start.as_secs_f64() * 1000.0);
         self.kib.push(kib as f64);
     }
 }
 
-fn mebi(kib: &[f64]) -> Vec<f64> {
+pub(super) fn mebi(kib: &[f64]) -> Vec<f64> {
     kib.iter().map(|kib| kib / 1024.0).collect()
 }
 
-fn spread(values: &[f64], unit: &str) -> String {
+pub(super) fn spread(values: &[f64], unit: &str) -> String {
     match (values.iter().copied().reduce(f64::min), values.iter().copied().reduce(f64::max)) {
         (Some(least), Some(most)) => format!("{:.1} ({least:.1}-{most:.1}) {unit}", median(values)),
         _ => "skipped".to_owned(),

@@ -146,6 +146,8 @@ impl Supervisor {
 
 /// Runs a part to its end, which is a failure; whether it panicked.
 async fn run_one(part: Part, work: impl Future<Output = ()> + Send + 'static, status: &Status) -> bool {
+    #[cfg(test)]
+    let work = super::tests::restarts::breakable(part.label(), work);
     // In a task of its own: so a panic ends nothing else. It is aborted where this future is dropped.
     let mut running = AbortOnDropHandle::new(tokio::spawn(work));
     let ended = tokio::select! {

@@ -1,5 +1,7 @@
 //! A whole run in this process, on a store that breaks.
 
+pub(super) mod restarts;
+
 use super::*;
 use crate::settings::Layers;
 use bindu_agent::handler::EchoHandler;

@@ -12,8 +12,8 @@ use crate::{
 };
 use bindu_identity::{DerivedKey, Lineage, NewRotation, PublicKey, RotationStatement, SigningKey, pem};
 use bindu_store::{
-    Acknowledgement, DataDirectory, DirectoryOwner, Expected, Fields, IdentityFile, KeyRecord, RingFile,
-    RingKey as RingRecord, Version, WriteError,
+    Acknowledgement, DataDirectory, DirectoryErrorKind, DirectoryOwner, Expected, Fields, IdentityFile,
+    KeyRecord, RingFile, RingKey as RingRecord, Version, WriteError,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use std::sync::Arc;
@@ -294,6 +294,12 @@ impl Keeper {
         provisional: bool,
     ) -> bool {
         let Some(directory) = self.writable_directory() else { return false };
+        // What says whose keys these are can't be read: nothing is touched.
+        if let Err(error) = directory.identity()
+            && error.kind != DirectoryErrorKind::Malformed
+        {
+            return self.directory_failed(&error);
+        }
         let on_disk = match directory.pair() {
             Ok(pair) => pair.private_key,
             // What can't be read can't be archived: leave it where it is and work from memory.

@@ -21,12 +21,10 @@ pub fn wanted(seen: &Observed) -> Option<RangeInclusive<Version>> {
             Some(stored.version.saturating_sub(MAX_DEPTH).max(1)..=stored.version.saturating_sub(1))
         }
         (Store::Deleted { version, .. }, Local::Present { key, acknowledged: Some(known), .. })
-            if !seen.running && known.version.saturating_add(1) < *version && seen.hydra.names(key) =>
+            if !seen.running && known.version < *version && seen.hydra.names(key) =>
         {
-            Some(
-                known.version.saturating_add(1).max(version.saturating_sub(MAX_DEPTH))
-                    ..=version.saturating_sub(1),
-            )
+            // The acknowledged one, too: if it holds a prepared key, what was deleted may have been its activation.
+            Some(known.version.max(version.saturating_sub(MAX_DEPTH))..=version.saturating_sub(1))
         }
         _ => None,
     }
@@ -82,8 +80,8 @@ pub fn look_back(seen: &mut Observed, past: &[(Version, Past)]) {
         Store::Deleted { version, .. } => {
             let is_ours_since = match local {
                 Local::Present { key, acknowledged: Some(known), .. } => is_read(
-                    known.version + 1,
-                    *version - 1,
+                    known.version,
+                    version.saturating_sub(1),
                 ) && past.iter().all(
                     |(_, past)| matches!(past, Past::Key { key: held, has_next: false, .. } if held == key),
                 ),

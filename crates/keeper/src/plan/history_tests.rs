@@ -87,14 +87,17 @@ fn a_key_that_an_earlier_version_has_replaced_is_retired() {
 fn a_deleted_record_is_ours_only_if_each_version_since_is() {
     let deleted = Store::Deleted { version: 4, destroyed: false };
     let mut observed = seen(deleted, held(1, 1), names(1));
-    assert_eq!(wanted(&observed), Some(2..=3));
+    assert_eq!(wanted(&observed), Some(1..=3));
     let prepared = Past::Key { key: key(1), lineage: None, has_next: true };
     for (history, ours) in [
-        (vec![(3, past(1, None)), (2, past(1, None))], true),
-        (vec![(3, past(2, None)), (2, past(1, None))], false),
-        (vec![(3, past(1, None)), (2, prepared)], false),
-        (vec![(3, Past::Unreadable), (2, past(1, None))], false),
-        (vec![(3, past(1, None))], false),
+        (vec![(3, past(1, None)), (2, past(1, None)), (1, past(1, None))], true),
+        (vec![(3, past(2, None)), (2, past(1, None)), (1, past(1, None))], false),
+        (vec![(3, past(1, None)), (2, prepared.clone()), (1, past(1, None))], false),
+        // What was deleted may have been the activation of what the acknowledged version had prepared.
+        (vec![(3, past(1, None)), (2, past(1, None)), (1, prepared)], false),
+        (vec![(3, Past::Unreadable), (2, past(1, None)), (1, past(1, None))], false),
+        (vec![(3, past(1, None)), (2, past(1, None)), (1, Past::Unreadable)], false),
+        (vec![(3, past(1, None)), (1, past(1, None))], false),
     ] {
         look_back(&mut observed, &history);
         assert!(
@@ -102,6 +105,10 @@ fn a_deleted_record_is_ours_only_if_each_version_since_is() {
             "{history:?}"
         );
     }
+    let next = Store::Deleted { version: 2, destroyed: false };
+    assert_eq!(wanted(&seen(next, held(1, 1), names(1))), Some(1..=1), "the acknowledged one alone");
+    let same = Store::Deleted { version: 1, destroyed: false };
+    assert_eq!(wanted(&seen(same, held(1, 1), names(1))), None, "it is the deleted one");
     observed.hydra = HydraNames::NoClient;
     assert_eq!(wanted(&observed), None, "nothing depends on it");
 }

@@ -39,11 +39,11 @@ fn table(seen: &Observed, policy: &Policy) -> Plan {
         (Store::Present(_), Local::Locked(_)) => refuse(Row::Locked),
         (Store::Present(stored), local) => present(seen, policy, stored, local),
 
-        (_, Local::Locked(_)) => refuse(Row::Locked),
         (Store::Malformed(_), _) if seen.running => keep_ours(Row::Malformed, Reason::RecordMalformed),
         (Store::Malformed(_), _) => refuse(Row::Malformed),
         (Store::OfAnotherAgent(_), _) if seen.running => keep_ours(Row::OfAnotherAgent, Reason::Foreign),
         (Store::OfAnotherAgent(_), _) => refuse(Row::OfAnotherAgent),
+        (_, Local::Locked(_)) => refuse(Row::Locked),
 
         (Store::Absent, Local::Present { key, lineage, .. }) => absent_present(seen, key, lineage),
         (Store::Absent, Local::Unreadable(_)) => refuse(Row::AbsentUnreadable),

@@ -124,6 +124,9 @@ fn each_row_does_what_the_table_says() {
         (Store::Denied, local(1, Some(1)), Row::DeniedPresent, Step::UseLocal),
         (Store::Denied, Local::None, Row::DeniedNone, Step::Refuse),
         (Store::Locked("x".into()), Local::None, Row::Locked, Step::Refuse),
+        // The first row that matches counts.
+        (Store::Malformed("x".into()), Local::Locked("x".into()), Row::Malformed, Step::Refuse),
+        (Store::Absent, Local::Locked("x".into()), Row::Locked, Step::Refuse),
     ];
     for (store, local, row, step) in cases {
         let plan = plan(&seen(store.clone(), local.clone()), &policy);

@@ -1,6 +1,6 @@
 //! A data directory that can't be written, as a whole or in part, and is mended.
 
-use crate::bench::{Bench, INTERVAL, Servers, did, keys_record, record, seconds};
+use crate::bench::{Bench, INTERVAL, Servers, did, key, keys_record, record, seconds};
 use bindu_identity::{AgentId, Lineage};
 use bindu_keeper::{Reason, RingWish};
 use bindu_store::{DataDirectory, IdentityFile};
@@ -72,6 +72,32 @@ async fn an_archive_that_cannot_be_written_is_degraded_until_it_can() {
     assert_ne!(bench.key(), old);
     let archived = look_archive(disk.path());
     assert_eq!(archived, [old.fingerprint().to_string()]);
+}
+
+/// `identity.json` alone can't be read any more once the directory was opened, and somebody has written a retired key over its
+/// successor.
+#[tokio::test(start_paused = true)]
+async fn a_directory_that_cannot_be_read_is_not_touched_whichever_key_is_used() {
+    let servers = Servers::new();
+    servers.store.put(&keys_record(), record(1, Some(Lineage::default())));
+    let mut bench = Bench::new(&servers);
+    bench.start_and_settle().await;
+    bench.kill().await;
+    let disk = Arc::clone(&bench.disk);
+    drop(bench);
+    let rotated = Lineage::default().after(&key(1).public_key(), &key(2).public_key(), None);
+    servers.store.put(&keys_record(), record(2, Some(rotated)));
+    servers.python_record(1);
+    let pem = fs::read(disk.path().join("private.pem")).expect("a key");
+    let mut bench = Bench::on(&servers, Arc::clone(&disk), |_| {});
+    fs::remove_file(disk.path().join("identity.json")).expect("it is there");
+    fs::create_dir(disk.path().join("identity.json")).expect("no file");
+    bench.start().await;
+    tokio::time::sleep(INTERVAL * 3).await;
+    assert_eq!(bench.key(), key(2).public_key(), "the successor");
+    assert!(bench.reasons().contains(&Reason::Foreign), "{:?}", bench.reasons());
+    assert_eq!(fs::read(disk.path().join("private.pem")).expect("a key"), pem);
+    assert!(!disk.path().join("archive").exists());
 }
 
 fn look_archive(path: &Path) -> Vec<String> {

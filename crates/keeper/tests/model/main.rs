@@ -1,7 +1,7 @@
 //! A model check of the heart: the shipped [`bindu_keeper::machine::Machine`] itself, two or three of them, each with a
 //! driver ([`process`]) that carries its effects out in a hostile [`world`]: record versions, soft deletion, destruction,
 //! reads of a lagging standby, lost answers in both directions, rotations at every step, withdrawals, rotations of the client's
-//! secret, a rogue writer, an attacker at Hydra's admin port, a restored backup, outages, clocks that are wrong, disks that
+//! secret, a rogue writer, an attacker at Hydra's admin port, an operator who consents to take the client over, a restored backup, outages, clocks that are wrong, disks that
 //! can't be read, crashes that keep the disk or lose it. What is bounded, and why, is in [`world`].
 //!
 //! What must hold in every state are the invariants of DESIGN.md; and from every state the servers' return, or else the
@@ -125,6 +125,10 @@ fn a_hostile_world_keeps_the_invariants() {
         ("a withdrawal, clocks that differ", Budget { withdrawals: 1, clocks: 2, ..calm }),
         ("a disk that can't be read, deletions", Budget { disks: 1, deletions: 1, ..calm }),
         ("another authentication method, a secret", Budget { methods: 1, secrets: 1, ..calm }),
+        (
+            "another authentication method, an attacker, consent",
+            Budget { methods: 1, attacks: 1, consents: 1, ..calm },
+        ),
     ];
     let with_a_sleeper = [
         ("a sleeper, a withdrawal", Budget { withdrawals: 1, ..calm }),
@@ -159,8 +163,8 @@ fn deep_runs_keep_the_invariants() {
         secrets: 2,
         clocks: 2,
         disks: 1,
-        // With an attack beside it the client is not provably ours: somebody has to consent, which nobody does in this world.
-        methods: 0,
+        methods: 1,
+        consents: 1,
     };
     let model = Keepers { replicas: 3, begins: Settled, bug: None, budget };
     let checker = model
@@ -186,7 +190,7 @@ fn deep_runs_keep_the_invariants() {
 /// can't be read taken for read (2), a disk that can't be read taken for empty (5), a name in Hydra taken for a proof (6), a
 /// lineage that the disk forgets (7), a replaced key that supersedes (8), a 401 under another method taken for a wrong secret
 /// (10), silence taken for consent; a withdrawn key that stays, tokens that are noted as revoked and are not, a prepared secret
-/// taken for a wrong one, a fence that holds nobody back.
+/// taken for a wrong one, a consent that nobody hears, a prepared key that counts for nothing, a fence that holds nobody back.
 ///
 /// Promise: the model check finds each of them.
 #[test]
@@ -206,11 +210,17 @@ fn each_seeded_bug_is_found() {
         (Bug::WithdrawnIsKept, Settled, Budget { withdrawals: 1, ..Budget::default() }),
         (Bug::RevocationIsNoted, Settled, Budget { withdrawals: 1, lost_answers: 1, ..Budget::default() }),
         (Bug::NextSecretIsWrong, Settled, Budget { secrets: 1, ..calm }),
+        (
+            Bug::PreparedIsForgotten,
+            Settled,
+            Budget { rotations: 2, deletions: 1, crashes: 1, ..Budget::default() },
+        ),
+        (Bug::ConsentIsLost, Settled, Budget { methods: 1, attacks: 1, crashes: 1, ..Budget::default() }),
         (Bug::FenceIsOpen, Settled, Budget { secrets: 1, ..Budget::default() }),
         (Bug::UnreadableIsRead, Settled, Budget { rogues: 1, deletions: 1, crashes: 1, ..Budget::default() }),
     ] {
         // One replica is enough for what begins with a crash in the middle of a pass, and far fewer states.
-        let replicas = if bug == Bug::NameSupersedes { 1 } else { 2 };
+        let replicas = if [Bug::NameSupersedes, Bug::ConsentIsLost].contains(&bug) { 1 } else { 2 };
         let model = Keepers { replicas, begins, bug: Some(bug), budget };
         let checker = model
             .checker()
