@@ -8,6 +8,7 @@ mod caller;
 pub mod conformance;
 pub mod fair;
 pub mod history;
+mod keep;
 mod limits;
 mod memory;
 mod push;

@@ -9,6 +9,7 @@ use super::{
     room::Room,
     session::{Backend, Fault, Session},
     store::Core,
+    unanswered::Offer,
     write::{self, Change, Done, Reply},
 };
 use crate::StoreError;
@@ -159,7 +160,14 @@ impl<B: Backend> Core<B> {
         let mut session = self.backend.write().await.map_err(|fault| (None, fault))?;
         let outcome = self.apply(&mut session, changes, together).await;
         match outcome {
-            Ok(all) => session.commit().await.map(|()| all).map_err(|fault| (None, fault)),
+            Ok(mut all) => {
+                all.iter_mut().filter_map(Done::offer).for_each(Offer::commits);
+                let committed = session.commit().await;
+                if !matches!(committed, Ok(()) | Err(Fault::Away(_))) {
+                    all.iter_mut().filter_map(Done::offer).for_each(Offer::is_refused);
+                }
+                committed.map(|()| all).map_err(|fault| (None, fault))
+            }
             Err((at, fault)) => {
                 if !matches!(fault, Fault::Away(_)) {
                     session.roll_back().await;

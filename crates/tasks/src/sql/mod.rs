@@ -25,6 +25,7 @@ mod share;
 mod sqlite;
 mod store;
 mod stored;
+mod unanswered;
 mod upkeep;
 mod watchers;
 mod write;

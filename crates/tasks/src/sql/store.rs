@@ -116,6 +116,7 @@ impl<B: Backend> SqlStore<B> {
             sealer: options.sealer,
             remembered: Mutex::default(),
             unfinished: Counts::default(),
+            unanswered: Arc::default(),
         };
         let contact = Contact {
             lease: options.lease,
@@ -276,7 +277,18 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError> {
         let task = TaskKey { owner: submission.owner.clone(), id: submission.message.task_id.clone() };
         match self.change(&task, Change::Submit(Box::new(submission))).await? {
-            Reply::Submitted(submitted) => Ok(*submitted),
+            Reply::Submitted(given) => Ok(given.taken()),
+            _ => mismatch(),
+        }
+    }
+
+    async fn recover(&self, submission: &Submission) -> Result<Option<Submitted>, StoreError> {
+        let task = TaskKey { owner: submission.owner.clone(), id: submission.message.task_id.clone() };
+        if !self.core.rules.unanswered.has(&key::task(&task)) {
+            return Ok(None);
+        }
+        match self.change(&task, Change::Recover(Box::new(submission.clone()))).await? {
+            Reply::Submitted(given) => Ok(Some(given.taken())),
             _ => mismatch(),
         }
     }
