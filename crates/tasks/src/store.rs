@@ -466,6 +466,11 @@ pub trait TaskStore: Send + Sync + 'static {
         None
     }
 
+    /// One setting or command that helps against what makes the store unavailable, if that is known. Never waits.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+
     /// Whether the store can be reached, for `/health` and `/readyz`.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ mod sqlite;
 mod store;
 mod stored;
 mod unanswered;
+mod unreachable;
 mod upkeep;
 mod watchers;
 mod write;
@@ -37,6 +38,7 @@ pub use postgres::{BadUrl, PostgresBackend, PostgresOptions, PostgresStore, is_p
 pub use schema::Migrated;
 pub use sqlite::{SqliteBackend, SqliteError, SqliteOptions, SqliteStore};
 pub use store::SqlStore;
+pub use unreachable::Unreachable;
 pub use upkeep::Pruned;
 
 use std::time::Duration;

@@ -12,6 +12,7 @@ use super::{
     schema::{self, Migrated},
     session::{Backend, Dialect, Fault, Row, Session, Value},
     store::{SqlStore, StoreOptions},
+    unreachable::{self, Unreachable},
     write::News,
 };
 use crate::{Sealer, StorageKind};
@@ -26,7 +27,7 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -56,6 +57,9 @@ const MOST_NEWS: usize = 10_000;
 
 /// The key of the lock that migrations take: "bindu" in bytes, and a number.
 const MIGRATION_LOCK: i64 = 0x62_69_6e_64_75_01;
+
+/// The setting that names the database.
+const SETTING: &str = "DATABASE_URL";
 
 /// The oldest server.
 const OLDEST: i64 = 140_000;
@@ -140,6 +144,18 @@ impl PostgresStore {
         Ok(store)
     }
 
+    /// Tries one connection to a database, and tells why there is none: the cause in the server's or the system's own words.
+    ///
+    /// # Errors
+    /// [`Unreachable`], without secrets.
+    pub async fn reach(options: &PostgresOptions) -> Result<(), Unreachable> {
+        match connect_options(&options.url) {
+            Ok(connect) => unreachable::attempt(&connect, SETTING).await,
+            // `open` refuses it, and says so.
+            Err(BadUrl) => Ok(()),
+        }
+    }
+
     /// Brings the tables to this version.
     ///
     /// # Errors
@@ -197,8 +213,27 @@ fn connect_options(url: &str) -> Result<PgConnectOptions, BadUrl> {
         Some(_) => return Err(BadUrl),
         None => format!("postgresql://{url}"),
     };
+    if has_a_torn_password(&url) {
+        return Err(BadUrl);
+    }
     let options: PgConnectOptions = url.parse().map_err(|_| BadUrl)?;
+    // An address of IPv6 stands in brackets in a URL, and nowhere else.
+    let host = options.get_host();
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
+    let options = match address {
+        Some(address) => options.host(&address),
+        None => options,
+    };
     Ok(options.application_name("bindu").statement_cache_capacity(0))
+}
+
+/// Whether a password has a character in it that ends the place where it may stand (`/`, `?`, `#`): the rest of it would be taken for
+/// the database's name, its beginning for a port, and both would be shown.
+fn has_a_torn_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, behind) = rest.split_at(end);
+    authority.contains(':') && !authority.contains('@') && behind.contains('@')
 }
 
 /// Whether a text is the URL of a database of PostgreSQL's, with a scheme.
@@ -231,6 +266,11 @@ pub struct PostgresBackend {
     is_ready: AtomicBool,
     /// Held by whoever makes them.
     migration: tokio::sync::Mutex<()>,
+    connect: PgConnectOptions,
+    /// Why the last connection was not made.
+    unreachable: Mutex<Option<Unreachable>>,
+    /// Held by whoever asks why.
+    asks_why: tokio::sync::Mutex<()>,
     news: mpsc::Sender<Told>,
 }
 
@@ -251,7 +291,8 @@ impl PostgresBackend {
             2 * statement
         );
         let (news, told) = mpsc::channel(MOST_NEWS);
-        let pool = lazy(connect_options(&options.url)?, options.connections);
+        let connect = connect_options(&options.url)?;
+        let pool = lazy(connect.clone(), options.connections);
         let backend = Self {
             connections: Connections::new(pool, options.connections, ACQUIRE),
             dialect: Dialect::Postgres(format!("\"{schema}\".")),
@@ -260,6 +301,9 @@ impl PostgresBackend {
             begin_reading: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {timeouts}"),
             is_ready: AtomicBool::new(false),
             migration: tokio::sync::Mutex::default(),
+            connect,
+            unreachable: Mutex::default(),
+            asks_why: tokio::sync::Mutex::default(),
             news,
         };
         Ok((backend, told))
@@ -269,12 +313,46 @@ impl PostgresBackend {
     async fn begin(&self, words: &str) -> Result<Open<Postgres>, Fault> {
         let begun = Instant::now();
         loop {
-            let connection = self.connections.take().await.map_err(|error| fault::<Postgres>(&error))?;
+            let connection = match self.connections.take().await {
+                Ok(connection) => connection,
+                Err(error) => return Err(self.is_unreachable(&error).await),
+            };
             match Open::begin(connection, words, self.dialect.clone()).await {
                 Err(Fault::Away(_)) if begun.elapsed() < ACQUIRE => {}
-                other => return other,
+                other => {
+                    if other.is_ok() {
+                        *self.why() = None;
+                    }
+                    return other;
+                }
             }
         }
+    }
+
+    fn why(&self) -> MutexGuard<'_, Option<Unreachable>> {
+        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why a connection was not made. The pool tries again and again, and then says only that its time is over: one more attempt
+    /// tells the cause; who comes meanwhile hears the last one.
+    async fn is_unreachable(&self, error: &sqlx::Error) -> Fault {
+        let why = match error {
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => return fault::<Postgres>(error),
+            sqlx::Error::PoolTimedOut => match self.asks_why.try_lock() {
+                Ok(_asks) => unreachable::attempt(&self.connect, SETTING).await.err(),
+                Err(_) => {
+                    let last = self.why().clone();
+                    Some(last.unwrap_or_else(|| unreachable::explain(error, &self.connect, SETTING)))
+                }
+            },
+            error => Some(unreachable::explain(error, &self.connect, SETTING)),
+        };
+        let Some(why) = why else {
+            return Fault::Away("all connections to the database are in use".to_owned());
+        };
+        let text = why.to_string();
+        *self.why() = Some(why);
+        Fault::Away(text)
     }
 
     /// Begins a transaction that reads, without making our tables.
@@ -383,6 +461,10 @@ impl Backend for PostgresBackend {
 
     fn kind(&self) -> StorageKind {
         StorageKind::Postgres
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.why().as_ref().map(|why| why.hint().to_owned())
     }
 }
 
@@ -563,6 +645,14 @@ mod tests {
             assert!(!format!("{:?}", PostgresOptions::new(url, "did:x:y")).contains("secret"));
         }
         assert!(connect_options("mysql://u:secret@db/x").is_err());
+        let address = connect_options("postgres://u:secret@[::1]:5432/x").expect("an address");
+        assert_eq!((address.get_host(), address.get_port()), ("::1", 5432));
+        // Neither the beginning of a password is a port, nor its end a database.
+        for torn in ["postgres://u:12/secret@db/x", "postgres://u:12?secret@db/x", "u:12#secret@db/x"] {
+            assert!(connect_options(torn).is_err(), "{torn}");
+        }
+        assert!(connect_options("postgres://db:5432/x@y").is_err(), "%40 in a name");
+        assert!(connect_options("postgres://u@db:5432/x@y").is_ok());
         assert!(!BadUrl.to_string().contains("secret"));
     }
 

@@ -266,4 +266,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Which database it is.
     fn kind(&self) -> StorageKind;
+
+    /// What helps against what keeps it away, if that is known.
+    fn hint(&self) -> Option<String> {
+        None
+    }
 }

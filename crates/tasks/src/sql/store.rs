@@ -435,6 +435,10 @@ impl<B: Backend> TaskStore for SqlStore<B> {
         self.core.backend.kind()
     }
 
+    fn hint(&self) -> Option<String> {
+        self.core.backend.hint()
+    }
+
     fn figures(&self) -> Option<Figures> {
         Some(SqlStore::figures(self))
     }

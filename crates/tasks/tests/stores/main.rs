@@ -8,6 +8,7 @@ mod kills;
 mod places;
 mod pooler;
 mod postgres;
+mod reach;
 mod sealed;
 mod sqlite;
 mod workload;
