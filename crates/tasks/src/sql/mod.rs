@@ -12,6 +12,7 @@ mod group;
 mod import;
 mod key;
 mod leases;
+mod listen;
 mod open;
 mod postgres;
 mod pushes;

@@ -8,6 +8,7 @@ use super::{
     bounds::SqlBounds,
     connections::Connections,
     import::{self, ImportError, Imported},
+    listen,
     open::{Open, Sql, fault},
     schema::{self, Migrated},
     session::{Backend, Dialect, Fault, Row, Session, Value},
@@ -21,7 +22,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, PgConnection, Postgres, Row as _, TypeInfo as _,
     ValueRef as _,
-    postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
 use std::{
     collections::HashMap,
@@ -44,7 +45,7 @@ const LOCK: Duration = Duration::from_secs(2);
 const LANES: usize = 4;
 
 /// What was not told is found after this long.
-const POLL: Duration = Duration::from_secs(2);
+pub(super) const POLL: Duration = Duration::from_secs(2);
 
 /// News that come within this time are told together.
 const COALESCE: Duration = Duration::from_millis(10);
@@ -132,13 +133,13 @@ impl PostgresStore {
         };
         let (backend, news) = PostgresBackend::new(&options)?;
         let listen = options.listen_url.as_deref().unwrap_or(&options.url);
-        let listener = lazy(connect_options(listen)?, 1);
+        let listener = connect_options(listen)?;
         let channel = channel(&options.did);
         let mut store = Self::start(backend, store);
         let notify = notify(Arc::downgrade(&store.core), channel.clone(), news);
         store.background.push(tokio::spawn(notify).abort_handle());
         let watchers = Arc::clone(&store.watchers);
-        let hear = hear(listener, channel, move |news| watchers.tell(news));
+        let hear = listen::hear(listener, channel, move |news| watchers.tell(news));
         let hearing: AbortHandle = tokio::spawn(hear).abort_handle();
         store.background.push(hearing);
         Ok(store)
@@ -224,7 +225,8 @@ fn connect_options(url: &str) -> Result<PgConnectOptions, BadUrl> {
         Some(address) => options.host(&address),
         None => options,
     };
-    Ok(options.application_name("bindu").statement_cache_capacity(0))
+    // Of what sqlx says at the start of a session, poolers take no `extra_float_digits` unless they are told to.
+    Ok(options.application_name("bindu").statement_cache_capacity(0).extra_float_digits(None))
 }
 
 /// Whether a password has a character in it that ends the place where it may stand (`/`, `?`, `#`): the rest of it would be taken for
@@ -498,22 +500,8 @@ async fn send(backend: &PostgresBackend, channel: &str, news: &[([u8; 32], u64)]
     session.commit().await
 }
 
-/// Hears what other processes tell.
-async fn hear(pool: PgPool, channel: String, tell: impl Fn(&[News])) {
-    loop {
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
-            && listener.listen(&channel).await.is_ok()
-        {
-            while let Ok(Some(notification)) = listener.try_recv().await {
-                tell(&named(notification.payload()));
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
 /// The news of a payload. What is not understood is left out: anybody who may connect can send it.
-fn named(payload: &str) -> Vec<News> {
+pub(super) fn named(payload: &str) -> Vec<News> {
     let one = |text: &str| {
         let (task, number) = text.split_once(':')?;
         let mut hash = [0; 32];

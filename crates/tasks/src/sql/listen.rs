@@ -1,0 +1,93 @@
+//! News of other processes, by `LISTEN`.
+//!
+//! `LISTEN` needs a session of its own. Behind a pooler of transactions the session belongs to whoever has it next, who would get
+//! notifications in the middle of an answer and take them for nonsense. So it is looked first whether two connections have sessions
+//! of their own; if they don't, nobody listens, and news come by the poll.
+
+use super::{
+    postgres::{POLL, named},
+    write::News,
+};
+use sqlx::{
+    ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _,
+    postgres::{PgConnectOptions, PgListener, PgPoolOptions},
+};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How long is waited before another connection is tried.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long until it is looked again whether there are sessions: poolers are set up anew seldom.
+const LOOK_AGAIN: Duration = Duration::from_secs(300);
+
+/// How long a connection for it may take.
+const CONNECTS: Duration = Duration::from_secs(3);
+
+/// Which of the two connections is asked for its session: in an order that a pooler's turns do not follow, however many sessions it
+/// has.
+const ASKED: [usize; 14] = [0, 1, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 1, 1];
+
+/// Hears what other processes tell. Never ends.
+pub(super) async fn hear(connect: PgConnectOptions, channel: String, tell: impl Fn(&[News])) {
+    let mut has_told = false;
+    loop {
+        match timeout(CONNECTS, has_sessions(&connect)).await {
+            Ok(Ok(true)) => listen(&connect, &channel, &tell).await,
+            Ok(Ok(false)) => {
+                if !has_told {
+                    tracing::warn!(
+                        every = ?POLL,
+                        hint = "set BINDU_STORAGE_LISTEN_URL to the database without the pooler",
+                        "the database is behind a pooler of transactions, where nobody can listen: events of other replicas \
+                         are found by a poll"
+                    );
+                    has_told = true;
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+            // It is away.
+            Ok(Err(_)) | Err(_) => {}
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// Whether each of two connections keeps a session of its own.
+async fn has_sessions(connect: &PgConnectOptions) -> Result<bool, sqlx::Error> {
+    let mut connections = [connect.connect().await?, connect.connect().await?];
+    let mut sessions: [Option<i32>; 2] = [None, None];
+    let mut are_kept = true;
+    for at in ASKED {
+        let (Some(connection), Some(known)) = (connections.get_mut(at), sessions.get_mut(at)) else {
+            continue;
+        };
+        let session = session(connection).await?;
+        are_kept &= known.is_none_or(|known| known == session);
+        *known = Some(session);
+    }
+    for connection in connections {
+        let _ = connection.close().await;
+    }
+    Ok(are_kept && sessions[0] != sessions[1])
+}
+
+/// The process of the server that answers.
+async fn session(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    // In one round trip: of two, each might go to another session.
+    let row = connection.fetch_one(sqlx::raw_sql("SELECT pg_backend_pid()")).await?;
+    row.try_get(0)
+}
+
+async fn listen(connect: &PgConnectOptions, channel: &str, tell: &impl Fn(&[News])) {
+    let pool =
+        PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECTS).connect_lazy_with(connect.clone());
+    if let Ok(mut listener) = PgListener::connect_with(&pool).await
+        && listener.listen(channel).await.is_ok()
+    {
+        while let Ok(Some(notification)) = listener.try_recv().await {
+            tell(&named(notification.payload()));
+        }
+    }
+    pool.close().await;
+}
