@@ -4,10 +4,7 @@
 //! notifications in the middle of an answer and take them for nonsense. So it is looked first whether two connections have sessions
 //! of their own; if they don't, nobody listens, and news come by the poll.
 
-use super::{
-    postgres::{POLL, named},
-    write::News,
-};
+use super::write::News;
 use sqlx::{
     ConnectOptions as _, Connection as _, Executor as _, PgConnection, Row as _,
     postgres::{PgConnectOptions, PgListener, PgPoolOptions},
@@ -29,7 +26,11 @@ const CONNECTS: Duration = Duration::from_secs(3);
 const ASKED: [usize; 14] = [0, 1, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 1, 1];
 
 /// Hears what other processes tell. Never ends.
-pub(super) async fn hear(connect: PgConnectOptions, channel: String, tell: impl Fn(&[News])) {
+pub(super) async fn hear(
+    connect: PgConnectOptions,
+    (channel, poll): (String, Duration),
+    tell: impl Fn(&[News]),
+) {
     let mut has_told = false;
     loop {
         match timeout(CONNECTS, has_sessions(&connect)).await {
@@ -37,7 +38,7 @@ pub(super) async fn hear(connect: PgConnectOptions, channel: String, tell: impl 
             Ok(Ok(false)) => {
                 if !has_told {
                     tracing::warn!(
-                        every = ?POLL,
+                        every = ?poll,
                         hint = "set BINDU_STORAGE_LISTEN_URL to the database without the pooler",
                         "the database is behind a pooler of transactions, where nobody can listen: events of other replicas \
                          are found by a poll"
@@ -90,4 +91,40 @@ async fn listen(connect: &PgConnectOptions, channel: &str, tell: &impl Fn(&[News
         }
     }
     pool.close().await;
+}
+
+/// The news of a payload. What is not understood is left out: anybody who may connect can send it.
+fn named(payload: &str) -> Vec<News> {
+    let one = |text: &str| {
+        let (task, number) = text.split_once(':')?;
+        let mut hash = [0; 32];
+        if task.len() != 64 {
+            return None;
+        }
+        for (at, byte) in hash.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(task.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(News::Number(hash, number.parse().ok()?))
+    };
+    payload.split(',').filter_map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn what_anybody_may_send_is_read_without_harm() {
+        let task = [0xab; 32];
+        let good = format!("{}:7", hex(&task));
+        assert_eq!(named(&good), [News::Number(task, 7)]);
+        for bad in ["", ":", "zz:1", &"\u{e9}".repeat(32), &format!("{}:x", "a".repeat(64)), ",,,"] {
+            assert_eq!(named(bad), []);
+        }
+        assert_eq!(named(&format!("junk,{good},")).len(), 1);
+    }
 }

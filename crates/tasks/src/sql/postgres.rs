@@ -14,7 +14,6 @@ use super::{
     session::{Backend, Dialect, Fault, Row, Session, Value},
     store::{SqlStore, StoreOptions},
     unreachable::{self, Unreachable},
-    write::News,
 };
 use crate::{Sealer, StorageKind};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -45,7 +44,7 @@ const LOCK: Duration = Duration::from_secs(2);
 const LANES: usize = 4;
 
 /// What was not told is found after this long.
-pub(super) const POLL: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_secs(2);
 
 /// News that come within this time are told together.
 const COALESCE: Duration = Duration::from_millis(10);
@@ -130,6 +129,7 @@ impl PostgresStore {
             bounds: options.bounds.clone(),
             sealer: options.sealer.clone(),
             waits_before_taking_over: true,
+            is_shared: true,
         };
         let (backend, news) = PostgresBackend::new(&options)?;
         let listen = options.listen_url.as_deref().unwrap_or(&options.url);
@@ -139,7 +139,7 @@ impl PostgresStore {
         let notify = notify(Arc::downgrade(&store.core), channel.clone(), news);
         store.background.push(tokio::spawn(notify).abort_handle());
         let watchers = Arc::clone(&store.watchers);
-        let hear = listen::hear(listener, channel, move |news| watchers.tell(news));
+        let hear = listen::hear(listener, (channel, POLL), move |news| watchers.tell(news));
         let hearing: AbortHandle = tokio::spawn(hear).abort_handle();
         store.background.push(hearing);
         Ok(store)
@@ -500,22 +500,6 @@ async fn send(backend: &PostgresBackend, channel: &str, news: &[([u8; 32], u64)]
     session.commit().await
 }
 
-/// The news of a payload. What is not understood is left out: anybody who may connect can send it.
-pub(super) fn named(payload: &str) -> Vec<News> {
-    let one = |text: &str| {
-        let (task, number) = text.split_once(':')?;
-        let mut hash = [0; 32];
-        if task.len() != 64 {
-            return None;
-        }
-        for (at, byte) in hash.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(task.get(2 * at..2 * at + 2)?, 16).ok()?;
-        }
-        Some(News::Number(hash, number.parse().ok()?))
-    };
-    payload.split(',').filter_map(one).collect()
-}
-
 impl Sql for Postgres {
     async fn simple(connection: &mut PgConnection, text: &str) -> Result<(), sqlx::Error> {
         connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await.map(|_| ())
@@ -642,17 +626,6 @@ mod tests {
         assert!(connect_options("postgres://db:5432/x@y").is_err(), "%40 in a name");
         assert!(connect_options("postgres://u@db:5432/x@y").is_ok());
         assert!(!BadUrl.to_string().contains("secret"));
-    }
-
-    #[test]
-    fn what_anybody_may_send_is_read_without_harm() {
-        let task = [0xab; 32];
-        let good = format!("{}:7", hex(&task));
-        assert_eq!(named(&good), [News::Number(task, 7)]);
-        for bad in ["", ":", "zz:1", &"\u{e9}".repeat(32), &format!("{}:x", "a".repeat(64)), ",,,"] {
-            assert_eq!(named(bad), []);
-        }
-        assert_eq!(named(&format!("junk,{good},")).len(), 1);
     }
 
     #[test]

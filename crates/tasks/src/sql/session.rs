@@ -1,5 +1,6 @@
 //! One transaction of a database, whichever it is: statements with `$1` placeholders, and three types of values.
 
+use super::key::Hash;
 use crate::StorageKind;
 use std::{fmt, future::Future, time::Duration};
 
@@ -209,6 +210,13 @@ pub trait Session: Send {
         statement: &str,
         values: Vec<Value>,
     ) -> impl Future<Output = Result<u64, Fault>> + Send;
+
+    /// Waits until nobody else takes from these owners' shares; nobody does until the transaction ends. The owners come in order.
+    /// If one writes at a time anyway there is nothing to wait for.
+    fn hold_shares(&mut self, owners: &[Hash]) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = owners;
+        std::future::ready(Ok(()))
+    }
 
     /// Ends it, with everything done. After [`Fault::Away`] nobody knows whether.
     fn commit(self) -> impl Future<Output = Result<(), Fault>> + Send;

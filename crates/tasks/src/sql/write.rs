@@ -150,6 +150,8 @@ pub(super) struct Rules {
     pub(super) replica: String,
     pub(super) lease: Duration,
     pub(super) bounds: SqlBounds,
+    /// Whether other processes write as well.
+    pub(super) is_shared: bool,
     /// What seals the secrets of push configurations; nothing keeps them in clear.
     pub(super) sealer: Option<Arc<dyn Sealer>>,
     /// How many signed requests of an owner are remembered, about, and when that was counted.

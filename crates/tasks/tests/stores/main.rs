@@ -10,5 +10,6 @@ mod pooler;
 mod postgres;
 mod reach;
 mod sealed;
+mod shares;
 mod sqlite;
 mod workload;
