@@ -466,6 +466,12 @@ pub trait TaskStore: Send + Sync + 'static {
         None
     }
 
+    /// Which history of the store events are read from: another one after a failover, where the last events of the one before may be
+    /// lost and their numbers given again. Never waits: it is as the store was found when it was asked last.
+    fn timeline(&self) -> u64 {
+        0
+    }
+
     /// One setting or command that helps against what makes the store unavailable, if that is known. Never waits.
     fn hint(&self) -> Option<String> {
         None

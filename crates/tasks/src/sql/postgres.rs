@@ -28,7 +28,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -57,6 +57,11 @@ const MOST_NEWS: usize = 10_000;
 
 /// The key of the lock that migrations take: "bindu" in bytes, and a number.
 const MIGRATION_LOCK: i64 = 0x62_69_6e_64_75_01;
+
+/// The timeline that the server writes to: the beginning of the name of the file that it writes. It may be asked for by everybody, and is
+/// there as soon as a standby is promoted; `pg_control_checkpoint()` tells it after the next checkpoint.
+const TIMELINE: &str =
+    "SELECT CAST(CAST(('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)) AS BIT(32)) AS BIGINT)";
 
 /// The setting that names the database.
 const SETTING: &str = "DATABASE_URL";
@@ -266,6 +271,8 @@ pub struct PostgresBackend {
     begin_reading: String,
     /// Whether the tables are there.
     is_ready: AtomicBool,
+    /// The timeline of the server's log, counted from 0.
+    timeline: AtomicU64,
     /// Held by whoever makes them.
     migration: tokio::sync::Mutex<()>,
     connect: PgConnectOptions,
@@ -302,6 +309,7 @@ impl PostgresBackend {
             begin: format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {timeouts}"),
             begin_reading: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {timeouts}"),
             is_ready: AtomicBool::new(false),
+            timeline: AtomicU64::new(0),
             migration: tokio::sync::Mutex::default(),
             connect,
             unreachable: Mutex::default(),
@@ -320,7 +328,10 @@ impl PostgresBackend {
                 Err(error) => return Err(self.is_unreachable(&error).await),
             };
             match Open::begin(connection, words, self.dialect.clone()).await {
-                Err(Fault::Away(_)) if begun.elapsed() < ACQUIRE => {}
+                // It may lead to another server now.
+                Err(Fault::Away(_)) if begun.elapsed() < ACQUIRE => {
+                    self.is_ready.store(false, Ordering::Release)
+                }
                 other => {
                     if other.is_ok() {
                         *self.why() = None;
@@ -381,8 +392,26 @@ impl PostgresBackend {
             }
         };
         session.commit().await?;
+        self.look_at_timeline().await?;
         self.is_ready.store(true, Ordering::Release);
         Ok(migrated)
+    }
+
+    /// Notes which timeline the server is in. One that may not be asked stays in the one that it was in.
+    async fn look_at_timeline(&self) -> Result<(), Fault> {
+        let mut session = self.begin(&self.begin).await?;
+        match session.rows(TIMELINE, Vec::new()).await {
+            Ok(rows) => {
+                let timeline = rows.first().map_or(Ok(1), |row| row.count(0))?;
+                self.timeline.store(timeline.saturating_sub(1), Ordering::Release);
+                session.commit().await
+            }
+            Err(Fault::Away(problem)) => Err(Fault::Away(problem)),
+            Err(_) => {
+                session.roll_back().await;
+                Ok(())
+            }
+        }
     }
 
     async fn migrate_in(&self, session: &mut Open<Postgres>) -> Result<Migrated, Fault> {
@@ -411,6 +440,13 @@ impl Backend for PostgresBackend {
     }
 
     async fn read(&self) -> Result<Self::Session, Fault> {
+        self.ready().await?;
+        let session = self.begin(&self.begin_reading).await?;
+        if self.is_ready.load(Ordering::Acquire) {
+            return Ok(session);
+        }
+        // It leads to another server, maybe.
+        session.roll_back().await;
         self.ready().await?;
         self.begin(&self.begin_reading).await
     }
@@ -463,6 +499,10 @@ impl Backend for PostgresBackend {
 
     fn kind(&self) -> StorageKind {
         StorageKind::Postgres
+    }
+
+    fn timeline(&self) -> u64 {
+        self.timeline.load(Ordering::Acquire)
     }
 
     fn hint(&self) -> Option<String> {

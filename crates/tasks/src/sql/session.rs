@@ -275,6 +275,11 @@ pub trait Backend: Send + Sync + 'static {
     /// Which database it is.
     fn kind(&self) -> StorageKind;
 
+    /// Which history it is in: another one after a failover.
+    fn timeline(&self) -> u64 {
+        0
+    }
+
     /// What helps against what keeps it away, if that is known.
     fn hint(&self) -> Option<String> {
         None

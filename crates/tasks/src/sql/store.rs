@@ -453,6 +453,10 @@ impl<B: Backend> TaskStore for SqlStore<B> {
         self.core.backend.kind()
     }
 
+    fn timeline(&self) -> u64 {
+        self.core.backend.timeline()
+    }
+
     fn hint(&self) -> Option<String> {
         self.core.backend.hint()
     }
