@@ -3,6 +3,7 @@
 //!
 //! Nothing is answered that is not committed. Changes that wait at the same time are committed together (`group`).
 
+mod address;
 mod bounds;
 mod bulk;
 mod connections;
@@ -32,10 +33,11 @@ mod upkeep;
 mod watchers;
 mod write;
 
+pub use address::{BadUrl, is_postgres_url, schema_of};
 pub use bounds::SqlBounds;
 pub use figures::Figures;
 pub use import::{ImportError, Imported};
-pub use postgres::{BadUrl, PostgresBackend, PostgresOptions, PostgresStore, is_postgres_url, schema_of};
+pub use postgres::{PostgresBackend, PostgresOptions, PostgresStore};
 pub use schema::Migrated;
 pub use sqlite::{SqliteBackend, SqliteError, SqliteOptions, SqliteStore};
 pub use store::SqlStore;
