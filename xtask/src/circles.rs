@@ -31,6 +31,7 @@ const KNOWN: [&[&str]; 9] = [
         "tasks::sql::sealing",
         "tasks::sql::share",
         "tasks::sql::store",
+        "tasks::sql::unanswered",
         "tasks::sql::upkeep",
         "tasks::sql::watchers",
         "tasks::sql::write",

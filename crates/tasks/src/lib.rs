@@ -8,6 +8,7 @@ mod caller;
 pub mod conformance;
 pub mod fair;
 pub mod history;
+mod keep;
 mod limits;
 mod memory;
 mod push;
@@ -34,8 +35,8 @@ pub use room::{Endless, Room};
 pub use service::TaskService;
 pub use sql::{
     BadUrl, Figures, ImportError, Imported, LEASE, Migrated, PostgresBackend, PostgresOptions, PostgresStore,
-    Pruned, SqlBounds, SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, is_postgres_url,
-    schema_of,
+    Pruned, SqlBounds, SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, Unreachable,
+    is_postgres_url, schema_of,
 };
 pub use store::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StorageKind,

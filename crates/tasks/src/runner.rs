@@ -22,7 +22,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{
-            AtomicBool, AtomicU32,
+            AtomicBool, AtomicU32, AtomicUsize,
             Ordering::{Relaxed, SeqCst},
         },
     },
@@ -56,7 +56,7 @@ const ABANDONED: usize = 64;
 
 /// What is behind all runs.
 pub(crate) struct Runner {
-    store: Arc<dyn TaskStore>,
+    pub(crate) store: Arc<dyn TaskStore>,
     worker: Arc<dyn Worker>,
     limits: Arc<Limits>,
     turns: Turns,
@@ -64,7 +64,9 @@ pub(crate) struct Runner {
     apart: AtomicU32,
     running: Mutex<HashMap<TaskKey, Running>>,
     /// Whether it takes no more work.
-    is_ending: AtomicBool,
+    pub(crate) is_ending: AtomicBool,
+    /// How many messages are followed up of which it is not known whether they are stored.
+    pub(crate) followed_up: AtomicUsize,
     pub(crate) unread: Unread,
     pub(crate) pushing: Arc<Pushing>,
 }
@@ -99,6 +101,7 @@ impl Runner {
             apart: AtomicU32::new(0),
             running: Mutex::default(),
             is_ending: AtomicBool::new(false),
+            followed_up: AtomicUsize::new(0),
             unread: Unread::default(),
             pushing: Arc::default(),
         }

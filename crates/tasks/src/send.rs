@@ -39,29 +39,10 @@ impl TaskService {
             Some(push) => Some(self.checked(push, &message.task_id)?),
         };
         let message = Arc::new(message);
-        let has_push = push.is_some();
-        let submission = Submission {
-            owner: owner.clone(),
-            message: Arc::clone(&message),
-            may_begin,
-            content,
-            replay,
-            push,
-        };
-        match self.store().submit(submission).await {
-            Ok(submitted) => {
-                if let Some(superseded) = &submitted.superseded {
-                    self.runner().stop(superseded);
-                }
-                if has_push {
-                    let id = submitted.task.task.id.clone();
-                    self.runner().pushing.knows(&TaskKey { owner: owner.clone(), id });
-                }
-                if let Some(run) = submitted.run.clone() {
-                    self.runner().start(run, &submitted.task, (message, 1), (caller, is_blocking));
-                }
-                Ok(Taken::Now(Box::new(submitted)))
-            }
+        let submission =
+            Submission { owner, message: Arc::clone(&message), may_begin, content, replay, push };
+        match self.runner().keep(caller, submission, is_blocking).await {
+            Ok(submitted) => Ok(Taken::Now(Box::new(submitted))),
             Err(StoreError::Replayed(task)) => Ok(Taken::Before(task)),
             Err(StoreError::Ended(state)) => Err(A2aError::Ended { task_id: message.task_id.clone(), state }),
             Err(error) => Err(refused(error)),

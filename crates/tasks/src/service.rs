@@ -7,7 +7,7 @@ use crate::{
     room::{LIGHT, no_room},
     runner::Runner,
     send::{Taken, refused},
-    stream::{Source, Start, message_of},
+    stream::{Source, Start, message_of, number_of},
     subscribers::Subscribers,
 };
 use bindu_a2a::{
@@ -179,7 +179,10 @@ impl TaskService {
                 let key = TaskKey { owner, id: task_id };
                 let snapshot = self.snapshot(room, &key).await?;
                 let context_id = snapshot.task.context_id.clone();
-                let start = match after.filter(|after| *after <= snapshot.number) {
+                let number = after.map(|id| number_of(id, self.store.timeline()));
+                let start = match number.flatten().filter(|after| *after <= snapshot.number) {
+                    // Of the time before a failover: what it has read may be lost, and what it has not may be over.
+                    None if number == Some(None) => Start::Task(Box::new(snapshot)),
                     Some(after) if after < snapshot.number => Start::After(after),
                     _ if snapshot.task.status.state.is_terminal() => {
                         let problem = "the task has ended: there is nothing to subscribe to".to_owned();

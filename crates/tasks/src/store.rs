@@ -62,7 +62,8 @@ pub struct Submission {
 pub struct Submitted {
     /// The task with the message in it.
     pub task: Snapshot,
-    /// The run that has to work on it; `None` if this very message is here already (then nothing was changed).
+    /// The run that has to work on it: whoever gets it is the only one who does. `None` if this very message is here already and
+    /// its run was given to somebody.
     pub run: Option<RunKey>,
     /// The run that it supersedes, whose handler is to be stopped.
     pub superseded: Option<RunKey>,
@@ -263,13 +264,29 @@ pub trait TaskStore: Send + Sync + 'static {
     /// Keeps a message: it begins a task or continues one, whose state becomes submitted; a new run is numbered, an unfinished
     /// earlier one is superseded; messageId, replay key and push configuration are kept in the same commit.
     ///
-    /// Safe to repeat with the same message if `content` is there: the second call changes nothing and gives no run.
+    /// Safe to repeat with the same message if `content` is there: the second call changes nothing and gives no run, unless that is
+    /// nobody's.
+    ///
+    /// A run is given once. If the answer to a commit is lost ([`StoreError::Unavailable`]), or the future is dropped in the middle, the
+    /// message may be stored and its run is nobody's. As long as its lease lasts and nothing has happened to it, this process (and no
+    /// other: the lease is its own) gives it to the first call with the same message, or to [`TaskStore::recover`]. Another
+    /// process gets the task without a run. If nobody asks here, the run is abandoned when its lease has ended.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], [`StoreError::Ended`], [`StoreError::Replayed`], [`StoreError::TooLarge`],
     /// [`StoreError::TooMany`], [`StoreError::TooManyRemembered`], [`StoreError::Full`], [`StoreError::NoSpace`],
     /// [`StoreError::Unavailable`].
     async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError>;
+
+    /// What has become of a message whose submission here was answered with [`StoreError::Unavailable`]: the stored task, with its
+    /// run if that is nobody's; nothing if it is sure that this attempt has stored nothing. Safe to repeat: the run is given once.
+    /// A store that answers at once or not at all has lost no answer.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if it is not known yet: a commit on its way may be done at any later time.
+    async fn recover(&self, _submission: &Submission) -> Result<Option<Submitted>, StoreError> {
+        Ok(None)
+    }
 
     /// Adds events of a run, all or none, and gives the number of the last one. A run whose task has ended is superseded: a
     /// terminal status can only be the last of the events. After a status that waits for the caller the run still counts, without a
@@ -446,6 +463,17 @@ pub trait TaskStore: Send + Sync + 'static {
 
     /// Figures for metrics, if the store counts any. Never waits.
     fn figures(&self) -> Option<Figures> {
+        None
+    }
+
+    /// Which history of the store events are read from: another one after a failover, where the last events of the one before may be
+    /// lost and their numbers given again. Never waits: it is as the store was found when it was asked last.
+    fn timeline(&self) -> u64 {
+        0
+    }
+
+    /// One setting or command that helps against what makes the store unavailable, if that is known. Never waits.
+    fn hint(&self) -> Option<String> {
         None
     }
 

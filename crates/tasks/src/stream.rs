@@ -29,6 +29,9 @@ use tokio_util::sync::CancellationToken;
 const AT_FIRST: usize = 2;
 const AT_ONCE: usize = 32;
 
+/// How often it is looked whether a store has failed over while there is no news.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// How long a store that is away is given.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -78,8 +81,24 @@ pub(crate) struct Source {
 /// A place among the subscribers, given back when it is dropped.
 pub(crate) type Place = Box<dyn Send + Sync>;
 
+/// A number of an event as its stream's readers get it: they come back with it, maybe to a store in another timeline. Below 2^53, so
+/// that every language's numbers hold it; in a store that has met no failover it is the number itself.
+const NUMBERS: u64 = 1 << 32;
+const TIMELINES: u64 = 1 << 20;
+
+fn id_of(timeline: u64, number: u64) -> u64 {
+    (timeline % TIMELINES) * NUMBERS + number
+}
+
+/// The number of the event with this id, if it is of this timeline: another one's number may mean another event here.
+pub(crate) fn number_of(id: u64, timeline: u64) -> Option<u64> {
+    (id / NUMBERS == timeline % TIMELINES).then_some(id % NUMBERS)
+}
+
 struct Tail {
     source: Source,
+    /// The store's when what came last was read.
+    timeline: u64,
     watch: Watch,
     start: Option<Start>,
     /// The number of the last event that was read.
@@ -102,7 +121,8 @@ impl TaskStream {
         };
         let buffer = VecDeque::new();
         let (start, at_once) = (Some(start), AT_FIRST);
-        let tail = Tail { source, watch, start, after, state, buffer, at_once, is_over: false };
+        let timeline = source.store.timeline();
+        let tail = Tail { source, timeline, watch, start, after, state, buffer, at_once, is_over: false };
         Self(Box::pin(stream::unfold(tail, |mut tail| async move { Some((tail.next().await?, tail)) })))
     }
 }
@@ -128,7 +148,25 @@ impl Tail {
             if self.is_over || !self.fill().await {
                 return None;
             }
+            if let Some(snapshot) = self.begun_again().await {
+                return Some(self.task(snapshot));
+            }
         }
+    }
+
+    /// The task as it is, if the store has failed over: what was read before may be lost, and what comes next another history's.
+    async fn begun_again(&mut self) -> Option<Snapshot> {
+        let timeline = self.source.store.timeline();
+        if timeline == self.timeline {
+            return None;
+        }
+        // Heavy or not: it is read once for each failover.
+        let snapshot = self.source.store.read(&self.source.key).await.ok()?;
+        self.timeline = timeline;
+        self.after = snapshot.number;
+        self.state = Some(snapshot.task.status.state);
+        self.buffer.clear();
+        Some(snapshot)
     }
 
     fn task(&mut self, snapshot: Snapshot) -> StreamItem {
@@ -136,7 +174,7 @@ impl Tail {
         if !snapshot.task.status.state.is_active() {
             self.source.runner.unread.fetched(&self.source.key);
         }
-        StreamItem { number: snapshot.number, event: StreamEvent::Task(snapshot.task) }
+        StreamItem { number: id_of(self.timeline, snapshot.number), event: StreamEvent::Task(snapshot.task) }
     }
 
     fn ends(&self, state: TaskState) -> bool {
@@ -157,7 +195,8 @@ impl Tail {
             let Some(Numbered { number, event }) = self.buffer.iter().find(says_more) else { continue };
             let TaskEvent::Status(status) = event else { return None };
             let message = Arc::clone(answers_in_place(status)?);
-            let item = StreamItem { number: *number, event: StreamEvent::Message(message) };
+            let number = id_of(self.timeline, *number);
+            let item = StreamItem { number, event: StreamEvent::Message(message) };
             self.is_over = true;
             self.buffer.clear();
             self.source.runner.unread.fetched(&self.source.key);
@@ -178,6 +217,7 @@ impl Tail {
                     self.buffer.extend(events);
                     return true;
                 }
+                Ok(_) if self.source.store.timeline() != self.timeline => return true,
                 Ok(_) => {}
                 Err(StoreError::Unavailable(_)) => {
                     sleep(RETRY).await;
@@ -192,6 +232,8 @@ impl Tail {
                     sleep(RETRY).await;
                     self.watch = self.source.store.watch(&self.source.key);
                 },
+                // After a failover its numbers may begin again below ours: nobody tells of that.
+                () = sleep(LOOK), if self.source.store.kind().is_remote() => {}
                 // A caller that the task waits for asks another agent, or this one when it is back.
                 () = self.source.draining.cancelled(), if waits => return false,
             }
@@ -215,11 +257,26 @@ impl Tail {
             }
             TaskEvent::Artifact(chunk) => StreamEvent::Artifact { task_id, context_id, chunk },
         };
-        Some(StreamItem { number, event })
+        Some(StreamItem { number: id_of(self.timeline, number), event })
     }
 }
 
 /// The message that a finished task's caller gets in place of it.
 pub(crate) fn message_of(task: &Task) -> Option<&Arc<bindu_a2a::model::Message>> {
     answers_in_place(&task.status).filter(|message| message.role == Role::Agent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_means_an_event_in_its_own_timeline_only() {
+        assert_eq!((id_of(0, 7), number_of(7, 0)), (7, Some(7)), "without a failover it is the number");
+        let id = id_of(3, 7);
+        assert!(id < 1 << 53, "as a number of JavaScript");
+        assert_eq!((number_of(id, 3), number_of(id, 2), number_of(7, 3)), (Some(7), None, None));
+        assert!(id_of(TIMELINES - 1, NUMBERS - 1) < 1 << 53);
+        assert_eq!(number_of(u64::MAX, 0), None);
+    }
 }

@@ -65,11 +65,23 @@ pub async fn open(
     }
 }
 
-/// Tells the status whether the store answers, for ever.
+/// Tells the status whether the store answers, and the log why not, for ever.
 pub(super) async fn watch(store: Arc<dyn TaskStore>, status: Arc<Status>) {
+    let mut told = None;
     loop {
-        let answers = store.check().await.is_ok();
+        let problem = store.check().await.err().map(|error| error.to_string());
+        let answers = problem.is_none();
         status.task_store_answers(answers);
+        match &problem {
+            // Once for each cause.
+            Some(problem) if told.as_ref() != Some(problem) => {
+                let hint = store.hint().unwrap_or_else(|| "docs/STORAGE.md".to_owned());
+                tracing::warn!(problem, hint, "the task store does not answer");
+            }
+            None if told.is_some() => tracing::info!("the task store answers again"),
+            _ => {}
+        }
+        told = problem;
         tokio::time::sleep(if answers { LOOK } else { LOOK_AGAIN }).await;
     }
 }

@@ -52,6 +52,7 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
     let settings = Settings::load(flags.clone().layers(Vec::new())?)?;
     let did = Parts::look(&settings)?.keeper.agent.did.to_string();
     let said = bindu::block_on(async {
+        reach(&settings, &did).await?;
         match command {
             Command::Migrate { .. } => migrate(&settings, &did).await,
             Command::Check { .. } => check(&settings, &did).await,
@@ -66,6 +67,15 @@ pub(crate) fn run(command: Command) -> Result<(), Refusal> {
         note("nothing was changed; --apply takes them over\n");
     }
     Ok(())
+}
+
+/// Looks whether the settings' database can be reached, if there is one, so that its absence is told with its cause.
+async fn reach(settings: &Settings, did: &str) -> Result<(), Refusal> {
+    let Some(options) = postgres_options(settings, did) else { return Ok(()) };
+    PostgresStore::reach(&options).await.map_err(|unreachable| {
+        Refusal::new(ExitClass::Unavailable, "the database cannot be reached", unreachable.hint())
+            .because(unreachable.to_string())
+    })
 }
 
 async fn import(settings: &Settings, did: &str, apply: bool) -> Result<Imported, Refusal> {

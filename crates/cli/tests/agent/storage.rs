@@ -132,6 +132,30 @@ async fn a_database_that_comes_late_is_waited_for_and_one_that_goes_is_not() {
     drop(server);
 }
 
+/// A database that nobody listens for: each command and the agent's log name where, why, and what helps; never the password.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_reached_is_named_with_its_cause() {
+    let disk = tempfile::tempdir().unwrap();
+    let setup =
+        named(disk.path(), "Nowhere").set("DATABASE_URL", "postgres://u:not-to-be-shown@127.0.0.1:1/tasks");
+    let cause = "127.0.0.1:1, database \"tasks\": Connection refused";
+    let hint = "pg_isready -h 127.0.0.1 -p 1";
+    for command in ["check", "migrate", "prune", "import"] {
+        let (code, said, told) = setup.clone().command(&["storage", command]).output();
+        assert!(code == 69 && said.is_empty(), "{command}: {code} {said} {told}");
+        assert!(told.contains(cause) && told.contains(hint), "{command}: {told}");
+        assert!(!told.contains("not-to-be-shown"), "{command}: {told}");
+    }
+    let agent = setup.start().await;
+    let log = http::eventually("the log says why", async || {
+        // Its quotes are escaped in JSON.
+        let log = agent.log().replace('\\', "");
+        (log.contains(cause) && log.contains(hint)).then_some(log)
+    })
+    .await;
+    assert!(!log.contains("not-to-be-shown"));
+}
+
 async fn becomes_degraded(url: &str) {
     http::eventually("it is told", async || {
         let health = http::get(&format!("{url}/health")).await.1;

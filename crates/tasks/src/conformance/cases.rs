@@ -1,7 +1,9 @@
 //! The contract, case by case.
 
 use super::{
-    Subject, begun, chunk, client,
+    Subject,
+    answers::a_run_that_nobody_was_told_of_is_given_once,
+    begun, chunk, client,
     heavy::{
         a_tasks_conversation_and_statuses_are_read_alone,
         pages_end_before_too_many_bytes_and_what_is_heavy_is_said,
@@ -32,6 +34,7 @@ cases![
     what_has_ended_takes_nothing_more,
     events_are_taken_all_or_none,
     the_same_message_is_taken_once,
+    a_run_that_nobody_was_told_of_is_given_once,
     a_signed_request_is_done_once,
     cancel_ends_the_run,
     pages_are_newest_status_first_and_whole,

@@ -7,6 +7,7 @@
 
 #![allow(clippy::indexing_slicing)] // It is for tests: a case that fails panics.
 
+mod answers;
 mod cases;
 mod heavy;
 pub mod model;

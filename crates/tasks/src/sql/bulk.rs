@@ -10,6 +10,7 @@ use super::{
     session::{Fault, Session, Value},
     share::{self, Wanted},
     stored,
+    unanswered::{Given, Offer},
     write::{self, Change, Done, EVENT_BYTES, NewTask, News, Reply, Rules, TASK_BYTES},
 };
 use crate::{RunKey, Snapshot, Submission, Submitted, TaskKey};
@@ -203,7 +204,9 @@ async fn begin<'a, S: Session>(
         let run = RunKey { task: new.task, run: 1 };
         let submitted = Submitted { task: Snapshot { task, number }, run: Some(run), superseded: None };
         let news = vec![News::Number(new.key, number)];
-        set(outcomes, at, Done { answer: Ok(Reply::Submitted(Box::new(submitted))), news });
+        let offer = Offer::new(rules, new.key, 1, write::nanos(new.status.timestamp));
+        let given = Box::new(Given::new(submitted, Some(offer)));
+        set(outcomes, at, Done { answer: Ok(Reply::Submitted(given)), news });
         let rows = said.into_iter().zip(1..);
         events.extend(rows.map(|(event, number)| Event {
             task: row,

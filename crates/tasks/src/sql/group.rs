@@ -8,11 +8,13 @@ use super::{
     key::Hash,
     room::Room,
     session::{Backend, Fault, Session},
+    share,
     store::Core,
+    unanswered::Offer,
     write::{self, Change, Done, Reply},
 };
 use crate::StoreError;
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout},
@@ -81,6 +83,12 @@ impl<B: Backend> Core<B> {
                     }
                     return Some(problem);
                 }
+                // Somebody else holds a share for long: those who take from another one do not wait for it again and again.
+                Err((None, Fault::Late(_)))
+                    if changes.iter().any(|change| share::owner_of(change).is_some()) =>
+                {
+                    return self.one_by_one(changes, answers).await;
+                }
                 // Which of them it was shows when they are done one after the other.
                 Err((None, _)) if together => together = false,
                 // Nobody knows which of them it was: the commit itself.
@@ -101,11 +109,18 @@ impl<B: Backend> Core<B> {
         answers: Vec<oneshot::Sender<Result<Reply, StoreError>>>,
     ) -> Option<String> {
         let mut away = None;
+        // Whose shares are not to be had, and why.
+        let mut held: HashMap<Hash, Fault> = HashMap::new();
         for (change, answer) in changes.iter().zip(answers) {
-            let outcome = match &away {
-                Some(problem) => Err(Fault::Away(String::clone(problem))),
-                None => self.alone(change).await,
+            let owner = share::owner_of(change);
+            let outcome = match (&away, owner.and_then(|owner| held.get(&owner))) {
+                (Some(problem), _) => Err(Fault::Away(String::clone(problem))),
+                (None, Some(late)) => Err(late.clone()),
+                (None, None) => self.alone(change).await,
             };
+            if let (Some(owner), Err(late @ Fault::Late(_))) = (owner, &outcome) {
+                held.insert(owner, late.clone());
+            }
             if let Err(Fault::Away(problem)) = &outcome {
                 away = Some(problem.clone());
             }
@@ -159,7 +174,14 @@ impl<B: Backend> Core<B> {
         let mut session = self.backend.write().await.map_err(|fault| (None, fault))?;
         let outcome = self.apply(&mut session, changes, together).await;
         match outcome {
-            Ok(all) => session.commit().await.map(|()| all).map_err(|fault| (None, fault)),
+            Ok(mut all) => {
+                all.iter_mut().filter_map(Done::offer).for_each(Offer::commits);
+                let committed = session.commit().await;
+                if !matches!(committed, Ok(()) | Err(Fault::Away(_))) {
+                    all.iter_mut().filter_map(Done::offer).for_each(Offer::is_refused);
+                }
+                committed.map(|()| all).map_err(|fault| (None, fault))
+            }
             Err((at, fault)) => {
                 if !matches!(fault, Fault::Away(_)) {
                     session.roll_back().await;
@@ -175,6 +197,7 @@ impl<B: Backend> Core<B> {
         changes: &[Change],
         together: bool,
     ) -> Result<Vec<Done>, (Option<usize>, Fault)> {
+        share::hold(session, changes, &self.rules).await.map_err(|fault| (None, fault))?;
         let left = self.backend.left(session).await.map_err(|fault| (None, fault))?;
         let mut room = Room::new(left);
         let rules = &self.rules;

@@ -49,6 +49,13 @@ pub(super) fn push(id: &str) -> Hash {
     hash("push", &[id.as_bytes()])
 }
 
+/// The number of the lock that guards an owner's share, for the agent of this schema. Two owners that get the same one wait for each
+/// other, no more.
+pub(super) fn share(schema: &str, owner: &Hash) -> i64 {
+    let [a, b, c, d, e, f, g, h, ..] = hash("share", &[schema.as_bytes(), owner]);
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// An owner's two columns: the client, and `-` or `=` with the subject. Everybody's are empty.
 pub(super) fn columns(owner: &Owner) -> (String, String) {
     match owner {

@@ -3,6 +3,7 @@
 //!
 //! Nothing is answered that is not committed. Changes that wait at the same time are committed together (`group`).
 
+mod address;
 mod bounds;
 mod bulk;
 mod connections;
@@ -12,6 +13,7 @@ mod group;
 mod import;
 mod key;
 mod leases;
+mod listen;
 mod open;
 mod postgres;
 mod pushes;
@@ -25,17 +27,21 @@ mod share;
 mod sqlite;
 mod store;
 mod stored;
+mod unanswered;
+mod unreachable;
 mod upkeep;
 mod watchers;
 mod write;
 
+pub use address::{BadUrl, is_postgres_url, schema_of};
 pub use bounds::SqlBounds;
 pub use figures::Figures;
 pub use import::{ImportError, Imported};
-pub use postgres::{BadUrl, PostgresBackend, PostgresOptions, PostgresStore, is_postgres_url, schema_of};
+pub use postgres::{PostgresBackend, PostgresOptions, PostgresStore};
 pub use schema::Migrated;
 pub use sqlite::{SqliteBackend, SqliteError, SqliteOptions, SqliteStore};
 pub use store::SqlStore;
+pub use unreachable::Unreachable;
 pub use upkeep::Pruned;
 
 use std::time::Duration;

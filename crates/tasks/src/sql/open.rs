@@ -2,6 +2,7 @@
 
 use super::{
     connections::Taken,
+    key::{self, Hash},
     session::{Dialect, Fault, Row, Session, Value},
 };
 use sqlx::Database;
@@ -92,6 +93,17 @@ where
     async fn execute(&mut self, statement: &str, values: Vec<Value>) -> Result<u64, Fault> {
         let text = self.dialect.text(statement);
         D::run(self.connection.get()?, text, values).await.map_err(|error| fault::<D>(&error))
+    }
+
+    /// By a lock of the database's own, which ends with the transaction: no row that others read, write or keep.
+    async fn hold_shares(&mut self, owners: &[Hash]) -> Result<(), Fault> {
+        let Dialect::Postgres(schema) = &self.dialect else { return Ok(()) };
+        if owners.is_empty() {
+            return Ok(());
+        }
+        let lock = |owner| format!("SELECT pg_advisory_xact_lock({})", key::share(schema, owner));
+        let text = owners.iter().map(lock).collect::<Vec<_>>().join("; ");
+        D::simple(self.connection.get()?, &text).await.map_err(|error| fault::<D>(&error))
     }
 
     async fn commit(mut self) -> Result<(), Fault> {

@@ -5,29 +5,30 @@
 //! session: behind PgBouncer it gets a direct URL, or news comes by the poll.
 
 use super::{
+    address::{BadUrl, channel, connect_options, hex, schema_of},
     bounds::SqlBounds,
     connections::Connections,
     import::{self, ImportError, Imported},
+    listen,
     open::{Open, Sql, fault},
     schema::{self, Migrated},
     session::{Backend, Dialect, Fault, Row, Session, Value},
     store::{SqlStore, StoreOptions},
-    write::News,
+    unreachable::{self, Unreachable},
 };
 use crate::{Sealer, StorageKind};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use sha2::{Digest as _, Sha256};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor as _, PgConnection, Postgres, Row as _, TypeInfo as _,
     ValueRef as _,
-    postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
 use std::{
     collections::HashMap,
     fmt,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +57,14 @@ const MOST_NEWS: usize = 10_000;
 
 /// The key of the lock that migrations take: "bindu" in bytes, and a number.
 const MIGRATION_LOCK: i64 = 0x62_69_6e_64_75_01;
+
+/// The timeline that the server writes to: the beginning of the name of the file that it writes. It may be asked for by everybody, and is
+/// there as soon as a standby is promoted; `pg_control_checkpoint()` tells it after the next checkpoint.
+const TIMELINE: &str =
+    "SELECT CAST(CAST(('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)) AS BIT(32)) AS BIGINT)";
+
+/// The setting that names the database.
+const SETTING: &str = "DATABASE_URL";
 
 /// The oldest server.
 const OLDEST: i64 = 140_000;
@@ -105,11 +114,6 @@ impl PostgresOptions {
     }
 }
 
-/// A URL that is not one of PostgreSQL's. The text names no part of it: it may hold a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the database URL is not valid")]
-pub struct BadUrl;
-
 /// Keeps tasks in PostgreSQL.
 pub type PostgresStore = SqlStore<PostgresBackend>;
 
@@ -125,19 +129,32 @@ impl PostgresStore {
             bounds: options.bounds.clone(),
             sealer: options.sealer.clone(),
             waits_before_taking_over: true,
+            is_shared: true,
         };
         let (backend, news) = PostgresBackend::new(&options)?;
         let listen = options.listen_url.as_deref().unwrap_or(&options.url);
-        let listener = lazy(connect_options(listen)?, 1);
+        let listener = connect_options(listen)?;
         let channel = channel(&options.did);
         let mut store = Self::start(backend, store);
         let notify = notify(Arc::downgrade(&store.core), channel.clone(), news);
         store.background.push(tokio::spawn(notify).abort_handle());
         let watchers = Arc::clone(&store.watchers);
-        let hear = hear(listener, channel, move |news| watchers.tell(news));
+        let hear = listen::hear(listener, (channel, POLL), move |news| watchers.tell(news));
         let hearing: AbortHandle = tokio::spawn(hear).abort_handle();
         store.background.push(hearing);
         Ok(store)
+    }
+
+    /// Tries one connection to a database, and tells why there is none: the cause in the server's or the system's own words.
+    ///
+    /// # Errors
+    /// [`Unreachable`], without secrets.
+    pub async fn reach(options: &PostgresOptions) -> Result<(), Unreachable> {
+        match connect_options(&options.url) {
+            Ok(connect) => unreachable::attempt(&connect, SETTING).await,
+            // `open` refuses it, and says so.
+            Err(BadUrl) => Ok(()),
+        }
     }
 
     /// Brings the tables to this version.
@@ -159,52 +176,6 @@ impl PostgresStore {
     pub async fn import(options: PostgresOptions, applies: bool) -> Result<Imported, ImportError> {
         import::import(options, applies).await
     }
-}
-
-/// The schema of a DID, as Python Bindu names it (`sanitize_did_for_schema`).
-#[must_use]
-pub fn schema_of(did: &str) -> String {
-    let plain: String = did
-        .to_lowercase()
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' })
-        .collect();
-    let name = match plain.chars().next() {
-        Some(first) if first.is_ascii_digit() => format!("schema_{plain}"),
-        _ => plain,
-    };
-    if name.len() <= 63 {
-        return name;
-    }
-    let hash = hex(&Sha256::digest(name.as_bytes()));
-    format!("{}_{}", name.get(..54).unwrap_or_default(), hash.get(..8).unwrap_or_default())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The channel of a DID's news: a name of fixed length, as a DID may be long.
-fn channel(did: &str) -> String {
-    let hash = hex(&Sha256::digest(did.as_bytes()));
-    format!("bindu_{}", hash.get(..16).unwrap_or_default())
-}
-
-/// Python Bindu takes URLs without a scheme, and names its driver in them.
-fn connect_options(url: &str) -> Result<PgConnectOptions, BadUrl> {
-    let url = match url.split_once("://") {
-        Some(("postgres" | "postgresql" | "postgresql+asyncpg", rest)) => format!("postgresql://{rest}"),
-        Some(_) => return Err(BadUrl),
-        None => format!("postgresql://{url}"),
-    };
-    let options: PgConnectOptions = url.parse().map_err(|_| BadUrl)?;
-    Ok(options.application_name("bindu").statement_cache_capacity(0))
-}
-
-/// Whether a text is the URL of a database of PostgreSQL's, with a scheme.
-#[must_use]
-pub fn is_postgres_url(text: &str) -> bool {
-    text.contains("://") && connect_options(text).is_ok()
 }
 
 fn lazy(options: PgConnectOptions, connections: u32) -> PgPool {
@@ -229,8 +200,15 @@ pub struct PostgresBackend {
     begin_reading: String,
     /// Whether the tables are there.
     is_ready: AtomicBool,
+    /// The timeline of the server's log, counted from 0.
+    timeline: AtomicU64,
     /// Held by whoever makes them.
     migration: tokio::sync::Mutex<()>,
+    connect: PgConnectOptions,
+    /// Why the last connection was not made.
+    unreachable: Mutex<Option<Unreachable>>,
+    /// Held by whoever asks why.
+    asks_why: tokio::sync::Mutex<()>,
     news: mpsc::Sender<Told>,
 }
 
@@ -251,7 +229,8 @@ impl PostgresBackend {
             2 * statement
         );
         let (news, told) = mpsc::channel(MOST_NEWS);
-        let pool = lazy(connect_options(&options.url)?, options.connections);
+        let connect = connect_options(&options.url)?;
+        let pool = lazy(connect.clone(), options.connections);
         let backend = Self {
             connections: Connections::new(pool, options.connections, ACQUIRE),
             dialect: Dialect::Postgres(format!("\"{schema}\".")),
@@ -259,7 +238,11 @@ impl PostgresBackend {
             begin: format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {timeouts}"),
             begin_reading: format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {timeouts}"),
             is_ready: AtomicBool::new(false),
+            timeline: AtomicU64::new(0),
             migration: tokio::sync::Mutex::default(),
+            connect,
+            unreachable: Mutex::default(),
+            asks_why: tokio::sync::Mutex::default(),
             news,
         };
         Ok((backend, told))
@@ -269,12 +252,49 @@ impl PostgresBackend {
     async fn begin(&self, words: &str) -> Result<Open<Postgres>, Fault> {
         let begun = Instant::now();
         loop {
-            let connection = self.connections.take().await.map_err(|error| fault::<Postgres>(&error))?;
+            let connection = match self.connections.take().await {
+                Ok(connection) => connection,
+                Err(error) => return Err(self.is_unreachable(&error).await),
+            };
             match Open::begin(connection, words, self.dialect.clone()).await {
-                Err(Fault::Away(_)) if begun.elapsed() < ACQUIRE => {}
-                other => return other,
+                // It may lead to another server now.
+                Err(Fault::Away(_)) if begun.elapsed() < ACQUIRE => {
+                    self.is_ready.store(false, Ordering::Release)
+                }
+                other => {
+                    if other.is_ok() {
+                        *self.why() = None;
+                    }
+                    return other;
+                }
             }
         }
+    }
+
+    fn why(&self) -> MutexGuard<'_, Option<Unreachable>> {
+        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why a connection was not made. The pool tries again and again, and then says only that its time is over: one more attempt
+    /// tells the cause; who comes meanwhile hears the last one.
+    async fn is_unreachable(&self, error: &sqlx::Error) -> Fault {
+        let why = match error {
+            sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => return fault::<Postgres>(error),
+            sqlx::Error::PoolTimedOut => match self.asks_why.try_lock() {
+                Ok(_asks) => unreachable::attempt(&self.connect, SETTING).await.err(),
+                Err(_) => {
+                    let last = self.why().clone();
+                    Some(last.unwrap_or_else(|| unreachable::explain(error, &self.connect, SETTING)))
+                }
+            },
+            error => Some(unreachable::explain(error, &self.connect, SETTING)),
+        };
+        let Some(why) = why else {
+            return Fault::Away("all connections to the database are in use".to_owned());
+        };
+        let text = why.to_string();
+        *self.why() = Some(why);
+        Fault::Away(text)
     }
 
     /// Begins a transaction that reads, without making our tables.
@@ -301,8 +321,26 @@ impl PostgresBackend {
             }
         };
         session.commit().await?;
+        self.look_at_timeline().await?;
         self.is_ready.store(true, Ordering::Release);
         Ok(migrated)
+    }
+
+    /// Notes which timeline the server is in. One that may not be asked stays in the one that it was in.
+    async fn look_at_timeline(&self) -> Result<(), Fault> {
+        let mut session = self.begin(&self.begin).await?;
+        match session.rows(TIMELINE, Vec::new()).await {
+            Ok(rows) => {
+                let timeline = rows.first().map_or(Ok(1), |row| row.count(0))?;
+                self.timeline.store(timeline.saturating_sub(1), Ordering::Release);
+                session.commit().await
+            }
+            Err(Fault::Away(problem)) => Err(Fault::Away(problem)),
+            Err(_) => {
+                session.roll_back().await;
+                Ok(())
+            }
+        }
     }
 
     async fn migrate_in(&self, session: &mut Open<Postgres>) -> Result<Migrated, Fault> {
@@ -331,6 +369,13 @@ impl Backend for PostgresBackend {
     }
 
     async fn read(&self) -> Result<Self::Session, Fault> {
+        self.ready().await?;
+        let session = self.begin(&self.begin_reading).await?;
+        if self.is_ready.load(Ordering::Acquire) {
+            return Ok(session);
+        }
+        // It leads to another server, maybe.
+        session.roll_back().await;
         self.ready().await?;
         self.begin(&self.begin_reading).await
     }
@@ -384,6 +429,14 @@ impl Backend for PostgresBackend {
     fn kind(&self) -> StorageKind {
         StorageKind::Postgres
     }
+
+    fn timeline(&self) -> u64 {
+        self.timeline.load(Ordering::Acquire)
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.why().as_ref().map(|why| why.hint().to_owned())
+    }
 }
 
 /// Tells other processes of new events, in transactions of its own: a notification takes a lock of the whole server.
@@ -414,36 +467,6 @@ async fn send(backend: &PostgresBackend, channel: &str, news: &[([u8; 32], u64)]
         session.rows("SELECT CAST(pg_notify($1, $2) AS TEXT)", values).await?;
     }
     session.commit().await
-}
-
-/// Hears what other processes tell.
-async fn hear(pool: PgPool, channel: String, tell: impl Fn(&[News])) {
-    loop {
-        if let Ok(mut listener) = PgListener::connect_with(&pool).await
-            && listener.listen(&channel).await.is_ok()
-        {
-            while let Ok(Some(notification)) = listener.try_recv().await {
-                tell(&named(notification.payload()));
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
-/// The news of a payload. What is not understood is left out: anybody who may connect can send it.
-fn named(payload: &str) -> Vec<News> {
-    let one = |text: &str| {
-        let (task, number) = text.split_once(':')?;
-        let mut hash = [0; 32];
-        if task.len() != 64 {
-            return None;
-        }
-        for (at, byte) in hash.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(task.get(2 * at..2 * at + 2)?, 16).ok()?;
-        }
-        Some(News::Number(hash, number.parse().ok()?))
-    };
-    payload.split(',').filter_map(one).collect()
 }
 
 impl Sql for Postgres {
@@ -534,47 +557,10 @@ impl Sql for Postgres {
 mod tests {
     use super::*;
 
-    /// The names are those that `sanitize_did_for_schema` of Python Bindu 2026.36.7 gives.
     #[test]
-    fn schemas_are_named_as_python_bindu_names_them() {
-        for (did, schema) in [
-            ("did:bindu:alice:agent1:abc123", "did_bindu_alice_agent1_abc123"),
-            (
-                "did:bindu:alice_smith_at_example_com:echo_agent:5c908f70-ec50-7e33-bf7d-2735c15d5c13",
-                "did_bindu_alice_smith_at_example_com_echo_agent_5c908f_75822da2",
-            ),
-            ("1did:A B\"c", "schema_1did_a_b_c"),
-            ("did:bindu:h\u{e9}llo:w", "did_bindu_h_llo_w"),
-        ] {
-            assert_eq!(schema_of(did), schema);
-        }
-    }
-
-    #[test]
-    fn urls_are_taken_as_python_bindu_takes_them_and_never_shown() {
-        for url in [
-            "postgres://u:secret@db:5432/x?sslmode=require",
-            "postgresql://u:secret@db/x",
-            "postgresql+asyncpg://u:secret@db/x",
-            "u:secret@db:5432/x",
-        ] {
-            let options = connect_options(url).expect("a URL");
-            assert_eq!((options.get_host(), options.get_database()), ("db", Some("x")));
-            assert!(!format!("{:?}", PostgresOptions::new(url, "did:x:y")).contains("secret"));
-        }
-        assert!(connect_options("mysql://u:secret@db/x").is_err());
-        assert!(!BadUrl.to_string().contains("secret"));
-    }
-
-    #[test]
-    fn what_anybody_may_send_is_read_without_harm() {
-        let task = [0xab; 32];
-        let good = format!("{}:7", hex(&task));
-        assert_eq!(named(&good), [News::Number(task, 7)]);
-        for bad in ["", ":", "zz:1", &"\u{e9}".repeat(32), &format!("{}:x", "a".repeat(64)), ",,,"] {
-            assert_eq!(named(bad), []);
-        }
-        assert_eq!(named(&format!("junk,{good},")).len(), 1);
+    fn options_do_not_show_their_password() {
+        let options = PostgresOptions::new("postgres://u:secret@db/x", "did:x:y");
+        assert!(!format!("{options:?}").contains("secret"));
     }
 
     #[test]

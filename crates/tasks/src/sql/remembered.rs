@@ -36,7 +36,11 @@ pub(super) async fn remember<S: Session>(
     Ok(Reply::Done.into())
 }
 
-/// Whether an owner has too many signed requests that are remembered. Counted seldom: there may be a hundred thousand.
+/// From how many on others' are counted seldom: there may be a hundred thousand.
+const MANY: u64 = 1_000;
+
+/// Whether an owner has too many signed requests that are remembered. Many are counted seldom, unless half of what there may be is
+/// there: nobody else remembers as many meanwhile.
 pub(super) async fn is_full<S: Session>(
     session: &mut S,
     owner: key::Hash,
@@ -45,7 +49,12 @@ pub(super) async fn is_full<S: Session>(
     let bound = u64::try_from(rules.bounds.remembered_of_one).unwrap_or(u64::MAX);
     let known = {
         let counts = rules.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.get(&owner).filter(|(count, at)| at.elapsed() < COUNT_AGE && *count < bound).copied()
+        let most = match rules.is_shared {
+            true if bound <= MANY => 0,
+            true => bound / 2,
+            false => bound,
+        };
+        counts.get(&owner).filter(|(count, at)| at.elapsed() < COUNT_AGE && *count < most).copied()
     };
     if known.is_some() {
         return Ok(false);

@@ -1,5 +1,6 @@
 //! One transaction of a database, whichever it is: statements with `$1` placeholders, and three types of values.
 
+use super::key::Hash;
 use crate::StorageKind;
 use std::{fmt, future::Future, time::Duration};
 
@@ -210,6 +211,13 @@ pub trait Session: Send {
         values: Vec<Value>,
     ) -> impl Future<Output = Result<u64, Fault>> + Send;
 
+    /// Waits until nobody else takes from these owners' shares; nobody does until the transaction ends. The owners come in order.
+    /// If one writes at a time anyway there is nothing to wait for.
+    fn hold_shares(&mut self, owners: &[Hash]) -> impl Future<Output = Result<(), Fault>> + Send {
+        let _ = owners;
+        std::future::ready(Ok(()))
+    }
+
     /// Ends it, with everything done. After [`Fault::Away`] nobody knows whether.
     fn commit(self) -> impl Future<Output = Result<(), Fault>> + Send;
 
@@ -266,4 +274,14 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Which database it is.
     fn kind(&self) -> StorageKind;
+
+    /// Which history it is in: another one after a failover.
+    fn timeline(&self) -> u64 {
+        0
+    }
+
+    /// What helps against what keeps it away, if that is known.
+    fn hint(&self) -> Option<String> {
+        None
+    }
 }

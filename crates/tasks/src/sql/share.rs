@@ -1,16 +1,20 @@
 //! How much is unfinished: an owner's, and all. The counts are kept in this process, and counted again in the
 //! database when they are old, or before anybody is refused: what has begun here is added and what has ended is not taken off,
 //! so in one process they are never too low.
+//!
+//! Where other processes write as well, the shares of a transaction's owners are held until it ends, and counted within it: what others have
+//! begun is in the count, and what they are about to begin waits for it. Only what is unfinished in all may be
+//! exceeded, by what others have begun within a second.
 
 use super::{
     bounds::SqlBounds,
-    key::Hash,
+    key::{self, Hash},
     session::{Fault, Session, Value},
-    write::Rules,
+    write::{Change, Rules},
 };
 use crate::{Owner, StoreError, Submission};
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,6 +24,9 @@ const AGE: Duration = Duration::from_secs(1);
 
 /// How many owners' counts are kept.
 const MOST_OWNERS: usize = 10_000;
+
+/// How many owners are counted in one statement.
+const COUNTED_AT_ONCE: usize = 64;
 
 /// How much is unfinished: an owner's tasks and their bytes, and all tasks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,6 +52,15 @@ struct Inner {
     owners: HashMap<Hash, Counted<(u64, u64)>>,
 }
 
+impl Inner {
+    fn keep(&mut self, owner: Hash, counted: Counted<(u64, u64)>) {
+        if self.owners.len() >= MOST_OWNERS {
+            self.owners.clear();
+        }
+        self.owners.insert(owner, counted);
+    }
+}
+
 impl Counts {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -67,6 +83,59 @@ impl Counts {
         inner.all = None;
         inner.owners.remove(owner);
     }
+}
+
+/// Holds the shares that some changes take from, and counts them.
+pub(super) async fn hold<S: Session>(
+    session: &mut S,
+    changes: &[Change],
+    rules: &Rules,
+) -> Result<(), Fault> {
+    if !rules.is_shared {
+        return Ok(());
+    }
+    let all: BTreeSet<Hash> = changes.iter().filter_map(owner_of).collect();
+    let senders = changes.iter().filter(|change| matches!(change, Change::Submit(_))).filter_map(owner_of);
+    let senders: BTreeSet<Hash> = senders.collect();
+    // All in one order: nobody waits for somebody who waits for him.
+    session.hold_shares(&all.into_iter().collect::<Vec<_>>()).await?;
+    let senders: Vec<Hash> = senders.into_iter().collect();
+    for some in senders.chunks(COUNTED_AT_ONCE) {
+        count_some(session, some, rules).await?;
+    }
+    Ok(())
+}
+
+/// Whose share a change takes from, if there is one.
+pub(super) fn owner_of(change: &Change) -> Option<Hash> {
+    let owner = match change {
+        Change::Submit(submission) => &submission.owner,
+        Change::Remember { task, .. } => &task.owner,
+        _ => return None,
+    };
+    (!owner.is_everybody()).then(|| key::owner(owner))
+}
+
+/// Counts these owners' unfinished tasks.
+async fn count_some<S: Session>(session: &mut S, owners: &[Hash], rules: &Rules) -> Result<(), Fault> {
+    let places: Vec<String> = (1..=owners.len()).map(|place| format!("${place}")).collect();
+    let count = format!(
+        "SELECT owner, count(*), CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM {{s}}bindu_tasks
+        WHERE owner IN ({}) AND phase = 0 GROUP BY owner",
+        places.join(", ")
+    );
+    let at = Instant::now();
+    let rows = session.rows(&count, owners.iter().map(|owner| (*owner).into()).collect()).await?;
+    let mut counted: HashMap<Hash, (u64, u64)> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        counted.insert(row.hash(0)?, (row.count(1)?, row.count(2)?));
+    }
+    let mut inner = rules.unfinished.lock();
+    for owner in owners {
+        let count = counted.get(owner).copied().unwrap_or_default();
+        inner.keep(*owner, Counted { count, at });
+    }
+    Ok(())
 }
 
 /// What a message would take.
@@ -153,11 +222,7 @@ async fn counted<S: Session>(
         Some(one) => one.count,
         None => {
             let count = count_one(session, wanted.owner).await?;
-            let mut inner = rules.unfinished.lock();
-            if inner.owners.len() >= MOST_OWNERS {
-                inner.owners.clear();
-            }
-            inner.owners.insert(wanted.owner, Counted { count, at });
+            rules.unfinished.lock().keep(wanted.owner, Counted { count, at });
             count
         }
     };

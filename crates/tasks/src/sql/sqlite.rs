@@ -149,6 +149,7 @@ impl SqliteStore {
             bounds: options.bounds.clone(),
             sealer: options.sealer.clone(),
             waits_before_taking_over: !options.is_alone,
+            is_shared: !options.is_alone,
         };
         Ok(Self::start(backend, store))
     }

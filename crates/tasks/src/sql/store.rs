@@ -4,7 +4,7 @@ use super::{
     bounds::SqlBounds,
     figures::{Counters, Figures, add},
     group::{self, Waiting, error},
-    key,
+    key::{self, Hash},
     read::{self, Read},
     session::{Backend, Fault, Session},
     share::Counts,
@@ -43,6 +43,8 @@ pub(super) struct StoreOptions {
     pub(super) sealer: Option<Arc<dyn Sealer>>,
     /// Whether others may have been cut off together with us, so that their leases have ended and they have not.
     pub(super) waits_before_taking_over: bool,
+    /// Whether other processes may write as well.
+    pub(super) is_shared: bool,
 }
 
 /// Keeps tasks in a database. Dropped, it works no more in the background; what it has answered is committed.
@@ -113,9 +115,11 @@ impl<B: Backend> SqlStore<B> {
             replica: uuid::Uuid::new_v4().to_string(),
             lease: options.lease,
             bounds: options.bounds,
+            is_shared: options.is_shared,
             sealer: options.sealer,
             remembered: Mutex::default(),
             unfinished: Counts::default(),
+            unanswered: Arc::default(),
         };
         let contact = Contact {
             lease: options.lease,
@@ -160,7 +164,22 @@ impl<B: Backend> SqlStore<B> {
     /// A change of a task, committed together with others.
     async fn change(&self, task: &TaskKey, change: Change) -> Result<Reply, StoreError> {
         let key = key::task(task);
-        let number = key.first().map_or(0, |byte| usize::from(*byte)) % self.lanes.len().max(1);
+        self.change_in(key, (key, change)).await
+    }
+
+    /// A change that takes from its owner's share: those of one owner come in one lane, so that lanes do not wait for each other.
+    async fn change_of(&self, task: &TaskKey, change: Change) -> Result<Reply, StoreError> {
+        let key = key::task(task);
+        let lane = if self.core.rules.is_shared && !task.owner.is_everybody() {
+            key::owner(&task.owner)
+        } else {
+            key
+        };
+        self.change_in(lane, (key, change)).await
+    }
+
+    async fn change_in(&self, lane: Hash, (key, change): (Hash, Change)) -> Result<Reply, StoreError> {
+        let number = lane.first().map_or(0, |byte| usize::from(*byte)) % self.lanes.len().max(1);
         let lane = self.lanes.get(number).ok_or_else(closed)?;
         let (answer, answered) = oneshot::channel();
         add(&self.core.counters.queued, 1);
@@ -275,8 +294,19 @@ macro_rules! ask {
 impl<B: Backend> TaskStore for SqlStore<B> {
     async fn submit(&self, submission: Submission) -> Result<Submitted, StoreError> {
         let task = TaskKey { owner: submission.owner.clone(), id: submission.message.task_id.clone() };
-        match self.change(&task, Change::Submit(Box::new(submission))).await? {
-            Reply::Submitted(submitted) => Ok(*submitted),
+        match self.change_of(&task, Change::Submit(Box::new(submission))).await? {
+            Reply::Submitted(given) => Ok(given.taken()),
+            _ => mismatch(),
+        }
+    }
+
+    async fn recover(&self, submission: &Submission) -> Result<Option<Submitted>, StoreError> {
+        let task = TaskKey { owner: submission.owner.clone(), id: submission.message.task_id.clone() };
+        if !self.core.rules.unanswered.has(&key::task(&task)) {
+            return Ok(None);
+        }
+        match self.change(&task, Change::Recover(Box::new(submission.clone()))).await? {
+            Reply::Submitted(given) => Ok(Some(given.taken())),
             _ => mismatch(),
         }
     }
@@ -366,7 +396,7 @@ impl<B: Backend> TaskStore for SqlStore<B> {
 
     async fn remember(&self, task: &TaskKey, replay: &ReplayKey) -> Result<(), StoreError> {
         let change = Change::Remember { task: task.clone(), replay: replay.clone() };
-        self.change(task, change).await.map(|_| ())
+        self.change_of(task, change).await.map(|_| ())
     }
 
     async fn put_feedback(&self, task: &TaskKey, feedback: Json) -> Result<(), StoreError> {
@@ -421,6 +451,14 @@ impl<B: Backend> TaskStore for SqlStore<B> {
 
     fn kind(&self) -> StorageKind {
         self.core.backend.kind()
+    }
+
+    fn timeline(&self) -> u64 {
+        self.core.backend.timeline()
+    }
+
+    fn hint(&self) -> Option<String> {
+        self.core.backend.hint()
     }
 
     fn figures(&self) -> Option<Figures> {

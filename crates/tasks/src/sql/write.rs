@@ -10,6 +10,7 @@ use super::{
     session::{Fault, Row, Session, Value},
     share::{self, Counts, Wanted},
     stored,
+    unanswered::{self, Given, Offer, Unanswered},
 };
 use crate::{
     Abandoned, Canceled, Owner, Pushed, ReplayKey, RunKey, Sealer, Snapshot, StoreError, Submission,
@@ -45,6 +46,8 @@ pub(super) const RESULTS: usize = 3;
 #[derive(Debug, Clone)]
 pub(super) enum Change {
     Submit(Box<Submission>),
+    /// Gives what is stored of a message whose answer was lost.
+    Recover(Box<Submission>),
     Append {
         run: RunKey,
         /// The number of the last event before.
@@ -92,7 +95,7 @@ pub(super) enum Change {
 /// What a change answers.
 #[derive(Debug)]
 pub(super) enum Reply {
-    Submitted(Box<Submitted>),
+    Submitted(Box<Given>),
     Canceled(Box<Canceled>),
     Number(u64),
     Runs(Vec<RunKey>),
@@ -118,6 +121,16 @@ pub(super) struct Done {
     pub(super) news: Vec<News>,
 }
 
+impl Done {
+    /// The run that it offers to whoever has sent a message.
+    pub(super) fn offer(&mut self) -> Option<&mut Offer> {
+        match &mut self.answer {
+            Ok(Reply::Submitted(given)) => given.offer.as_mut(),
+            _ => None,
+        }
+    }
+}
+
 impl From<StoreError> for Done {
     fn from(error: StoreError) -> Self {
         Self { answer: Err(error), news: Vec::new() }
@@ -137,12 +150,16 @@ pub(super) struct Rules {
     pub(super) replica: String,
     pub(super) lease: Duration,
     pub(super) bounds: SqlBounds,
+    /// Whether other processes write as well.
+    pub(super) is_shared: bool,
     /// What seals the secrets of push configurations; nothing keeps them in clear.
     pub(super) sealer: Option<Arc<dyn Sealer>>,
     /// How many signed requests of an owner are remembered, about, and when that was counted.
     pub(super) remembered: Mutex<HashMap<key::Hash, (u64, Instant)>>,
     /// How many tasks are unfinished, about.
     pub(super) unfinished: Counts,
+    /// Runs that nobody was told of.
+    pub(super) unanswered: Arc<Unanswered>,
 }
 
 impl Rules {
@@ -172,6 +189,7 @@ pub(super) async fn apply<S: Session>(
 ) -> Result<Done, Fault> {
     match change {
         Change::Submit(submission) => submit(session, submission, (rules, room)).await,
+        Change::Recover(submission) => unanswered::recover(session, submission, rules).await,
         Change::Append { run, after, events } => append(session, run, *after, (events, rules, room)).await,
         Change::Cancel(task) => cancel(session, task, rules).await,
         Change::Renew(runs) => leases::renew(session, runs, rules).await,
@@ -257,10 +275,7 @@ async fn submit<S: Session>(
         return Ok(StoreError::Replayed(TaskKey { owner: owner.clone(), id }).into());
     }
     if !before.is_null(0) {
-        let Some(task) = read::snapshot_of(session, before.int(0)?).await? else {
-            return Err(Fault::Again("a task was forgotten meanwhile".to_owned()));
-        };
-        return Ok(Reply::Submitted(Box::new(Submitted { task, run: None, superseded: None })).into());
+        return unanswered::again(session, before.int(0)?, submission, rules).await;
     }
     let held = if before.is_null(2) { None } else { hold(session, task_key).await? };
     let state = held.as_ref().map(|held| held.state);
@@ -318,7 +333,9 @@ async fn submit<S: Session>(
     };
     let task_after = snapshot.ok_or_else(|| Fault::Again("a task was forgotten meanwhile".to_owned()))?;
     let submitted = Submitted { task: task_after, run: Some(RunKey { task, run }), superseded };
-    Ok(Done { answer: Ok(Reply::Submitted(Box::new(submitted))), news: vec![News::Number(task_key, number)] })
+    let offer = Offer::new(rules, task_key, run, nanos(status.timestamp));
+    let given = Box::new(Given::new(submitted, Some(offer)));
+    Ok(Done { answer: Ok(Reply::Submitted(given)), news: vec![News::Number(task_key, number)] })
 }
 
 /// A task that begins.

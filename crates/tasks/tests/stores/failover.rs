@@ -5,9 +5,16 @@ use crate::{
     places::{self, LEASE, eventually, postgres_options},
     postgres::{endures, replica},
 };
-use bindu_a2a::model::TaskState;
-use bindu_tasks::{PostgresOptions, PostgresStore, StoreError, TaskStore};
+use bindu_a2a::{
+    call::{Call, StreamEvent},
+    model::TaskState,
+};
+use bindu_tasks::{
+    Caller, Client, Job, Limits, Outlet, PostgresOptions, PostgresStore, StoreError, TaskService, TaskStore,
+    TaskStream, Worker,
+};
 use bindu_testkit::{Postgres, PostgresSetup, Wire};
+use futures_util::{StreamExt as _, future::BoxFuture};
 use std::{sync::Arc, time::Duration};
 
 /// What takes long and blocks, off the runtime.
@@ -74,6 +81,64 @@ async fn a_failover_to_a_synchronous_standby_loses_nothing() {
     .await;
     assert!(all.accepted.len() > 30, "{}", all.accepted.len());
     assert!(stores.iter().all(|store| store.figures().outages > 0), "each has met it");
+}
+
+/// Has nothing to say: its task is gone on with by hand.
+struct Silent;
+
+impl Worker for Silent {
+    fn work(&self, _job: Job, _outlet: Outlet) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// The next item of a stream: its id, and whether it is the whole task.
+async fn next(stream: &mut TaskStream) -> (u64, bool) {
+    let item = tokio::time::timeout(Duration::from_secs(60), stream.next()).await.expect("in time");
+    let item = item.expect("it goes on");
+    (item.number, matches!(item.event, StreamEvent::Task(_)))
+}
+
+/// Readers of a task's stream, before and after a failover: one that stays, and one that comes back with an id of the time before.
+///
+/// Promise: within one timeline an id is continued; an id of another one gives the task from its beginning, no gap and no error, its end too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_of_the_time_before_a_failover_gives_the_task_from_its_beginning() {
+    let (mut primary, standby) = pair().await;
+    let (wire, did) = (Wire::start(primary.port).await, places::did());
+    let store = replica(&by(&wire), &did);
+    let service =
+        TaskService::new(Arc::clone(&store) as Arc<dyn TaskStore>, Arc::new(Silent), Limits::default());
+    let run = begun(&*store, &owner("alice"), &id()).await;
+    let client = Client { id: "alice".into(), subject: None, did: None, scopes: Vec::new() };
+    let caller = Caller::Client(Arc::new(client));
+    let subscribe = async |after: Option<u64>| {
+        let call = Call::Subscribe { task_id: run.task.id.clone(), after };
+        service.stream(&caller, call, None).await.expect("a stream")
+    };
+    let mut stays = subscribe(None).await;
+    assert_eq!(next(&mut stays).await, (2, true));
+    store.append(&run, vec![status(TaskState::Working)]).await.expect("appended");
+    assert_eq!(next(&mut stays).await, (3, false));
+    assert_eq!(next(&mut subscribe(Some(2)).await).await, (3, false), "the same timeline: it is continued");
+    assert_eq!(store.timeline(), 0);
+    let standby = blocking(move || {
+        primary.stop();
+        standby.promote();
+        standby
+    })
+    .await;
+    wire.move_to(standby.port);
+    eventually("it answers again", || async { store.check().await.ok() }).await;
+    let (id, is_whole) = next(&mut stays).await;
+    assert!(is_whole && id > 1 << 32, "who stays is told it anew: {id}");
+    assert_eq!(store.timeline(), 1);
+    assert_eq!(next(&mut subscribe(Some(3)).await).await, (id, true), "an id of before");
+    store.append(&run, vec![status(TaskState::Completed)]).await.expect("appended");
+    assert_eq!(next(&mut stays).await, (id + 1, false));
+    assert_eq!(next(&mut subscribe(Some(id)).await).await, (id + 1, false), "an id of now");
+    assert_eq!(next(&mut subscribe(Some(3)).await).await, (id + 1, true), "ended, and told");
+    drop(standby);
 }
 
 /// The standby hangs, for longer than a statement may take; then the primary's host is lost, and the standby is promoted.

@@ -19,11 +19,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-async fn direct(dsn: &str) -> PgConnection {
+pub(crate) async fn direct(dsn: &str) -> PgConnection {
     PgConnection::connect(&dsn.replace("&max_conns=8", "")).await.expect("a connection")
 }
 
-async fn sql(connection: &mut PgConnection, text: &str) {
+pub(crate) async fn sql(connection: &mut PgConnection, text: &str) {
     connection.execute(sqlx::raw_sql(AssertSqlSafe(text.to_owned()))).await.expect("done");
 }
 

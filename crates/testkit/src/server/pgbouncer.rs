@@ -31,8 +31,7 @@ impl PgBouncer {
         let config = format!(
             "[databases]\npostgres = host=127.0.0.1 port={server} user=postgres\n[pgbouncer]\n\
              listen_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n\
-             pool_mode = transaction\ndefault_pool_size = {connections}\nmax_client_conn = 200\n\
-             ignore_startup_parameters = extra_float_digits\n"
+             pool_mode = transaction\ndefault_pool_size = {connections}\nmax_client_conn = 200\n"
         );
         let path = directory.path().join("pgbouncer.ini");
         std::fs::write(&path, config).expect("a file in a temporary directory");
