@@ -17,7 +17,9 @@ mod start_error;
 mod status;
 
 pub use advice::Advice;
-pub use driver::{Applied, ClientLook, KeyLook, RingLook, Started, StartedWork, StepError, VersionLook};
+pub use driver::{
+    Applied, ClientLook, HistoryLook, KeyLook, RingLook, Started, StartedWork, StepError, VersionLook,
+};
 pub use held::{HeldIdentity, Identity, Source};
 pub use plan::ring::{RingError, RingStep, RingWish};
 pub use start_error::{MissingRight, NamedKey, OtherDid, Problem, StartError};

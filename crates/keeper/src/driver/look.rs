@@ -9,9 +9,11 @@ use crate::{
         client::{self, ClientPolicy, Step as ClientStep},
         history::{self, Past},
         keys::{self, Observed, Plan, Row},
+        retired,
     },
 };
 use bindu_hydra::PatchOperation;
+use bindu_identity::Fingerprint;
 use bindu_store::{Outage, Version};
 use secrecy::SecretString;
 use serde_json::Value;
@@ -57,8 +59,36 @@ pub struct VersionLook {
     pub written_at: Option<String>,
     /// What it holds.
     pub past: Past,
-    /// The fingerprints of the keys whose private halves it holds.
-    pub private_halves: Vec<String>,
+    /// The keys whose private halves it holds.
+    pub private_halves: Vec<Fingerprint>,
+}
+
+/// The record's past, as far as the store tells it.
+#[derive(Debug)]
+pub struct HistoryLook {
+    /// What was observed when it was read.
+    pub look: KeyLook,
+    /// The versions, newest first.
+    pub versions: Vec<VersionLook>,
+    /// The keys that nothing needs any more.
+    pub retired: Vec<Fingerprint>,
+}
+
+impl HistoryLook {
+    /// The retired keys that this version still holds.
+    #[must_use]
+    pub fn recoverable(&self, version: &VersionLook) -> Vec<Fingerprint> {
+        version.private_halves.iter().filter(|key| self.retired.contains(key)).cloned().collect()
+    }
+
+    /// The versions that a person may destroy: they hold retired keys, and nothing else that the record lacks.
+    #[must_use]
+    pub fn destroyable(&self) -> Vec<Version> {
+        let is_destroyable = |version: &&VersionLook| {
+            retired::is_destroyable(&version.private_halves, &self.retired, &self.look.seen)
+        };
+        self.versions.iter().filter(is_destroyable).map(|version| version.version).collect()
+    }
 }
 
 impl Keeper {
@@ -134,18 +164,22 @@ impl Keeper {
     /// All versions of the keys record that the store keeps, newest first.
     ///
     /// # Errors
-    /// What an unavailable store said.
-    pub async fn history(&self) -> Result<Vec<VersionLook>, Option<Outage>> {
+    /// What was observed of a store that does not tell them.
+    pub async fn history(&self) -> Result<HistoryLook, Box<KeyLook>> {
         let mut look = self.look().await;
         let current = match &look.seen.store {
             keys::Store::Present(stored) => stored.version,
             keys::Store::Deleted { version, .. } => *version,
-            keys::Store::Absent => return Ok(Vec::new()),
-            _ => return Err(look.outage.clone()),
+            keys::Store::Absent => {
+                return Ok(HistoryLook { look, versions: Vec::new(), retired: Vec::new() });
+            }
+            _ => return Err(Box::new(look)),
         };
         let first = current.saturating_sub(history::MAX_DEPTH).max(1);
-        let past = look.driver.read_history(self, first..=current, TIMEOUT).await;
-        let past = past.map_err(|_| look.outage.clone())?;
+        let past = match look.driver.read_history(self, first..=current, TIMEOUT).await {
+            Ok(past) => past,
+            Err(_) => return Err(Box::new(look)),
+        };
         let entry = |(version, past): (Version, Past)| {
             let found = look.driver.earlier.get(&version);
             VersionLook {
@@ -155,7 +189,9 @@ impl Keeper {
                 private_halves: found.map(FoundKey::fingerprints).unwrap_or_default(),
             }
         };
-        Ok(past.into_iter().map(entry).collect())
+        let versions = past.into_iter().map(entry).collect();
+        let retired = retired::retired(&look.seen, &look.plan);
+        Ok(HistoryLook { look, versions, retired })
     }
 }
 
@@ -171,8 +207,8 @@ impl KeyLook {
 }
 
 impl FoundKey {
-    fn fingerprints(&self) -> Vec<String> {
+    fn fingerprints(&self) -> Vec<Fingerprint> {
         let keys = [Some(&self.ring.current), self.ring.next.as_ref(), self.ring.previous.as_ref()];
-        keys.into_iter().flatten().map(|key| key.public_key().fingerprint().to_string()).collect()
+        keys.into_iter().flatten().map(|key| key.public_key().fingerprint()).collect()
     }
 }

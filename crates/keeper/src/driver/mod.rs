@@ -9,7 +9,7 @@ mod look;
 mod observe;
 mod ring;
 
-pub use look::{ClientLook, KeyLook, VersionLook};
+pub use look::{ClientLook, HistoryLook, KeyLook, VersionLook};
 pub use ring::{Applied, RingLook, StepError};
 
 use crate::{

@@ -1,13 +1,14 @@
 //! The decision tables, as pure functions: no network, no clock, no file.
 //!
 //! `observed` is what is known, `decision` what can be done about it. [`keys`] is the table "Keys" of DESIGN.md, [`history`] what earlier versions of the record prove, [`ring`] the steps of a
-//! rotation, [`client`] the steps of "The OAuth client: write ahead".
+//! rotation, [`retired`] which old keys nothing needs any more, [`client`] the steps of "The OAuth client: write ahead".
 
 pub mod client;
 mod decision;
 pub mod history;
 pub mod keys;
 mod observed;
+pub mod retired;
 pub mod ring;
 
 use bindu_identity::{Fingerprint, PublicKey};

@@ -168,6 +168,15 @@ impl HydraNames {
         matches!(self, Self::Key { .. })
     }
 
+    /// The key that it names, if it names one.
+    #[must_use]
+    pub fn key(&self) -> Option<PublicKey> {
+        match self {
+            Self::Key { key, .. } => *key,
+            _ => None,
+        }
+    }
+
     /// If it names this key.
     #[must_use]
     pub fn names(&self, ours: &PublicKey) -> bool {

@@ -9,47 +9,37 @@ use bindu_keeper::{
 use serde_json::{Value, json};
 
 pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal> {
-    let versions = keeper.history().await.map_err(|outage| {
+    let history = keeper.history().await.map_err(|look| {
         Refusal::new(
             ExitClass::Unavailable,
             "the store does not give the versions of the keys record",
             hints::store_is_silent(),
         )
-        .because(outage.map_or_else(String::new, |outage| outage.detail))
+        .because(look.outage.map_or_else(String::new, |outage| outage.detail))
     })?;
-    let look = keeper.look().await;
-    let stored = match &look.seen.store {
+    let path = keeper.store.locate(&keeper.keys_record());
+    let recoverable = |version: &VersionLook| -> Vec<String> {
+        history.recoverable(version).iter().map(ToString::to_string).collect()
+    };
+    let destroyable: Vec<String> = history.destroyable().iter().map(ToString::to_string).collect();
+    let mend = (!destroyable.is_empty())
+        .then(|| format!("vault kv destroy -versions={} {path}", destroyable.join(",")));
+    // The directory keeps what it has given up, too: retired keys, and those that somebody's key took the place of.
+    let archived = keeper.directory.as_ref().map(|directory| directory.archived().unwrap_or_default());
+    let archived: Vec<(String, String, bool)> = archived
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(key, path)| {
+            let is_retired = history.retired.iter().any(|retired| key.starts_with(retired.as_str()));
+            (key, path.display().to_string(), is_retired)
+        })
+        .collect();
+    let stored = match &history.look.seen.store {
         Store::Present(stored) => Some(stored),
         _ => None,
     };
-    let path = keeper.store.locate(&keeper.keys_record());
-    let held: Vec<String> = stored
-        .map(|stored| {
-            let beside = [stored.ring.next.map(|next| next.key), stored.ring.previous.map(|key| key.key)];
-            let keys = std::iter::once(stored.key).chain(beside.into_iter().flatten());
-            keys.map(|key| key.fingerprint().to_string()).collect()
-        })
-        .unwrap_or_default();
-    // A retired key whose private half an old version still holds.
-    let recoverable = |version: &VersionLook| -> Vec<String> {
-        version.private_halves.iter().filter(|key| !held.contains(key)).cloned().collect()
-    };
-    let leaking: Vec<String> = versions
-        .iter()
-        .filter(|version| !recoverable(version).is_empty())
-        .map(|version| version.version.to_string())
-        .collect();
-    // The directory keeps what it has given up, too.
-    let archived = keeper.directory.as_ref().map(|directory| directory.archived().unwrap_or_default());
-    let archived: Vec<(String, String)> = archived
-        .unwrap_or_default()
-        .into_iter()
-        .filter(|(key, _)| !held.contains(key))
-        .map(|(key, path)| (key, path.display().to_string()))
-        .collect();
-    let mend =
-        (!leaking.is_empty()).then(|| format!("vault kv destroy -versions={} {path}", leaking.join(",")));
     let rotations = stored.map(|stored| stored.lineage.statements.clone()).unwrap_or_default();
+    let versions = &history.versions;
     match output {
         Output::Json => {
             let versions: Vec<Value> = versions
@@ -71,14 +61,17 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
                     "kept_in": path,
                     "versions": versions,
                     "rotations": rotations,
-                    "archive": archived.iter().map(|(key, path)| json!({"recoverable": key, "path": path})).collect::<Vec<_>>(),
+                    "archive": archived
+                        .iter()
+                        .map(|(key, path, retired)| json!({"recoverable": key, "path": path, "retired": retired}))
+                        .collect::<Vec<_>>(),
                     "destroy": mend,
                 })
             ));
         }
         Output::Text => {
             let mut text = format!("agent  {}\nrecord {path}\n\n", keeper.agent.did);
-            for version in &versions {
+            for version in versions {
                 text.push_str(&line(version, &recoverable(version)));
             }
             for statement in &rotations {
@@ -99,16 +92,32 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
                     "\nprivate halves of retired keys are recoverable from old versions; destroy these with\n  {mend}\n"
                 ));
             }
-            if !archived.is_empty() {
-                text.push_str("\nprivate halves of keys that are not held any more are recoverable from this disk; remove these files\n");
-                for (key, path) in &archived {
-                    text.push_str(&format!("  {path}  recoverable: {key}\n"));
-                }
-            }
+            text.push_str(&archive_text(&archived));
             print(&text);
         }
     }
     Ok(())
+}
+
+/// What the directory's archive holds; only what is proven to be retired may go.
+fn archive_text(archived: &[(String, String, bool)]) -> String {
+    let mut text = String::new();
+    for (is_retired, words) in [
+        (true, "private halves of retired keys are recoverable from this disk; remove these files"),
+        (
+            false,
+            "this disk's archive holds private halves that are not proven to be retired; keep these files until you know",
+        ),
+    ] {
+        let files: Vec<_> = archived.iter().filter(|(_, _, retired)| *retired == is_retired).collect();
+        if !files.is_empty() {
+            text.push_str(&format!("\n{words}\n"));
+        }
+        for (key, path, _) in files {
+            text.push_str(&format!("  {path}  recoverable: {key}\n"));
+        }
+    }
+    text
 }
 
 fn line(version: &VersionLook, recoverable: &[String]) -> String {
