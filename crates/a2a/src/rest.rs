@@ -48,6 +48,7 @@ pub fn decode(method: &str, path: &str, query: Option<&str>, body: &[u8]) -> Res
         let shown: String = path.chars().take(64).collect();
         A2aError::Method(format!("{method} {shown} is not a method of this agent"))
     };
+    let method = if method == "HEAD" { "GET" } else { method };
     let call = match (method, resource(path)?.ok_or_else(unknown)?) {
         ("POST", Resource::Send) => Dialect::V1.decode("SendMessage", Some(object(body)?))?,
         ("POST", Resource::Stream) => Dialect::V1.decode("SendStreamingMessage", Some(object(body)?))?,
@@ -93,6 +94,19 @@ pub fn decode(method: &str, path: &str, query: Option<&str>, body: &[u8]) -> Res
 #[must_use]
 pub fn is_path(path: &str) -> bool {
     !matches!(resource(path), Ok(None))
+}
+
+/// The HTTP methods that a path of this binding takes; none for one that is refused otherwise, or is not of this binding.
+#[must_use]
+pub fn methods(path: &str) -> &'static [&'static str] {
+    match resource(path) {
+        Ok(Some(Resource::Send | Resource::Stream | Resource::Cancel(_))) => &["POST"],
+        Ok(Some(Resource::Tasks | Resource::Task(_) | Resource::Card)) => &["GET", "HEAD"],
+        Ok(Some(Resource::Subscribe(_))) => &["GET", "POST"],
+        Ok(Some(Resource::Pushes(_))) => &["GET", "HEAD", "POST"],
+        Ok(Some(Resource::Push(..))) => &["DELETE", "GET", "HEAD"],
+        Ok(None) | Err(_) => &[],
+    }
 }
 
 /// The method, the path with its query, and the body of a call; `None` for a call that A2A 1.0 does not have.
@@ -219,6 +233,30 @@ fn object(body: &[u8]) -> Result<&RawValue, A2aError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn methods_are_those_that_are_read() {
+        for path in [
+            "/message:send",
+            "/t/message:stream",
+            "/tasks",
+            "/tasks/a",
+            "/tasks/a:cancel",
+            "/tasks/a:subscribe",
+            "/t/tasks/a/pushNotificationConfigs",
+            "/tasks/a/pushNotificationConfigs/b",
+            "/extendedAgentCard",
+        ] {
+            for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get"] {
+                let body = r#"{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"x"}]},"url":"https://a.example"}"#;
+                let read = decode(method, path, None, body.as_bytes());
+                let is_head_of_a_stream = method == "HEAD" && path.ends_with(":subscribe");
+                let is_taken = methods(path).contains(&method) || is_head_of_a_stream;
+                assert_eq!(!matches!(read, Err(A2aError::Method(_))), is_taken, "{method} {path}: {read:?}");
+            }
+        }
+        assert!(methods("/v1/tasks").is_empty() && methods("/elsewhere").is_empty());
+    }
 
     #[test]
     fn paths_and_methods_are_calls() {

@@ -28,6 +28,10 @@ pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Reques
     if !rest::is_path(request.uri().path()) {
         return StatusCode::NOT_FOUND.into_response();
     }
+    let methods = rest::methods(request.uri().path());
+    if !methods.is_empty() && !methods.contains(&request.method().as_str()) {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, methods.join(", "))]).into_response();
+    }
     let (head, body) = request.into_parts();
     let form = Form::Rest { is_a2a: prefers_a2a(&head.headers) };
     let mut response = match answer(&server, &head, body).await {
@@ -40,7 +44,7 @@ pub(crate) async fn call(State(server): State<Arc<AgentServer>>, request: Reques
 
 async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<Response, Failure> {
     // Method and path say what is to be changed, and Bindu's signature covers neither.
-    let cover = if head.method == Method::GET { Cover::Body } else { Cover::Request };
+    let cover = if matches!(head.method, Method::GET | Method::HEAD) { Cover::Body } else { Cover::Request };
     let Heard { mut place, caller, proof, body } = hear(server, head, body, cover).await?;
     version::check_v1(named_version(head).as_deref())?;
     let read = {

@@ -43,7 +43,6 @@ async fn the_routes_of_http_json_do_what_json_rpc_does() {
         (Method::GET, "/extendedAgentCard", 400, "UNSUPPORTED_OPERATION"),
         (Method::GET, "/tasks?pageSize=1000", 400, "INVALID_PARAMS"),
         (Method::GET, "/tasks?A2A-Version=7.0", 400, "VERSION_NOT_SUPPORTED"),
-        (Method::PUT, "/tasks", 404, "METHOD_NOT_FOUND"),
     ] {
         let (got, _, error) = ask(method, path, None).await;
         assert_eq!(
@@ -55,6 +54,16 @@ async fn the_routes_of_http_json_do_what_json_rpc_does() {
     }
     let (status, _) = http::get(&format!("{}/nowhere", agent.url)).await;
     assert_eq!(status, 404);
+    for (method, path, allowed) in
+        [(Method::PUT, "/tasks", "GET, HEAD"), (Method::GET, "/message:send", "POST")]
+    {
+        let request = http::client().request(method, format!("{}{path}", agent.url));
+        let response = request.send().await.expect("an answer");
+        let allow = response.headers().get("allow").and_then(|value| value.to_str().ok().map(str::to_owned));
+        assert_eq!((response.status().as_u16(), allow.as_deref()), (405, Some(allowed)));
+    }
+    let head = http::client().head(format!("{}/tasks/{id}", agent.url)).send().await.expect("an answer");
+    assert_eq!(head.status(), 200, "as GET, without the body");
 }
 
 #[tokio::test(flavor = "multi_thread")]
