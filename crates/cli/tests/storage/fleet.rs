@@ -259,7 +259,7 @@ impl Fleet {
             if self.has_ended.load(SeqCst) && ending.get_or_insert_with(Instant::now).elapsed() > SETTLES {
                 break;
             }
-            let after = followed.events.last().map_or(1, |(number, _)| *number);
+            let after = followed.last();
             let number: u64 = rand::random();
             let body = json!({"jsonrpc": "2.0", "id": number.to_string(), "method": "SubscribeToTask",
                 "params": {"id": id}});
@@ -341,7 +341,7 @@ impl Fleet {
 impl Followed {
     fn is_over(&self) -> bool {
         let is_end = |text: &str| matches!(text, "status completed" | "status failed" | "status canceled");
-        self.events.last().is_some_and(|(_, text)| is_end(text))
+        self.events.last().is_some_and(|(_, text)| is_end(text)) || self.had_ended()
     }
 }
 
@@ -366,7 +366,11 @@ async fn read_events(mut response: reqwest::Response, followed: &mut Followed) {
             let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
             if let (Some(number), Some(data)) = (field("id: "), field("data: ")) {
                 let data: Value = serde_json::from_str(data).expect("JSON");
-                followed.events.push((number.parse().expect("a number"), shown_in(&data["result"])));
+                let (id, result) = (number.parse().expect("a number"), &data["result"]);
+                match result.get("task") {
+                    Some(task) => followed.begins_again(id, task),
+                    None => followed.events.push((id, shown_in(result))),
+                }
             }
             buffer = rest.to_owned();
         }

@@ -93,25 +93,55 @@ pub(crate) struct Followed {
     pub(crate) events: Vec<(u64, String)>,
     /// How often the stream broke off and was continued.
     pub(crate) breaks: usize,
+    /// The event with which it began again after a failover, and whether its task had ended by then.
+    pub(crate) began: Option<(u64, bool)>,
+}
+
+/// The number of an event by its id, which carries the database's timeline as well.
+fn number(id: u64) -> u64 {
+    id % (1 << 32)
 }
 
 impl Followed {
+    /// The id to continue with.
+    pub(crate) fn last(&self) -> u64 {
+        let began = self.began.map_or(1, |(id, _)| id);
+        self.events.last().map_or(began, |(id, _)| *id)
+    }
+
+    /// The stream has begun again, with the whole task: what came before a failover may be lost.
+    pub(crate) fn begins_again(&mut self, id: u64, task: &Value) {
+        assert!(id >= 1 << 32, "only after a failover: {id} {task}");
+        let state = task["status"]["state"].as_str().unwrap_or_default();
+        let has_ended =
+            ["COMPLETED", "FAILED", "CANCELED", "REJECTED"].iter().any(|end| state.ends_with(end));
+        self.began = Some((id, has_ended));
+        self.events.clear();
+    }
+
+    /// Whether it had ended when the stream began again.
+    pub(crate) fn had_ended(&self) -> bool {
+        self.events.is_empty() && self.began.is_some_and(|(_, has_ended)| has_ended)
+    }
+
     /// What was sent, as the checker wants it: an event that is the log's own is taken from there. Messages are not sent.
     pub(crate) fn subscription(&self, owner: &Owner, log: &[Numbered]) -> Subscription {
         let at = |number: u64| usize::try_from(number).ok().and_then(|at| log.get(at - 1));
         let mut events: Vec<Numbered> = Vec::new();
-        for (number, text) in &self.events {
-            let mut next = events.last().map_or(2, |event| event.number + 1);
-            while next < *number
+        let after = self.began.map_or(1, |(id, _)| number(id));
+        for (id, text) in &self.events {
+            let number = number(*id);
+            let mut next = events.last().map_or(after, |event| event.number) + 1;
+            while next < number
                 && let Some(message) = at(next).filter(|is| matches!(is.event, TaskEvent::Message(_)))
             {
                 events.push(message.clone());
                 next += 1;
             }
-            let is_same = at(*number).filter(|event| shown(&event.event) == *text);
-            events.push(is_same.cloned().unwrap_or_else(|| not_in_the_log(*number)));
+            let is_same = at(number).filter(|event| shown(&event.event) == *text);
+            events.push(is_same.cloned().unwrap_or_else(|| not_in_the_log(number)));
         }
-        Subscription { task: TaskKey { owner: owner.clone(), id: self.task.clone() }, after: 1, events }
+        Subscription { task: TaskKey { owner: owner.clone(), id: self.task.clone() }, after, events }
     }
 }
 
