@@ -182,7 +182,9 @@ impl TaskService {
                 let number = after.map(|id| number_of(id, self.store.timeline()));
                 let start = match number.flatten().filter(|after| *after <= snapshot.number) {
                     // Of the time before a failover: what it has read may be lost, and what it has not may be over.
-                    None if number == Some(None) => Start::Task(Box::new(snapshot)),
+                    None if number == Some(None) && self.store.kind().is_remote() => {
+                        Start::Task(Box::new(snapshot))
+                    }
                     Some(after) if after < snapshot.number => Start::After(after),
                     _ if snapshot.task.status.state.is_terminal() => {
                         let problem = "the task has ended: there is nothing to subscribe to".to_owned();
