@@ -58,10 +58,15 @@ const MOST_NEWS: usize = 10_000;
 /// The key of the lock that migrations take: "bindu" in bytes, and a number.
 const MIGRATION_LOCK: i64 = 0x62_69_6e_64_75_01;
 
-/// The timeline that the server writes to: the beginning of the name of the file that it writes. It may be asked for by everybody, and is
-/// there as soon as a standby is promoted; `pg_control_checkpoint()` tells it after the next checkpoint.
+/// The timeline that the server writes to: the beginning of the name of the file that it writes. It is there as soon as a standby is
+/// promoted; `pg_control_checkpoint()` tells it after the next checkpoint.
 const TIMELINE: &str =
     "SELECT CAST(CAST(('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)) AS BIT(32)) AS BIGINT)";
+
+/// Whether this login may ask for it: a refusal would look as if the database were away.
+const MAY_ASK: &str = "SELECT CAST(count(*) AS BIGINT) FROM (SELECT 1 AS one) AS asked
+    WHERE has_function_privilege('pg_catalog.pg_walfile_name(pg_lsn)', 'EXECUTE')
+    AND has_function_privilege('pg_catalog.pg_current_wal_lsn()', 'EXECUTE')";
 
 /// The setting that names the database.
 const SETTING: &str = "DATABASE_URL";
@@ -329,10 +334,16 @@ impl PostgresBackend {
     /// Notes which timeline the server is in. One that may not be asked stays in the one that it was in.
     async fn look_at_timeline(&self) -> Result<(), Fault> {
         let mut session = self.begin(&self.begin).await?;
-        match session.rows(TIMELINE, Vec::new()).await {
+        let timeline = match session.rows(MAY_ASK, Vec::new()).await {
+            Ok(rows) if rows.first().map_or(Ok(0), |row| row.int(0))? == 0 => Ok(None),
+            Ok(_) => session.rows(TIMELINE, Vec::new()).await.map(Some),
+            Err(fault) => Err(fault),
+        };
+        match timeline {
             Ok(rows) => {
-                let timeline = rows.first().map_or(Ok(1), |row| row.count(0))?;
-                self.timeline.store(timeline.saturating_sub(1), Ordering::Release);
+                if let Some(row) = rows.iter().flatten().next() {
+                    self.timeline.store(row.count(0)?.saturating_sub(1), Ordering::Release);
+                }
                 session.commit().await
             }
             Err(Fault::Away(problem)) => Err(Fault::Away(problem)),

@@ -141,6 +141,26 @@ async fn an_id_of_the_time_before_a_failover_gives_the_task_from_its_beginning()
     drop(standby);
 }
 
+/// A login that may not ask for the timeline.
+///
+/// Promise: the store works all the same, and stays in the timeline in which it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_may_not_ask_for_the_timeline_is_served() {
+    let server = blocking(|| {
+        let server = Postgres::start();
+        server.sql("CREATE ROLE alice LOGIN");
+        server.sql("GRANT CREATE ON DATABASE postgres TO alice");
+        server.sql("REVOKE EXECUTE ON FUNCTION pg_walfile_name(pg_lsn) FROM PUBLIC");
+        server
+    })
+    .await;
+    let dsn = format!("postgres://alice@127.0.0.1:{}/postgres?sslmode=disable", server.port);
+    let store = replica(&dsn, &places::did());
+    begun(&*store, &owner("alice"), &id()).await;
+    assert_eq!((store.check().await, store.timeline()), (Ok(()), 0));
+    drop(server);
+}
+
 /// The standby hangs, for longer than a statement may take; then the primary's host is lost, and the standby is promoted.
 ///
 /// Promise: a commit that no standby has is not answered, however long its wait; what was answered is there after the failover.
