@@ -29,6 +29,10 @@ const LONGEST_WINDOW: Duration = Duration::from_secs(240);
 /// How many callers check their answers, of each agent.
 const CHECKING: usize = 3;
 
+/// How many tasks of a caller are kept: few, so that all bounds are full long before the middle, and what still grows then is no
+/// store that fills up.
+const MAX_TASKS: &str = "500";
+
 /// How long it lasts, and how much it wants to see. The short one is counted, the long one is timed as well.
 struct Extent {
     /// At least.
@@ -42,9 +46,11 @@ struct Extent {
     hangs: bool,
 }
 
-/// `BINDU_SOAK_OUTSIDE` is the number of seconds for `cargo xtask soak --outside`.
+/// `BINDU_SOAK_OUTSIDE` is the number of seconds for `cargo xtask soak --outside`, `BINDU_SOAK_ANSWERS` that of answers, if it is to be
+/// another than 100,000.
 fn extent() -> Extent {
-    match std::env::var("BINDU_SOAK_OUTSIDE").ok().and_then(|seconds| seconds.parse().ok()) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    match number("BINDU_SOAK_OUTSIDE") {
         None => Extent {
             lasts: Duration::ZERO,
             answers: 1_000,
@@ -52,13 +58,16 @@ fn extent() -> Extent {
             window: Duration::ZERO,
             hangs: false,
         },
-        Some(seconds) => Extent {
-            lasts: Duration::from_secs(seconds),
-            answers: 100_000,
-            answers_in_window: 500,
-            window: Duration::from_secs(8),
-            hangs: true,
-        },
+        Some(seconds) => {
+            let answers = number("BINDU_SOAK_ANSWERS").unwrap_or(100_000);
+            Extent {
+                lasts: Duration::from_secs(seconds),
+                answers,
+                answers_in_window: answers / 200,
+                window: Duration::from_secs(8),
+                hangs: true,
+            }
+        }
     }
 }
 
@@ -170,6 +179,8 @@ struct World {
     fewest_passes: u64,
     /// Memory and descriptors of both, in each window without a fault.
     sizes: Vec<[(u64, usize); 2]>,
+    /// How many tasks both have forgotten, then.
+    forgotten: Vec<[u64; 2]>,
 }
 
 impl World {
@@ -190,6 +201,7 @@ impl World {
             let setup = setup.set("AUTH__STALE_IF_UNAVAILABLE", "1h").set("BINDU_RECONCILE_INTERVAL", "1s");
             let setup = setup.set("BINDU_DRAIN_DEADLINE", "2s").set("BINDU_DRAIN_GRACE", "0s");
             let setup = setup.set("BINDU_COMMAND_WORKERS", "4").set("LOG_FORMAT", "json");
+            let setup = setup.set("BINDU_STORAGE_MAX_TASKS", MAX_TASKS);
             let setup = match std::env::var_os("BINDU_SOAK_SWAP") {
                 Some(_) => setup.set("SWAP", "true"),
                 None => setup,
@@ -214,6 +226,7 @@ impl World {
             windows: BTreeMap::new(),
             fewest_passes: u64::MAX,
             sizes: Vec::new(),
+            forgotten: Vec::new(),
         }
     }
 
@@ -312,6 +325,8 @@ impl World {
             assert!(!log.contains("panicked"), "{log}");
         }
         self.sizes.push([size(&self.agents[0]), size(&self.agents[1])]);
+        let forgotten = async |agent| sum(&metrics(agent).await, "bindu_storage_forgotten_total");
+        self.forgotten.push([forgotten(&self.agents[0]).await, forgotten(&self.agents[1]).await]);
     }
 
     /// Ends both, and all that they have started.
@@ -410,14 +425,25 @@ impl World {
             );
             let sizes: Vec<_> = self.sizes.iter().map(|sizes| sizes[number]).collect();
             println!("  memory in KiB, descriptors: {sizes:?}");
+            let forgotten: Vec<_> = self.forgotten.iter().map(|forgotten| forgotten[number]).collect();
+            println!("  tasks forgotten: {forgotten:?}");
         }
     }
 
-    /// Compares the middle with the end, if there were rounds enough to have a middle.
+    /// Compares the middle with the end, if there were rounds enough to have a middle. The bounds are full by then. Measured with
+    /// an allocator that counts: an agent that has answered 57,000 tasks holds as much as one that has answered 10,000 (2.2 to 2.9
+    /// MB, and SQLite 2.0 to 2.5); its resident memory follows for some minutes, by 1 MB, for as long as the allocator finds new
+    /// places for what comes and goes.
     fn is_level(&self) {
         let rounds = self.sizes.len();
         if rounds < 6 {
             return;
+        }
+        let (first, last) = (self.forgotten[rounds / 3], self.forgotten[rounds - 1]);
+        let tasks = self.seen.iter().zip(first).zip(last);
+        for ((seen, first), last) in tasks {
+            let answered = seen.good.load(SeqCst);
+            assert!(first > 0 && last > answered / 2, "the bounds are full: {first}, {last} of {answered}");
         }
         let (middle, end) = (&self.sizes[rounds / 3..rounds * 2 / 3], &self.sizes[rounds * 2 / 3..]);
         for number in 0..2 {
@@ -429,7 +455,7 @@ impl World {
             };
             let ((memory, files), (last_memory, last_files)) = (median(middle), median(end));
             assert!(
-                last_memory <= memory + memory / 10 + 2048,
+                last_memory <= memory + memory / 20 + 1024,
                 "{memory} KiB in the middle, {last_memory} at the end"
             );
             assert!(last_files <= files + 8, "{files} descriptors in the middle, {last_files} at the end");
