@@ -18,7 +18,8 @@ mod status;
 
 pub use advice::Advice;
 pub use driver::{
-    Applied, ClientLook, HistoryLook, KeyLook, RingLook, Started, StartedWork, StepError, VersionLook,
+    Applied, ClientLook, HistoryLook, KeepStep, KeyLook, RingLook, Started, StartedWork, StepError,
+    VersionLook,
 };
 pub use held::{HeldIdentity, Identity, Source};
 pub use plan::ring::{RingError, RingStep, RingWish};

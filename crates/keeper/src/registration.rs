@@ -38,19 +38,8 @@ impl Keeper {
             Some(profile) => (profile.scopes.clone(), profile.audiences.clone(), profile.agent_url.clone()),
             None => Default::default(),
         };
-        let metadata = json!({
-            "agent_id": identity.id.to_string(),
-            "agent_url": agent_url,
-            "did": identity.did.as_str(),
-            "public_key": identity.public_key.to_string(),
-            "key_type": "Ed25519",
-            "verification_method": "Ed25519VerificationKey2020",
-            "registered_at": self.timestamp(),
-            "hybrid_auth": true,
-            DERIVED_KEY: derived_key(identity),
-        });
-        let mut metadata: Map<String, Value> = metadata.as_object().cloned().unwrap_or_default();
-        metadata.extend(lineage(identity).into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let mut metadata = metadata(identity, &agent_url);
+        metadata.insert("registered_at".to_owned(), json!(self.timestamp()));
         ClientRegistration {
             did: identity.did.clone(),
             secret,
@@ -75,6 +64,23 @@ impl Keeper {
 pub(crate) fn new_secret() -> SecretString {
     let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
     SecretString::from(secret)
+}
+
+/// What `metadata` says of the agent, beside the date.
+fn metadata(identity: &Identity, agent_url: &str) -> Map<String, Value> {
+    let metadata = json!({
+        "agent_id": identity.id.to_string(),
+        "agent_url": agent_url,
+        "did": identity.did.as_str(),
+        "public_key": identity.public_key.to_string(),
+        "key_type": "Ed25519",
+        "verification_method": "Ed25519VerificationKey2020",
+        "hybrid_auth": true,
+        DERIVED_KEY: derived_key(identity),
+    });
+    let mut metadata: Map<String, Value> = metadata.as_object().cloned().unwrap_or_default();
+    metadata.extend(lineage(identity).into_iter().map(|(name, value)| (name.to_owned(), value)));
+    metadata
 }
 
 /// The past of the key, as `metadata` carries it.
@@ -227,6 +233,14 @@ pub(crate) fn patch(members: &[Member], wanted: &Wanted<'_>) -> Vec<PatchOperati
                 patch.push(operation("/audience", audiences));
             }
             Member::Url => patch.push(operation("/metadata/agent_url", profile.agent_url.as_str())),
+        }
+    }
+    // Hydra takes any JSON for `metadata` (a list, a text), and no path leads into that: it is put back whole.
+    if client.is_some_and(|client| client.metadata.is_empty()) {
+        let before = patch.len();
+        patch.retain(|operation| !operation.path.starts_with("/metadata/"));
+        if patch.len() < before {
+            patch.push(operation("/metadata", metadata(identity, &profile.agent_url)));
         }
     }
     patch

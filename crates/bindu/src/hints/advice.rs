@@ -12,14 +12,16 @@ pub fn advice(advice: &Advice) -> Hint {
     match advice {
         Advice::Older => Hint::new("the store was restored from a backup; write our key back with")
             .command(KEEP)
-            .words("or take the store's, by a start with another, empty directory:")
-            .data_dir(),
+            .words("or take the store's, by a start with another, empty directory, and the consent:")
+            .data_dir()
+            .take_over(),
         Advice::Foreign { path, version } => Hint::new("write our key back with")
             .command(KEEP)
             .words("or bring its version back with")
             .command(format!("vault kv rollback -version={version} {path}"))
-            .words("or take the store's, by a start with another, empty directory:")
-            .data_dir(),
+            .words("or take the store's, by a start with another, empty directory, and the consent:")
+            .data_dir()
+            .take_over(),
         Advice::Overwritten { path, version } => Hint::new("bring the right key back with")
             .command(format!("vault kv rollback -version={version} {path}"))
             .words("the store's counts after a start with")

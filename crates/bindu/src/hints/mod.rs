@@ -14,7 +14,7 @@ pub use call::{call, ended, no_own_key, token, unsigned};
 pub use hint::Hint;
 pub use look::{no_key_yet, store_is_silent};
 pub use start::{class, start};
-pub use steps::{no_steps, not_taken, not_withdrawn_in_hydra};
+pub use steps::{no_history, no_steps, not_taken, not_withdrawn_in_hydra, unfinished_withdrawal};
 pub use vault::{VaultRefusal, administration};
 
 #[cfg(test)]

@@ -1,8 +1,15 @@
 //! A rotation's step, or another wish of an operator's, that was not taken: its exit code, and how to fix it.
 
-use super::{Hint, advice, start};
+use super::{Hint, KEEP, advice, start};
 use crate::{ExitClass, Refusal};
-use bindu_keeper::{Keeper, KeyLook, RingError, StepError};
+use bindu_keeper::{
+    Keeper, KeyLook, RingError, StepError,
+    plan::keys::{Step, Store},
+};
+use bindu_store::OutageReason;
+
+/// Replaces a key that is in somebody else's hands.
+const WITHDRAW: &str = "bindu identity rotate --compromised --apply";
 
 /// Why there is nothing to do, or nothing may be done.
 #[must_use]
@@ -11,10 +18,17 @@ pub fn no_steps(keeper: &Keeper, look: &KeyLook, error: RingError) -> Refusal {
     let hint = match error {
         RingError::NotSure(_) => match keeper.advice(&look.plan, &look.seen) {
             Some(told) => advice(&told),
+            None if look.plan.step == Step::Refuse => start::start(&keeper.start_error(look)),
+            None if matches!(look.seen.store, Store::Unavailable(_)) => super::store_is_silent(),
             None => Hint::new("with the same settings, see").command("bindu identity plan"),
         },
         RingError::Rewritten => Hint::new("take the Python pods to zero, or keep them from writing with")
-            .command(format!("vault kv metadata put -cas-required=true {path}")),
+            .command(format!("vault kv metadata put -cas-required=true {path}"))
+            .words("then write our fields back with")
+            .command(KEEP)
+            .words("and rotate again; a key in somebody else's hands is replaced at once with")
+            .command(WITHDRAW),
+        RingError::Withdrawing => unfinished_withdrawal(),
         RingError::HydraBehind => {
             Hint::new("wait until the running agents have patched Hydra's client, which is told by")
                 .command("bindu hydra plan")
@@ -23,11 +37,57 @@ pub fn no_steps(keeper: &Keeper, look: &KeyLook, error: RingError) -> Refusal {
             .command("bindu identity rotate --at-once --apply"),
         RingError::NothingToUndo => Hint::new("see").command("bindu identity history"),
     };
-    let refusal = Refusal::new(ExitClass::Failed, format!("{error}; nothing was changed"), hint);
+    let class = match (error, look.plan.step) {
+        (RingError::NotSure(_), Step::Refuse) => start::class(&keeper.start_error(look)),
+        (RingError::NotSure(_), _) => match look.seen.store {
+            Store::Denied => ExitClass::Denied,
+            Store::Locked(_) => ExitClass::Usage,
+            Store::Unavailable(OutageReason::WrongMount) => ExitClass::Failed,
+            Store::Unavailable(_) => ExitClass::Unavailable,
+            _ => ExitClass::Failed,
+        },
+        _ => ExitClass::Failed,
+    };
+    let refusal = Refusal::new(class, format!("{error}; nothing was changed"), hint);
     match &look.outage {
         Some(outage) => refusal.because(&outage.detail),
         None => refusal,
     }
+}
+
+/// Why the versions of the record are not told.
+#[must_use]
+pub fn no_history(keeper: &Keeper, look: &KeyLook) -> Refusal {
+    if look.plan.step == Step::Refuse {
+        return keeper.start_error(look).into();
+    }
+    let (class, hint) = match &look.seen.store {
+        Store::Denied => (ExitClass::Denied, keeper.advice(&look.plan, &look.seen).map(|told| advice(&told))),
+        Store::Locked(_) => (ExitClass::Usage, Some(locked())),
+        Store::Unavailable(OutageReason::WrongMount) => (ExitClass::Failed, Some(wrong_mount())),
+        _ => (ExitClass::Unavailable, None),
+    };
+    let message = "the store does not give the versions of the keys record";
+    let refusal = Refusal::new(class, message, hint.unwrap_or_else(super::store_is_silent));
+    match &look.outage {
+        Some(outage) => refusal.because(&outage.detail),
+        None => refusal,
+    }
+}
+
+/// A withdrawal that has been broken off: the key that takes the place of the stolen one is prepared.
+#[must_use]
+pub fn unfinished_withdrawal() -> Hint {
+    Hint::new("the current key is being withdrawn: the running replicas finish it when it is due, or it is finished now with")
+        .command("bindu identity rotate --at-once --apply")
+}
+
+fn locked() -> Hint {
+    Hint::new("name a file that holds its password with").setting("BINDU_KEY_PASSWORD_FILE=FILE")
+}
+
+fn wrong_mount() -> Hint {
+    Hint::new("check").setting("VAULT__MOUNT").setting("VAULT_NAMESPACE")
 }
 
 /// A key that was withdrawn, while Hydra does not know it yet.
@@ -52,9 +112,12 @@ pub fn not_taken(keeper: &Keeper, error: &StepError) -> Refusal {
 
 fn step_class(error: &StepError) -> ExitClass {
     match error {
-        StepError::Denied => ExitClass::Denied,
-        StepError::Unavailable => ExitClass::Unavailable,
-        StepError::Conflict
+        StepError::Denied | StepError::ReadDenied | StepError::CredentialsDenied => ExitClass::Denied,
+        StepError::Unavailable | StepError::Unfinished | StepError::Silent => ExitClass::Unavailable,
+        StepError::Locked => ExitClass::Usage,
+        StepError::WrongMount
+        | StepError::NotSettled
+        | StepError::Conflict
         | StepError::Refused
         | StepError::NoKey
         | StepError::Unreadable
@@ -71,6 +134,20 @@ pub(super) fn step(error: &StepError, path: &str) -> Hint {
             Hint::new("the policy needs `update` on the keys record; all of it is printed by")
                 .command("bindu vault policy")
         }
+        StepError::ReadDenied => Hint::new("the policy needs `read` on the keys record; all of it is printed by")
+            .command("bindu vault policy"),
+        StepError::CredentialsDenied => Hint::new(
+            "the policy needs `read` and `update` on the record of the client's credentials; all of it is printed by",
+        )
+        .command("bindu vault policy"),
+        StepError::Unfinished => Hint::new("when the store answers, finish it with")
+            .command("bindu identity rotate --at-once --apply"),
+        StepError::Silent => super::store_is_silent(),
+        StepError::WrongMount => wrong_mount(),
+        StepError::Locked => locked(),
+        StepError::NotSettled => {
+            Hint::new("what must be settled, and how, is told by").command("bindu identity plan")
+        }
         StepError::Unavailable => {
             Hint::new("a step that was taken is not taken twice: when the store answers, look again at")
                 .command("bindu identity plan")
@@ -85,7 +162,10 @@ pub(super) fn step(error: &StepError, path: &str) -> Hint {
         }
         StepError::Unreadable => start::good_version(path),
         StepError::Retired => {
-            Hint::new("go back by a rotation, one generation up, with").command("bindu identity undo --apply")
+            Hint::new("keep the later key, where it is held, with")
+                .command(KEEP)
+                .words("or, where the record holds it, go back by a rotation, one generation up, with")
+                .command("bindu identity undo --apply")
         }
         StepError::NotRegistering => {
             Hint::new("whoever registers the client rotates its secret, or let the agent do it with")

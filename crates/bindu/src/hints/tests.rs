@@ -100,7 +100,14 @@ fn advices() -> Vec<Advice> {
     ]
 }
 
-const STEPS: [StepError; 9] = [
+const STEPS: [StepError; 16] = [
+    StepError::Unfinished,
+    StepError::Silent,
+    StepError::ReadDenied,
+    StepError::CredentialsDenied,
+    StepError::WrongMount,
+    StepError::Locked,
+    StepError::NotSettled,
     StepError::Retired,
     StepError::NotRegistering,
     StepError::Conflict,

@@ -82,7 +82,7 @@ fn rotate_secret(arguments: RotateArguments) -> Result<(), Refusal> {
     let apply = arguments.apply;
     with_opened_keeper(&settings, apply, async |keeper| {
         let done = match apply {
-            false => Ok(None),
+            false => keeper.plan_rotate_secret().await.map(|()| None),
             true => keeper.rotate_secret().await.map(Some),
         };
         let applied = done.map_err(|error| hints::not_taken(&keeper, &error))?;
@@ -117,7 +117,8 @@ fn tell_rotation(steps: &[&str], applied: Option<&Applied>, output: Output) {
     match (applied, client) {
         (None, _) => note("nothing was changed; --apply takes these steps\n"),
         (Some(_), Some(reason)) => note(&format!(
-            "Hydra's client is not in step yet ({}): the running replicas finish the rotation\n",
+            "Hydra's client is not in step yet ({}): the running replicas finish the rotation when `bindu hydra plan` tells no reason \
+             against it\n",
             reason.label()
         )),
         (Some(_), None) => {}

@@ -98,7 +98,10 @@ impl Driver {
     /// Uses a key ring from now on.
     pub(super) fn hold(&mut self, keeper: &Keeper, slot: Slot, held: Held, row: Row) {
         let Some(mut found) = self.slot(slot).cloned() else { return };
-        found.lineage = held.lineage.clone();
+        // The directory's past may have been completed by what Hydra proves.
+        if slot != Slot::Local || held.lineage.generation >= found.lineage.generation {
+            found.lineage = held.lineage.clone();
+        }
         found.version = held.version;
         self.acknowledged = held.acknowledged;
         // The same key as before, with what is known of it now.
@@ -114,7 +117,7 @@ impl Driver {
             ring: found.ring.clone(),
             created_at: created_at.unwrap_or_else(|| keeper.timestamp()),
             version: held.version,
-            lineage: held.lineage,
+            lineage: found.lineage.clone(),
             provisional: held.provisional,
             source: held.source,
         };

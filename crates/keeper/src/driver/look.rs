@@ -1,6 +1,6 @@
 //! Looking without changing anything, for the commands that print what a start would do.
 
-use super::{Driver, FoundKey, HydraAnswer};
+use super::{Driver, FoundKey, HydraAnswer, observe::versions_of};
 use crate::registration::{self, Wanted};
 use crate::{
     Identity, Keeper, StartError,
@@ -14,7 +14,7 @@ use crate::{
 };
 use bindu_hydra::PatchOperation;
 use bindu_identity::Fingerprint;
-use bindu_store::{Outage, Version};
+use bindu_store::{Answer, Outage, Version};
 use secrecy::SecretString;
 use serde_json::Value;
 use std::time::Duration;
@@ -59,6 +59,8 @@ pub struct VersionLook {
     pub written_at: Option<String>,
     /// What it holds.
     pub past: Past,
+    /// If it was deleted, and can be brought back.
+    pub is_deleted: bool,
     /// The keys whose private halves it holds.
     pub private_halves: Vec<Fingerprint>,
 }
@@ -166,7 +168,7 @@ impl Keeper {
     /// # Errors
     /// What was observed of a store that does not tell them.
     pub async fn history(&self) -> Result<HistoryLook, Box<KeyLook>> {
-        let mut look = self.look().await;
+        let look = self.look().await;
         let current = match &look.seen.store {
             keys::Store::Present(stored) => stored.version,
             keys::Store::Deleted { version, .. } => *version,
@@ -175,23 +177,41 @@ impl Keeper {
             }
             _ => return Err(Box::new(look)),
         };
-        let first = current.saturating_sub(history::MAX_DEPTH).max(1);
-        let past = match look.driver.read_history(self, first..=current, TIMEOUT).await {
-            Ok(past) => past,
-            Err(_) => return Err(Box::new(look)),
-        };
-        let entry = |(version, past): (Version, Past)| {
-            let found = look.driver.earlier.get(&version);
-            VersionLook {
-                version,
-                written_at: found.and_then(|found| found.written_at.clone()),
-                past,
-                private_halves: found.map(FoundKey::fingerprints).unwrap_or_default(),
+        // All that the store keeps: what lies before them was pruned, and is absent.
+        let (mut versions, mut last) = (Vec::new(), current);
+        while last > 0 {
+            let first = last.saturating_sub(history::MAX_DEPTH).max(1);
+            let Ok(answers) = versions_of(self, first..=last, TIMEOUT).await else {
+                return Err(Box::new(look));
+            };
+            if answers.iter().any(|(_, answer)| matches!(answer, Answer::Unavailable(_) | Answer::Denied)) {
+                return Err(Box::new(look));
             }
-        };
-        let versions = past.into_iter().map(entry).collect();
+            if last != current && answers.iter().all(|(_, answer)| matches!(answer, Answer::Absent)) {
+                break;
+            }
+            versions.extend(answers.into_iter().map(|(version, answer)| self.version_look(version, answer)));
+            last = first.saturating_sub(1);
+        }
         let retired = retired::retired(&look.seen, &look.plan);
         Ok(HistoryLook { look, versions, retired })
+    }
+}
+
+impl Keeper {
+    fn version_look(&self, version: Version, answer: Answer) -> VersionLook {
+        let is_deleted = matches!(answer, Answer::Deleted { destroyed: false, .. });
+        let (written_at, found) = match answer {
+            Answer::Present(record) => (record.written_at, self.key_in(&record.fields).ok()),
+            _ => (None, None),
+        };
+        VersionLook {
+            version,
+            written_at,
+            is_deleted,
+            past: found.as_ref().map_or(Past::Unreadable, FoundKey::as_past),
+            private_halves: found.as_ref().map(FoundKey::fingerprints).unwrap_or_default(),
+        }
     }
 }
 

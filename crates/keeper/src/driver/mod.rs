@@ -10,7 +10,7 @@ mod observe;
 mod ring;
 
 pub use look::{ClientLook, HistoryLook, KeyLook, VersionLook};
-pub use ring::{Applied, RingLook, StepError};
+pub use ring::{Applied, KeepStep, RingLook, StepError};
 
 use crate::{
     Advice, HeldIdentity, Keeper, Reason, StartError,

@@ -6,7 +6,7 @@ use super::{AbortOnDrop, Driver, FoundKey, HydraAnswer};
 use crate::{
     Keeper,
     held::{KeyRing, RingKey},
-    machine::{DiskSeen, HydraClient, Observation},
+    machine::{DiskSeen, HydraClient, Observation, Proven},
     plan::{
         client,
         history::Past,
@@ -15,7 +15,7 @@ use crate::{
     },
     registration,
 };
-use bindu_identity::{Lineage, PublicKey, SigningKey, pem, rotation};
+use bindu_identity::{Did, Lineage, PublicKey, RotationStatement, SigningKey, pem, rotation};
 use bindu_store::{
     Answer, CredentialRecord, DirectoryError, DirectoryErrorKind, Fields, IdentityFile, KeyRecord, LocalPair,
     Outage, OutageReason, RingFile, Version,
@@ -87,11 +87,12 @@ impl Driver {
         // Old private halves are held no longer than a plan needs them.
         self.earlier.clear();
         let hydra = self.hydra_names(keeper, &store);
+        let proven = self.proven(keeper);
         self.copy = keeper.credentials_copy();
         let credentials = self.credentials_in(keeper, credentials);
         let age = self.store.as_ref().and_then(|found| keeper.age(found));
         let credentials = self.credentials(credentials);
-        Observation { store, hydra, credentials, age, retry_after }
+        Observation { store, hydra, proven, credentials, age, retry_after }
     }
 
     /// Reads earlier versions, all at the same time.
@@ -101,14 +102,7 @@ impl Driver {
         versions: RangeInclusive<Version>,
         within: Duration,
     ) -> Result<Vec<(Version, Past)>, OutageReason> {
-        let mut reads = JoinSet::new();
-        for version in versions {
-            let (store, name) = (Arc::clone(&keeper.store), keeper.keys_record());
-            reads.spawn(async move { (version, store.read_version(&name, version).await) });
-        }
-        let all = timeout(within, reads.join_all()).await;
-        let mut answers = all.map_err(|_| OutageReason::TimedOut)?;
-        answers.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+        let answers = versions_of(keeper, versions, within).await?;
         self.earlier.clear();
         let mut past = Vec::new();
         for (version, answer) in answers {
@@ -118,6 +112,7 @@ impl Driver {
                 Answer::Present(record) => match keeper.key_in(&record.fields) {
                     Ok(mut found) => {
                         found.version = Some(version);
+                        found.written_at = record.written_at;
                         past.push((version, found.as_past()));
                         self.earlier.insert(version, found);
                     }
@@ -156,6 +151,22 @@ impl Driver {
         };
         let local = self.local.as_ref().map(FoundKey::public_key);
         HydraNames::Key { after_store: after(stored), after_local: after(local), key, text: text.to_owned() }
+    }
+
+    /// What Hydra's statements prove of the pasts of the keys that were found. What the directory holds is completed at once, so
+    /// that it is not written without it.
+    fn proven(&mut self, keeper: &Keeper) -> Proven {
+        let HydraAnswer::There(Ok(Some(client))) = &self.hydra else { return Proven::default() };
+        let statements = client.rotations();
+        let newer = |found: Option<&FoundKey>| {
+            let found = found?;
+            newer_past(&statements, &keeper.agent.did, &found.public_key(), &found.lineage)
+        };
+        let proven = Proven { store: newer(self.store.as_ref()), local: newer(self.local.as_ref()) };
+        if let (Some(found), Some(lineage)) = (&mut self.local, &proven.local) {
+            found.lineage = lineage.clone();
+        }
+        proven
     }
 
     /// The client, compared with the ring that is held and with the settings.
@@ -205,8 +216,25 @@ impl Driver {
     }
 }
 
+/// Earlier versions, newest first, all read at the same time.
+pub(super) async fn versions_of(
+    keeper: &Keeper,
+    versions: RangeInclusive<Version>,
+    within: Duration,
+) -> Result<Vec<(Version, Answer)>, OutageReason> {
+    let mut reads = JoinSet::new();
+    for version in versions {
+        let (store, name) = (Arc::clone(&keeper.store), keeper.keys_record());
+        reads.spawn(async move { (version, store.read_version(&name, version).await) });
+    }
+    let all = timeout(within, reads.join_all()).await;
+    let mut answers = all.map_err(|_| OutageReason::TimedOut)?;
+    answers.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    Ok(answers)
+}
+
 impl FoundKey {
-    fn as_past(&self) -> Past {
+    pub(super) fn as_past(&self) -> Past {
         Past::Key {
             key: self.public_key(),
             lineage: self.has_lineage.then(|| self.lineage.clone()),
@@ -442,6 +470,24 @@ fn belongs(key: &SigningKey, public_pem: &str, field: &str, private: &str) -> Re
         Ok(_) => malformed(format!("it does not belong to `{private}`")),
         Err(error) => malformed(error.to_string()),
     }
+}
+
+/// The past of a key that was given up and came back (an undo) since this past of it: the statements lead from the key, where this
+/// past ends, back to it. The first of them the key itself has signed, so that nobody else can have made them.
+fn newer_past(
+    statements: &[RotationStatement],
+    did: &Did,
+    key: &PublicKey,
+    known: &Lineage,
+) -> Option<Lineage> {
+    let line = rotation::line(statements, did, key);
+    let first = line.iter().position(|link| {
+        link.from == *key
+            && known.generation.checked_add(1) == Some(link.generation)
+            && link.prev == known.statements.first().map(RotationStatement::hash)
+    })?;
+    let links = line.get(..=first)?.iter().rev();
+    Some(links.fold(known.clone(), |past, link| past.after(&link.from, &link.to, Some((*link).clone()))))
 }
 
 /// The lineage that `identity.json` remembers; `None` in a file of version 0.2.0.

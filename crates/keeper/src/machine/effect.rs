@@ -67,12 +67,23 @@ pub struct Observation {
     pub store: Store,
     /// Hydra's client, as far as the keys depend on it.
     pub hydra: HydraNames,
+    /// What Hydra's statements prove of the pasts of the keys that were found, where it is more than these say themselves.
+    pub proven: Proven,
     /// The credentials record.
     pub credentials: Credentials,
     /// How long ago the keys record was written.
     pub age: Option<Duration>,
     /// How long the store asked to be left alone.
     pub retry_after: Option<Duration>,
+}
+
+/// Pasts that are newer than a key's own: by verified statements, which lead from that key and back to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Proven {
+    /// Of the store's key.
+    pub store: Option<Lineage>,
+    /// Of the directory's (or the running agent's) key.
+    pub local: Option<Lineage>,
 }
 
 /// What was read of the credentials.

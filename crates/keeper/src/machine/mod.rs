@@ -18,8 +18,8 @@ mod running;
 mod start;
 
 pub use effect::{
-    Credentials, CredentialsWrite, DiskSeen, Effect, Event, HydraClient, Member, Observation, Slot, Trial,
-    Verdict, WriteFailure,
+    Credentials, CredentialsWrite, DiskSeen, Effect, Event, HydraClient, Member, Observation, Proven, Slot,
+    Trial, Verdict, WriteFailure,
 };
 
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
 use bindu_identity::{Lineage, PublicKey};
 use bindu_store::Version;
 pub use bindu_time::Pause;
-pub(crate) use start::{Seen, held_on_disk, would_hold};
+pub(crate) use start::{Chosen, Seen, held_on_disk, would_hold};
 
 use client_work::ClientWork;
 use running::Running;

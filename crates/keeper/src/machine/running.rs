@@ -62,6 +62,8 @@ pub(super) struct Running {
     is_decided: bool,
     /// The version of the record that the store did not let us write over, and how many passes ago.
     refused: Option<(Version, u32)>,
+    /// The version of the record in which a step of a rotation is due that the store does not let us take.
+    unfinished: Option<Version>,
     /// The version of the record beside which Hydra named the prepared key.
     pub(super) named_early: Option<Version>,
     retry: Backoff,
@@ -98,6 +100,7 @@ impl Running {
             consent: policy.take_over.clone(),
             is_decided: sure,
             refused: None,
+            unfinished: None,
             named_early: None,
             retry: RETRY,
             wish: None,
@@ -241,7 +244,15 @@ impl Machine {
     }
 
     fn use_in_pass(&mut self, running: &mut Running, mut pass: Pass, chosen: Chosen, turn: &mut Turn) {
-        let Some(plan) = pass.plan.take() else { return };
+        let Some(mut plan) = pass.plan.take() else { return };
+        // A rotation that nobody may finish: the key is right, and it's not well.
+        match &pass.seen.keys.store {
+            Store::Present(stored) if running.unfinished == Some(stored.version) => {
+                plan.degraded = plan.degraded.or(Some(Reason::StoreDenied));
+            }
+            Store::Present(_) => running.unfinished = None,
+            _ => {}
+        }
         // Nothing new: nothing is written, either.
         let is_news = self.held.as_ref() != Some(&kept_source(&chosen.held, self.held.as_ref()));
         let is_other = self.held.as_ref().is_none_or(|held| held.key != chosen.held.key);
@@ -327,6 +338,9 @@ impl Machine {
         if let Some(step) = pass.ring_step.take() {
             if let (Err(WriteFailure::Denied), Store::Present(stored)) = (outcome, &pass.seen.keys.store) {
                 running.refused = Some((stored.version, 0));
+                let is_needed =
+                    matches!(step, RingStep::Activate { .. } | RingStep::Retire | RingStep::Revoke);
+                running.unfinished = is_needed.then_some(stored.version);
             }
             // What is there now decides; a step that is only a note does not make the client wait.
             return match (outcome, step) {

@@ -73,6 +73,8 @@ impl Default for Start {
 pub(crate) struct Seen {
     pub(crate) keys: Observed,
     pub(super) local_ring: Ring,
+    /// What Hydra proves of the past of the store's key, beyond what the record says.
+    pub(super) proven: Option<Lineage>,
     /// The earlier versions that were read, newest first.
     pub(crate) past: Vec<(Version, Past)>,
     pub(crate) credentials: Credentials,
@@ -154,8 +156,17 @@ impl Machine {
 
     /// An observation as the table sees it.
     pub(crate) fn seen(&self, observation: Observation, disk: DiskSeen, running: bool) -> Seen {
-        let Observation { store, hydra, credentials, age, retry_after } = observation;
+        let Observation { store, hydra, proven, credentials, age, retry_after } = observation;
         let DiskSeen { local, ring: local_ring, provisional } = disk;
+        // A disk that slept holds the key with an older past than Hydra proves: the newer one counts, and is what is written.
+        let local = match (local, proven.local) {
+            (Local::Present { key, acknowledged, lineage }, Some(proven))
+                if proven.generation > lineage.generation =>
+            {
+                Local::Present { key, acknowledged, lineage: proven }
+            }
+            (local, _) => local,
+        };
         let keys = Observed {
             store,
             local,
@@ -170,7 +181,7 @@ impl Machine {
             provisional,
             name_problem: self.config.name_problem.clone(),
         };
-        Seen { keys, local_ring, past: Vec::new(), credentials, retry_after }
+        Seen { keys, local_ring, proven: proven.store, past: Vec::new(), credentials, retry_after }
     }
 
     fn decide_start(&mut self, mut start: Start, seen: Seen, turn: &mut Turn) -> Phase {
@@ -412,6 +423,7 @@ impl Machine {
 impl Seen {
     /// Takes what was read of the record's earlier versions.
     pub(crate) fn learn(&mut self, past: Result<Vec<(Version, Past)>, OutageReason>) {
+        history::complete(&mut self.keys, self.proven.as_ref());
         match past {
             Ok(past) => {
                 history::look_back(&mut self.keys, &past);

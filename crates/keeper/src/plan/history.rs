@@ -55,7 +55,7 @@ pub fn look_back(seen: &mut Observed, past: &[(Version, Past)]) {
     };
     match store {
         Store::Present(stored) => {
-            restore_lineage(stored, local, past);
+            restore_lineage(stored, past);
             let named = match hydra {
                 HydraNames::Key { key: Some(key), .. } if hydra.other_than_stored(stored).is_some() => {
                     past.iter().find(|(_, past)| matches!(past, Past::Key { key: held, .. } if held == key))
@@ -93,22 +93,43 @@ pub fn look_back(seen: &mut Observed, past: &[(Version, Past)]) {
     }
 }
 
+/// Completes the past of the store's key by a newer one of the same key: the disk's (or the running agent's), which has read it
+/// before, or the one that Hydra's statements prove. The record is behind then (a backup, an undo that was rolled back), and
+/// lacks what a sure writer puts back.
+pub fn complete(seen: &mut Observed, proven: Option<&Lineage>) {
+    let Observed { store: Store::Present(stored), local, .. } = seen else { return };
+    let held = match local {
+        Local::Present { key, lineage, .. } if *key == stored.key => Some(&*lineage),
+        _ => None,
+    };
+    for newer in [held, proven].into_iter().flatten() {
+        if newer.generation > stored.lineage.generation {
+            (stored.lineage, stored.has_lineage) = (newer.clone(), false);
+        }
+    }
+}
+
 /// Takes the lineage of the latest version with the same key, as one set, if a rewrite has dropped it.
-fn restore_lineage(stored: &mut Stored, local: &Local, past: &[(Version, Past)]) {
-    if stored.has_lineage {
-        return;
-    }
-    let known = in_past(past, &stored.key);
-    if let Some(lineage) = known {
-        stored.lineage = lineage.clone();
-    }
-    // The disk (or the running agent) remembers what the store keeps no longer.
-    if let Local::Present { key, lineage, .. } = local
-        && *key == stored.key
-        && lineage.generation > stored.lineage.generation
+fn restore_lineage(stored: &mut Stored, past: &[(Version, Past)]) {
+    if !stored.has_lineage
+        && let Some(lineage) = in_past(past, &stored.key)
+        && lineage.generation >= stored.lineage.generation
     {
         stored.lineage = lineage.clone();
     }
+}
+
+/// The newest past of a key that is held: its own, or that of an earlier version of the record.
+pub(crate) fn newest<'a>(key: &PublicKey, own: &'a Lineage, past: &'a [(Version, Past)]) -> &'a Lineage {
+    in_past(past, key).filter(|lineage| lineage.generation > own.generation).unwrap_or(own)
+}
+
+/// If an earlier version's key has replaced this one, of this generation.
+pub(crate) fn retires(past: &[(Version, Past)], key: &PublicKey, generation: u64) -> bool {
+    past.iter().any(|(_, past)| {
+        matches!(past, Past::Key { lineage: Some(lineage), .. }
+            if lineage.generation > generation && lineage.replaces_key(key))
+    })
 }
 
 /// The lineage of the latest earlier version with this key.

@@ -47,6 +47,35 @@ fn a_dropped_lineage_is_read_from_the_latest_version_with_the_same_key() {
 }
 
 #[test]
+fn a_record_that_is_behind_takes_the_newest_past_of_its_key() {
+    let with = |seed, generation, replaces: &[u8]| {
+        let acknowledged = Some(Acknowledged { version: 1, named: true });
+        Local::Present { key: key(seed), acknowledged, lineage: of(generation, replaces) }
+    };
+    let record = |generation, replaces: &[u8]| keys::tests::record(1, 5, of(generation, replaces));
+    let cases = [
+        ("the disk has seen more", record(0, &[]), with(1, 2, &[2]), None, (of(2, &[2]), false)),
+        ("Hydra proves more", record(0, &[]), Local::None, Some(of(4, &[3])), (of(4, &[3]), false)),
+        ("Hydra proves the most", record(0, &[]), with(1, 2, &[2]), Some(of(4, &[3])), (of(4, &[3]), false)),
+        (
+            "the record is the newest",
+            record(4, &[3]),
+            with(1, 2, &[2]),
+            Some(of(2, &[2])),
+            (of(4, &[3]), true),
+        ),
+        ("the disk holds another key", record(0, &[]), with(2, 2, &[1]), None, (of(0, &[]), true)),
+    ];
+    for (name, store, local, proven, want) in cases {
+        let mut observed = seen(store, local, names(1));
+        complete(&mut observed, proven.as_ref());
+        look_back(&mut observed, &[]);
+        let Store::Present(stored) = observed.store else { panic!("a record") };
+        assert_eq!((stored.lineage, stored.has_lineage), want, "{name}");
+    }
+}
+
+#[test]
 fn unreadable_versions_prove_nothing() {
     for (history, whole) in [
         (vec![(2, past(1, None)), (1, past(1, None))], true),

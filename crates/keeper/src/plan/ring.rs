@@ -85,6 +85,9 @@ pub enum RingError {
     /// Hydra does not name the current key yet: replicas still sign with the replaced one.
     #[error("Hydra does not name the current key yet, and another rotation would drop the one that it names")]
     HydraBehind,
+    /// The current key is being withdrawn.
+    #[error("the current key is being withdrawn as compromised, which can't be undone: it would stay valid")]
+    Withdrawing,
     /// Nothing is prepared, and no replaced key is held.
     #[error("there is nothing to undo: no key is prepared, and the replaced key was retired")]
     NothingToUndo,
@@ -112,7 +115,10 @@ pub fn plan(
         && !matches!(&seen.hydra, HydraNames::NotAsked)
         && !seen.hydra.names(&stored.key);
     match wish {
-        RingWish::Rotate { .. } if is_rewritten(stored, past) => Err(RingError::Rewritten),
+        // A stolen key is worse than a rewrite that drops its successor: that is seen, and this one is not.
+        RingWish::Rotate { compromised: false, .. } if is_rewritten(stored, past) => {
+            Err(RingError::Rewritten)
+        }
         // Whoever has the current key may have read the prepared one beside it: another is made.
         RingWish::Rotate { compromised: true, .. } => Ok(vec![
             RingStep::Prepare { at_once: false, compromised: true },
@@ -127,6 +133,7 @@ pub fn plan(
             None if at_once => Ok(vec![prepare, RingStep::Activate { compromised: false }]),
             None => Ok(vec![prepare]),
         },
+        RingWish::Undo if ring.next.is_some_and(|next| next.is_compromised) => Err(RingError::Withdrawing),
         RingWish::Undo if ring.next.is_some() => Ok(vec![RingStep::Abandon]),
         RingWish::Undo if ring.previous.is_some() => Ok(vec![RingStep::Undo]),
         RingWish::Undo => Err(RingError::NothingToUndo),

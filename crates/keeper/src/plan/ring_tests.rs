@@ -25,6 +25,10 @@ fn next(is_due: bool) -> Ring {
     Ring { next: Some(Next { key: key(2), is_due, is_compromised: false }), ..Ring::default() }
 }
 
+fn withdrawing() -> Ring {
+    Ring { next: Some(Next { key: key(2), is_due: false, is_compromised: true }), ..Ring::default() }
+}
+
 fn previous(is_over: bool) -> Ring {
     Ring { previous: Some(Previous { key: key(9), is_over }), ..Ring::default() }
 }
@@ -51,6 +55,8 @@ fn each_wish_leads_to_its_steps() {
         (next(true), rotate(true, true), Ok(vec![withdraw, activate(true)])),
         (previous(false), rotate(false, false), Ok(vec![prepare])),
         (next(false), RingWish::Undo, Ok(vec![RingStep::Abandon])),
+        (withdrawing(), RingWish::Undo, Err(RingError::Withdrawing)),
+        (withdrawing(), rotate(true, false), Ok(vec![activate(true)])),
         (previous(false), RingWish::Undo, Ok(vec![RingStep::Undo])),
         (Ring::default(), RingWish::Undo, Err(RingError::NothingToUndo)),
     ];
@@ -65,6 +71,11 @@ fn beside_a_python_pod_nothing_is_rotated() {
     let past = |lineage| vec![(4, Past::Key { key: key(1), lineage, has_next: false })];
     let rotate = RingWish::Rotate { at_once: true, compromised: false };
     assert_eq!(steps(bare.clone(), &past(Some(Lineage::default())), rotate), Err(RingError::Rewritten));
+    let withdraw = RingWish::Rotate { at_once: false, compromised: true };
+    assert!(
+        steps(bare.clone(), &past(Some(Lineage::default())), withdraw).is_ok(),
+        "a stolen key goes at once"
+    );
     assert!(steps(bare, &past(None), rotate).is_ok(), "nobody of ours has written it yet");
 }
 

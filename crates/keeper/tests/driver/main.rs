@@ -5,6 +5,7 @@ mod apply;
 mod bench;
 mod disk;
 mod history;
+mod operator;
 mod reconcile;
 mod rotation;
 mod start;

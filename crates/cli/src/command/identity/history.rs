@@ -1,7 +1,7 @@
 //! `bindu identity history`: the record's versions, newest first, and the rotations that led to the current key.
 
 use super::super::{Output, print};
-use bindu::{ExitClass, Refusal, hints};
+use bindu::{Refusal, hints};
 use bindu_keeper::{
     Keeper, VersionLook,
     plan::{history::Past, keys::Store},
@@ -9,14 +9,7 @@ use bindu_keeper::{
 use serde_json::{Value, json};
 
 pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal> {
-    let history = keeper.history().await.map_err(|look| {
-        Refusal::new(
-            ExitClass::Unavailable,
-            "the store does not give the versions of the keys record",
-            hints::store_is_silent(),
-        )
-        .because(look.outage.map_or_else(String::new, |outage| outage.detail))
-    })?;
+    let history = keeper.history().await.map_err(|look| hints::no_history(keeper, &look))?;
     let path = keeper.store.locate(&keeper.keys_record());
     let recoverable = |version: &VersionLook| -> Vec<String> {
         history.recoverable(version).iter().map(ToString::to_string).collect()
@@ -24,6 +17,14 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
     let destroyable: Vec<String> = history.destroyable().iter().map(ToString::to_string).collect();
     let mend = (!destroyable.is_empty())
         .then(|| format!("vault kv destroy -versions={} {path}", destroyable.join(",")));
+    let deleted: Vec<String> = history
+        .versions
+        .iter()
+        .filter(|version| version.is_deleted)
+        .map(|version| version.version.to_string())
+        .collect();
+    let undelete =
+        (!deleted.is_empty()).then(|| format!("vault kv undelete -versions={} {path}", deleted.join(",")));
     // The directory keeps what it has given up, too: retired keys, and those that somebody's key took the place of.
     let archived = keeper.directory.as_ref().map(|directory| directory.archived().unwrap_or_default());
     let archived: Vec<(String, String, bool)> = archived
@@ -51,6 +52,7 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
                         "key": key_of(&version.past),
                         "generation": generation_of(&version.past),
                         "recoverable": recoverable(version),
+                        "deleted": version.is_deleted,
                     })
                 })
                 .collect();
@@ -66,6 +68,7 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
                         .map(|(key, path, retired)| json!({"recoverable": key, "path": path, "retired": retired}))
                         .collect::<Vec<_>>(),
                     "destroy": mend,
+                    "undelete": undelete,
                 })
             ));
         }
@@ -90,6 +93,12 @@ pub(super) async fn tell(keeper: &Keeper, output: Output) -> Result<(), Refusal>
             if let Some(mend) = mend {
                 text.push_str(&format!(
                     "\nprivate halves of retired keys are recoverable from old versions; destroy these with\n  {mend}\n"
+                ));
+            }
+            if let Some(undelete) = undelete {
+                text.push_str(&format!(
+                    "\ndeleted versions are not gone: whoever may undelete them can read the private halves that they hold; what they \
+                     hold is told here after\n  {undelete}\n"
                 ));
             }
             text.push_str(&archive_text(&archived));
@@ -122,7 +131,8 @@ fn archive_text(archived: &[(String, String, bool)]) -> String {
 
 fn line(version: &VersionLook, recoverable: &[String]) -> String {
     let what = match &version.past {
-        Past::Unreadable => "can't be read (deleted, destroyed, pruned, malformed or locked)".to_owned(),
+        Past::Unreadable if version.is_deleted => "deleted, and can be brought back".to_owned(),
+        Past::Unreadable => "can't be read (destroyed, destroyed, pruned, malformed or locked)".to_owned(),
         Past::Key { key, lineage, has_next } => format!(
             "key {}{}{}{}",
             key.fingerprint(),

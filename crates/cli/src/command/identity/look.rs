@@ -21,6 +21,12 @@ pub(super) fn tell_identity(keeper: &Keeper, look: &KeyLook, output: Output) -> 
         Local::Present { key, .. } => Some(*key),
         _ => None,
     };
+    // What the store does not tell, the disk remembers.
+    let lineage = match (&seen.store, &seen.local) {
+        (Store::Present(_), _) => lineage,
+        (_, Local::Present { lineage, .. }) => lineage.clone(),
+        _ => lineage,
+    };
     let key = match plan.step {
         Step::UseLocal | Step::BackUp { .. } => local,
         // The one that Hydra names.
@@ -76,7 +82,12 @@ pub(super) fn tell_identity(keeper: &Keeper, look: &KeyLook, output: Output) -> 
 /// The keys beside the current one, a line each.
 fn ring_text(ring: &bindu_keeper::plan::ring::Ring, generation: u64) -> String {
     let mut text = format!("generation   {generation}\n");
-    if let Some(next) = &ring.next {
+    if let Some(next) = ring.next.filter(|next| next.is_compromised) {
+        text.push_str(&format!(
+            "next key     {} (the current key is being withdrawn as compromised)\n",
+            next.key.fingerprint()
+        ));
+    } else if let Some(next) = &ring.next {
         text.push_str(&format!("next key     {}\n", next.key.fingerprint()));
     }
     if let Some(previous) = &ring.previous {
@@ -111,7 +122,12 @@ pub(super) fn tell_plan(keeper: &Keeper, look: &KeyLook, output: Output) {
     let (store, local) = (describe_store(&seen.store), describe_local(&seen.local));
     let hint = match plan.step {
         Step::Refuse => Some(hints::start(&keeper.start_error(look))),
-        _ => keeper.advice(plan, seen).map(|advice| hints::advice(&advice)),
+        _ => keeper.advice(plan, seen).map(|advice| hints::advice(&advice)).or_else(|| match &seen.store {
+            Store::Present(stored) if stored.ring.next.is_some_and(|next| next.is_compromised) => {
+                Some(hints::unfinished_withdrawal())
+            }
+            _ => None,
+        }),
     };
     let hint = hint.map(String::from);
     match output {

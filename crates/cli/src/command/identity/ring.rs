@@ -3,7 +3,7 @@
 use super::super::{Output, SettingFlags, note, print, with_opened_keeper};
 use bindu::{Refusal, hints};
 use bindu_keeper::{
-    Applied, Keeper, KeyLook, RingStep, RingWish, StepError,
+    Applied, KeepStep, Keeper, KeyLook, RingStep, RingWish,
     plan::keys::{Local, Store},
 };
 use serde_json::{Value, json};
@@ -64,23 +64,30 @@ fn ring(arguments: Arguments, wish: RingWish) -> Result<(), Refusal> {
 pub(super) fn keep(arguments: Arguments) -> Result<(), Refusal> {
     let Arguments { apply, settings, output } = arguments;
     with_opened_keeper(&super::settings(settings)?, apply, async |keeper| {
-        let look = keeper.look().await;
-        let Local::Present { key, .. } = &look.seen.local else {
-            return Err(hints::not_taken(&keeper, &StepError::NoKey));
+        let mut look = keeper.look().await;
+        let refused = |error| hints::not_taken(&keeper, &error);
+        let step = keeper.plan_keep(&mut look).await.map_err(refused)?;
+        let path = keeper.store.locate(&keeper.keys_record());
+        let held = match &look.seen.local {
+            Local::Present { key, .. } => key.fingerprint().to_string(),
+            _ => String::new(),
         };
-        let (key, path) = (*key, keeper.store.locate(&keeper.keys_record()));
-        let over = match &look.seen.store {
-            Store::Present(stored) if stored.key == key => {
-                format!("over version {}, which holds the same key", stored.version)
-            }
-            Store::Present(stored) => {
-                format!("over version {}, which holds the key {}", stored.version, stored.key.fingerprint())
-            }
-            Store::Deleted { version, .. } => format!("over version {version}, which was deleted"),
-            Store::Absent => "where there is no record".to_owned(),
-            _ => return Err(hints::not_taken(&keeper, &StepError::Unreadable)),
+        let step = match (step, &look.seen.store) {
+            (KeepStep::PutBack, Store::Present(stored)) => format!(
+                "write our fields back to {path}, over version {}, which holds the same key {}",
+                stored.version,
+                stored.key.fingerprint()
+            ),
+            (_, Store::Present(stored)) => format!(
+                "write the key {held} that is held here to {path}, over version {}, which holds the key {}",
+                stored.version,
+                stored.key.fingerprint()
+            ),
+            (_, Store::Deleted { version, .. }) => format!(
+                "write the key {held} that is held here to {path}, over version {version}, which was deleted"
+            ),
+            _ => format!("write the key {held} that is held here to {path}, where there is no record"),
         };
-        let step = format!("write the key {} that is held here to {path}, {over}", key.fingerprint());
         if !apply {
             match output {
                 Output::Text => print(&format!("would  {step}\n")),
@@ -169,7 +176,10 @@ fn tell_applied(keeper: &Keeper, steps: &[RingStep], applied: &Applied, output: 
         _ => {}
     }
     if applied.tokens_revoked == Some(false) {
-        note("the tokens of the client could NOT be revoked: run the command again when Hydra answers\n");
+        note(
+            "the tokens of the client are NOT revoked yet: the running replicas do it as soon as Hydra names the new key; do not \
+             rotate again for it\n",
+        );
     }
     note_client(applied);
 }

@@ -66,6 +66,7 @@ impl World {
         Event::Observed(Box::new(Observation {
             store,
             hydra,
+            proven: Default::default(),
             credentials: Credentials {
                 store: credentials,
                 local: process.copy.map(|(_, generation)| generation),
