@@ -6,6 +6,7 @@
 mod address;
 mod bounds;
 mod bulk;
+mod clock;
 mod connections;
 mod create;
 mod figures;
