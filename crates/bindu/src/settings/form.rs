@@ -144,6 +144,13 @@ fn bytes(text: &str) -> Option<usize> {
 
 /// Where tasks are kept. It may hold a password.
 pub(super) fn database(text: &str) -> Form<SecretString> {
+    if text.starts_with("postgres")
+        && let Some(parameter) = bindu_tasks::unknown_parameter(text)
+    {
+        return Err(format!(
+            "it must have only parameters that PostgreSQL URLs know here (`sslmode`, `sslrootcert`, `options`, ...), not {parameter}"
+        ));
+    }
     let is_known = text == "memory"
         || text.strip_prefix("sqlite:").is_some_and(|path| !path.trim_matches('/').is_empty())
         || bindu_tasks::is_postgres_url(text);
@@ -333,6 +340,15 @@ mod tests {
             [json!([]), json!({}), json!(1), json!([one, 1]), json!([[one]]), json!({"key": one}), many]
         {
             assert_eq!(read(odd.clone()), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn parameters_of_database_urls_are_refused_by_name_without_their_values() {
+        assert!(database("postgres://u:p@db/x?sslmode=verify-full&sslrootcert=/ca.pem").is_ok());
+        for (query, name) in [("sslpassword=hidden", "`sslpassword`"), ("passwrd=hidden", "`passwrd`")] {
+            let refused = database(&format!("postgres://u:p@db/x?{query}")).expect_err("unknown");
+            assert!(refused.contains(name) && !refused.contains("hidden"), "{refused}");
         }
     }
 

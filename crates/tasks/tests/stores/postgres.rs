@@ -20,7 +20,7 @@ use std::{
 };
 
 pub(crate) async fn direct(dsn: &str) -> PgConnection {
-    PgConnection::connect(&dsn.replace("&max_conns=8", "")).await.expect("a connection")
+    PgConnection::connect(dsn).await.expect("a connection")
 }
 
 pub(crate) async fn sql(connection: &mut PgConnection, text: &str) {
@@ -246,9 +246,7 @@ async fn replicas_hear_of_each_others_events() {
     let (one, two) = (replica(places::shared_postgres(), &did), replica(places::shared_postgres(), &did));
     let run = begun(&*one, &owner("alice"), &id()).await;
     let mut heard =
-        sqlx::postgres::PgListener::connect(&places::shared_postgres().replace("&max_conns=8", ""))
-            .await
-            .expect("a connection");
+        sqlx::postgres::PgListener::connect(places::shared_postgres()).await.expect("a connection");
     let hash: String = {
         use sha2::Digest as _;
         sha2::Sha256::digest(did.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
