@@ -12,7 +12,7 @@ use bindu_a2a::{
     event::TaskEvent,
     model::{Message, Task, TaskState, TaskStatus},
 };
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use jiff::Timestamp;
 use serde_json::json;
 use std::{
@@ -53,6 +53,9 @@ const LAST_RETRY: Duration = Duration::from_secs(2);
 
 /// How many abandoned runs are taken at a time.
 const ABANDONED: usize = 64;
+
+/// How many tasks are told at a time that the agent ends.
+const LAST_WORDS_AT_ONCE: usize = 64;
 
 /// What is behind all runs.
 pub(crate) struct Runner {
@@ -268,25 +271,37 @@ impl Runner {
     }
 
     /// Ends what the worker has running. Tasks that are worked on here run again elsewhere, or at the next start, if the worker
-    /// can do that; else they fail with the same reason as if the process had crashed. No caller waits for a lease to end.
-    pub(crate) async fn close(&self) {
+    /// can do that; else they fail with the same reason as if the process had crashed. No caller waits for a lease to end. The
+    /// store is given so much time for all of them together; what it has not done then is found when the leases have ended.
+    pub(crate) async fn close(&self, within: Duration) {
         self.drain();
         let runs = self.runs();
         if self.worker.is_resumable() && self.store.lasts() {
             runs.iter().for_each(|run| self.stop(run));
-            if let Err(error) = self.store.release(&runs).await {
-                tracing::warn!(%error, "running tasks could not be given up: they run again when their leases have ended");
+            match timeout(within, self.store.release(&runs)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "running tasks could not be given up: they run again when their leases have ended");
+                }
+                Err(_) => tracing::warn!(
+                    "the task store does not answer: running tasks run again when their leases have ended"
+                ),
             }
             return self.worker.close().await;
         }
         self.worker.close().await;
-        for run in runs {
-            if let Ok(Snapshot { task, .. }) = self.store.read(&run.task).await
-                && task.status.state.is_active()
-            {
-                let _ = self.store.append(&run, vec![interrupted(&task)]).await;
-            }
-            self.stop(&run);
+        let last_words =
+            stream::iter(runs.clone()).for_each_concurrent(LAST_WORDS_AT_ONCE, |run| async move {
+                if let Ok(Snapshot { task, .. }) = self.store.read(&run.task).await
+                    && task.status.state.is_active()
+                {
+                    let _ = self.store.append(&run, vec![interrupted(&task)]).await;
+                }
+                self.stop(&run);
+            });
+        if timeout(within, last_words).await.is_err() {
+            tracing::warn!("the task store does not answer: running tasks fail when their leases have ended");
+            runs.iter().for_each(|run| self.stop(run));
         }
     }
 
