@@ -4,7 +4,7 @@
 //! time as have come meanwhile. What a superseded, cancelled or lost run tells is refused by the store.
 
 use crate::{
-    Abandoned, Caller, Job, Limits, Outlet, RunKey, Snapshot, StoreError, TaskKey, TaskStore, Worker,
+    Abandoned, Caller, Job, Limits, Outlet, RunKey, Snapshot, StoreError, TaskKey, TaskStore, Watch, Worker,
     fair::Party, push::Pushing, takeover, takeover::Takeover, turns::Turns, unread::Unread,
 };
 use bindu_a2a::{
@@ -365,6 +365,7 @@ impl Log<'_> {
                 (None, false)
             }
         };
+        let mut others = Others { watch: None, seen: 0 };
         let begins = sleep(BEGINS);
         tokio::pin!(begins);
         loop {
@@ -373,6 +374,11 @@ impl Log<'_> {
                 () = self.canceled.cancelled() => break,
                 received = events.recv_many(&mut batch, BUFFERED) => if received == 0 { break },
                 () = &mut begins, if !has_begun => batch.push(working()),
+                // One that has ended by then was not worth a look at what others do.
+                () = self.is_lost(&mut others), if has_begun && self.runner.store.lasts() => {
+                    self.canceled.cancel();
+                    break;
+                }
                 ended = ended(&mut work), if is_working => {
                     is_working = false;
                     // Clones of its outlet may be held by what it has left running.
@@ -408,6 +414,30 @@ impl Log<'_> {
         if is_working {
             // It sees the token, or that its outlet is closed; then its future is dropped.
             let _ = timeout(self.runner.limits.cancel_grace, ended(&mut work)).await;
+        }
+    }
+
+    /// Waits until the run counts no more: its task was cancelled, continued or forgotten through another process.
+    async fn is_lost(&self, others: &mut Others) {
+        let store = &self.runner.store;
+        loop {
+            let watch = others.watch.get_or_insert_with(|| store.watch(&self.run.task));
+            let is_there = watch.changed().await.is_ok();
+            let number = *watch.borrow_and_update();
+            let is_ours = is_there && number == self.number && number != others.seen;
+            others.seen = number;
+            if is_ours {
+                continue;
+            }
+            if let Ok(lost) = store.renew(std::slice::from_ref(self.run)).await
+                && !lost.is_empty()
+            {
+                return;
+            }
+            if !is_there {
+                others.watch = None;
+                sleep(LAST_RETRY).await;
+            }
         }
     }
 
@@ -455,6 +485,13 @@ impl Log<'_> {
             return Ok(());
         }
     }
+}
+
+/// What a run knows of what others do with its task.
+struct Others {
+    watch: Option<Watch>,
+    /// The number that was told last.
+    seen: u64,
 }
 
 /// Why a task has failed whose worker has told no end.
