@@ -126,6 +126,14 @@ pub(super) fn size(text: &str) -> Form<usize> {
     must(bytes(text), "a number of bytes from 1KiB to 1GiB, such as 65536, 512KiB or 2MiB")
 }
 
+/// The size of a file of tasks: below the least there would be no room for its tables.
+pub(super) fn file_size(text: &str) -> Form<usize> {
+    let bytes = bytes(text).filter(|bytes| *bytes >= LEAST_FILE);
+    must(bytes, "a number of bytes from 256KiB to 1GiB, such as 64MiB")
+}
+
+const LEAST_FILE: usize = 256 * 1024;
+
 fn bytes(text: &str) -> Option<usize> {
     let (number, unit) = match text.find(|character: char| !character.is_ascii_digit()) {
         Some(at) => text.split_at(at),
@@ -358,6 +366,10 @@ mod tests {
         assert_eq!(size("65536"), Ok(65536));
         for odd in ["", "2MB", "-1", "0", "1023", "2GiB", "99999999999999999999", "1.5MiB"] {
             assert!(size(odd).is_err(), "{odd}");
+        }
+        assert_eq!(file_size("256KiB"), Ok(256 * 1024));
+        for odd in ["1KiB", "255KiB", "262143", "2GiB"] {
+            assert!(file_size(odd).is_err(), "{odd}");
         }
     }
 

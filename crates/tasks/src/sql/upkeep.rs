@@ -49,22 +49,42 @@ pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
     let mut sealing = Sealing::default();
     let mut clock = Clock::new(core.rules.bounds.age);
     let _ = size(&core).await;
+    let mut was_held = false;
     loop {
         ticks.tick().await;
         let _ = look(&core).await;
-        if Instant::now() >= next_room && core.wants_room.swap(false, Ordering::Relaxed) {
+        let is_held = log_is_held(&core).await;
+        if is_held != was_held {
+            was_held = is_held;
+            if is_held {
+                tracing::warn!(
+                    "somebody keeps an old state of the task file in sight: its log cannot be shortened, and nothing is forgotten"
+                );
+            }
+        }
+        if !is_held && Instant::now() >= next_room && core.wants_room.swap(false, Ordering::Relaxed) {
             let count = by_size(&core, true).await.unwrap_or_default();
             add(&core.counters.forgotten, count as u64);
             next_room = Instant::now() + MAKING_ROOM;
         }
         core.backend.rest();
-        let is_pruning = Instant::now() >= next_pruning;
+        let is_pruning = !is_held && Instant::now() >= next_pruning;
         sealing.look(&core, is_pruning).await;
         if is_pruning {
             let _ = prune(&core, Some(&mut clock)).await;
             next_pruning = Instant::now() + PRUNING;
         }
     }
+}
+
+/// Whether a file's log is too long, and cannot be shortened. To forget anything would make it longer still.
+async fn log_is_held<B: Backend>(core: &Core<B>) -> bool {
+    if core.backend.beside() == 0 {
+        return false;
+    }
+    core.backend.shorten().await;
+    let _ = size(core).await;
+    core.backend.beside() > 0
 }
 
 /// Tells watchers what other processes have written.
@@ -183,7 +203,7 @@ async fn of_owner<B: Backend>(
 /// The bytes of a file and the most that it may have, noted for the figures.
 async fn size<B: Backend>(core: &Core<B>) -> Option<(u64, u64)> {
     let (used, most) = core.backend.size().await?;
-    core.counters.bytes.store(used, Ordering::Relaxed);
+    core.counters.bytes.store(used.saturating_add(core.backend.beside()), Ordering::Relaxed);
     core.counters.max_bytes.store(most, Ordering::Relaxed);
     Some((used, most))
 }

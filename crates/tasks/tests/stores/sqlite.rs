@@ -113,6 +113,46 @@ async fn a_full_file_refuses_messages_and_no_more() {
     assert!(store.read(&ended[0]).await.is_err(), "the oldest have gone");
 }
 
+/// Somebody else reads in the file, and does not end.
+///
+/// Promise: the log beside the file does not take the disk; nothing is forgotten for it; messages are taken again when the reader is gone.
+#[tokio::test]
+async fn a_log_that_somebody_holds_is_bounded_too() {
+    let place = places::sqlite_with(|options| options.max_bytes = 32 << 20).await;
+    let (store, of) = (&*place.store, owner("alice"));
+    let first = begun(store, &of, &id()).await;
+    let url = format!("sqlite:{}", place.options.path.display());
+    let mut beside = sqlx::SqliteConnection::connect(&url).await.expect("a connection");
+    let mut reading = beside.begin().await.expect("a transaction");
+    let count = "SELECT count(*) FROM bindu_tasks";
+    let seen: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.expect("a row");
+    assert_eq!(seen, 1);
+    // The tasks that are there take little of the file; that they come and go fills the log.
+    let large = "x".repeat(1 << 20);
+    let refused = loop {
+        let conversation = id();
+        match store.submit(submission(&Owner::Everybody, message(&id(), &conversation, &large))).await {
+            Ok(_) => drop(store.forget_context(&Owner::Everybody, &conversation).await.expect("forgotten")),
+            Err(error) => break error,
+        }
+        assert!(log(&place.options) < 200 << 20, "the log has no bound");
+    };
+    assert_eq!(refused, StoreError::NoSpace);
+    assert!(log(&place.options) < 72 << 20, "{}", log(&place.options));
+    store.read(&first.task).await.expect("nothing is forgotten for it");
+    reading.rollback().await.expect("it ends");
+    eventually("messages are taken again", || async {
+        store.submit(submission(&of, message(&id(), "c", &large))).await.ok()
+    })
+    .await;
+    assert!(log(&place.options) <= 32 << 20, "{}", log(&place.options));
+}
+
+/// The bytes of a file's log.
+fn log(options: &SqliteOptions) -> u64 {
+    std::fs::metadata(format!("{}-wal", options.path.display())).expect("a log").len()
+}
+
 /// A file that is full of tasks that are worked on, small ones and large ones.
 ///
 /// Promise: messages are refused while there is room for the results of all that were accepted.
