@@ -25,12 +25,15 @@ use std::{
 use tokio::{net::TcpListener, time::timeout};
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 
+/// What the task store is given for last words after the drain deadline.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// How often a drain looks whether it is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(20);
 
 impl AgentServer {
     /// Serves until `shutdown` is ready, then drains: new work is refused, what has begun ends and can be fetched, until
-    /// the drain deadline.
+    /// the drain deadline; a task store that does not answer prolongs that by 2 s at most.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, shutdown: impl Future<Output = ()>) {
         let stage = &self.stage;
         let serving =
@@ -44,6 +47,7 @@ impl AgentServer {
         tracing::info!(tasks = self.tasks.active(), "draining");
         self.tasks.drain();
         stage.send_replace(Stage::Draining);
+        let begun = Instant::now();
         let ended = timeout(self.drain_deadline, async {
             tokio::select! {
                 // Requests go on being answered, so that callers can fetch what the last tasks bring.
@@ -57,7 +61,7 @@ impl AgentServer {
         .await;
         self.closing.cancel();
         self.stage.send_replace(Stage::Closing);
-        self.tasks.close().await;
+        self.tasks.close(self.drain_deadline.saturating_sub(begun.elapsed()).max(LAST_WORDS)).await;
         if ended.is_err() {
             tracing::warn!(tasks = self.tasks.active(), "the drain deadline has passed");
         }

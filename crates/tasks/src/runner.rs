@@ -4,7 +4,7 @@
 //! time as have come meanwhile. What a superseded, cancelled or lost run tells is refused by the store.
 
 use crate::{
-    Abandoned, Caller, Job, Limits, Outlet, RunKey, Snapshot, StoreError, TaskKey, TaskStore, Worker,
+    Abandoned, Caller, Job, Limits, Outlet, RunKey, Snapshot, StoreError, TaskKey, TaskStore, Watch, Worker,
     fair::Party, push::Pushing, takeover, takeover::Takeover, turns::Turns, unread::Unread,
 };
 use bindu_a2a::{
@@ -12,7 +12,7 @@ use bindu_a2a::{
     event::TaskEvent,
     model::{Message, Task, TaskState, TaskStatus},
 };
-use futures_util::future::BoxFuture;
+use futures_util::{StreamExt as _, future::BoxFuture, stream};
 use jiff::Timestamp;
 use serde_json::json;
 use std::{
@@ -53,6 +53,9 @@ const LAST_RETRY: Duration = Duration::from_secs(2);
 
 /// How many abandoned runs are taken at a time.
 const ABANDONED: usize = 64;
+
+/// How many tasks are told at a time that the agent ends.
+const LAST_WORDS_AT_ONCE: usize = 64;
 
 /// What is behind all runs.
 pub(crate) struct Runner {
@@ -268,25 +271,37 @@ impl Runner {
     }
 
     /// Ends what the worker has running. Tasks that are worked on here run again elsewhere, or at the next start, if the worker
-    /// can do that; else they fail with the same reason as if the process had crashed. No caller waits for a lease to end.
-    pub(crate) async fn close(&self) {
+    /// can do that; else they fail with the same reason as if the process had crashed. No caller waits for a lease to end. The
+    /// store is given so much time for all of them together; what it has not done then is found when the leases have ended.
+    pub(crate) async fn close(&self, within: Duration) {
         self.drain();
         let runs = self.runs();
         if self.worker.is_resumable() && self.store.lasts() {
             runs.iter().for_each(|run| self.stop(run));
-            if let Err(error) = self.store.release(&runs).await {
-                tracing::warn!(%error, "running tasks could not be given up: they run again when their leases have ended");
+            match timeout(within, self.store.release(&runs)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "running tasks could not be given up: they run again when their leases have ended");
+                }
+                Err(_) => tracing::warn!(
+                    "the task store does not answer: running tasks run again when their leases have ended"
+                ),
             }
             return self.worker.close().await;
         }
         self.worker.close().await;
-        for run in runs {
-            if let Ok(Snapshot { task, .. }) = self.store.read(&run.task).await
-                && task.status.state.is_active()
-            {
-                let _ = self.store.append(&run, vec![interrupted(&task)]).await;
-            }
-            self.stop(&run);
+        let last_words =
+            stream::iter(runs.clone()).for_each_concurrent(LAST_WORDS_AT_ONCE, |run| async move {
+                if let Ok(Snapshot { task, .. }) = self.store.read(&run.task).await
+                    && task.status.state.is_active()
+                {
+                    let _ = self.store.append(&run, vec![interrupted(&task)]).await;
+                }
+                self.stop(&run);
+            });
+        if timeout(within, last_words).await.is_err() {
+            tracing::warn!("the task store does not answer: running tasks fail when their leases have ended");
+            runs.iter().for_each(|run| self.stop(run));
         }
     }
 
@@ -350,6 +365,7 @@ impl Log<'_> {
                 (None, false)
             }
         };
+        let mut others = Others { watch: None, seen: 0 };
         let begins = sleep(BEGINS);
         tokio::pin!(begins);
         loop {
@@ -358,6 +374,11 @@ impl Log<'_> {
                 () = self.canceled.cancelled() => break,
                 received = events.recv_many(&mut batch, BUFFERED) => if received == 0 { break },
                 () = &mut begins, if !has_begun => batch.push(working()),
+                // One that has ended by then was not worth a look at what others do.
+                () = self.is_lost(&mut others), if has_begun && self.runner.store.lasts() => {
+                    self.canceled.cancel();
+                    break;
+                }
                 ended = ended(&mut work), if is_working => {
                     is_working = false;
                     // Clones of its outlet may be held by what it has left running.
@@ -393,6 +414,30 @@ impl Log<'_> {
         if is_working {
             // It sees the token, or that its outlet is closed; then its future is dropped.
             let _ = timeout(self.runner.limits.cancel_grace, ended(&mut work)).await;
+        }
+    }
+
+    /// Waits until the run counts no more: its task was cancelled, continued or forgotten through another process.
+    async fn is_lost(&self, others: &mut Others) {
+        let store = &self.runner.store;
+        loop {
+            let watch = others.watch.get_or_insert_with(|| store.watch(&self.run.task));
+            let is_there = watch.changed().await.is_ok();
+            let number = *watch.borrow_and_update();
+            let is_ours = is_there && number == self.number && number != others.seen;
+            others.seen = number;
+            if is_ours {
+                continue;
+            }
+            if let Ok(lost) = store.renew(std::slice::from_ref(self.run)).await
+                && !lost.is_empty()
+            {
+                return;
+            }
+            if !is_there {
+                others.watch = None;
+                sleep(LAST_RETRY).await;
+            }
         }
     }
 
@@ -440,6 +485,13 @@ impl Log<'_> {
             return Ok(());
         }
     }
+}
+
+/// What a run knows of what others do with its task.
+struct Others {
+    watch: Option<Watch>,
+    /// The number that was told last.
+    seen: u64,
 }
 
 /// Why a task has failed whose worker has told no end.

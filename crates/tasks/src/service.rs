@@ -413,10 +413,10 @@ impl TaskService {
     }
 
     /// Ends the worker. What is still worked on here runs again elsewhere or later, if the worker can do that and the store
-    /// lasts; else it fails, with a reason that its caller can act on.
-    pub async fn close(&self) {
+    /// lasts; else it fails, with a reason that its caller can act on. A store that does not answer is given so much time.
+    pub async fn close(&self, within: Duration) {
         self.drain();
-        self.runner.close().await;
+        self.runner.close(within).await;
     }
 
     /// How many tasks are worked on here, or will be.

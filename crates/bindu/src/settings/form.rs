@@ -126,6 +126,14 @@ pub(super) fn size(text: &str) -> Form<usize> {
     must(bytes(text), "a number of bytes from 1KiB to 1GiB, such as 65536, 512KiB or 2MiB")
 }
 
+/// The size of a file of tasks: below the least there would be no room for its tables.
+pub(super) fn file_size(text: &str) -> Form<usize> {
+    let bytes = bytes(text).filter(|bytes| *bytes >= LEAST_FILE);
+    must(bytes, "a number of bytes from 256KiB to 1GiB, such as 64MiB")
+}
+
+const LEAST_FILE: usize = 256 * 1024;
+
 fn bytes(text: &str) -> Option<usize> {
     let (number, unit) = match text.find(|character: char| !character.is_ascii_digit()) {
         Some(at) => text.split_at(at),
@@ -144,6 +152,13 @@ fn bytes(text: &str) -> Option<usize> {
 
 /// Where tasks are kept. It may hold a password.
 pub(super) fn database(text: &str) -> Form<SecretString> {
+    if text.starts_with("postgres")
+        && let Some(parameter) = bindu_tasks::unknown_parameter(text)
+    {
+        return Err(format!(
+            "it must have only parameters that PostgreSQL URLs know here (`sslmode`, `sslrootcert`, `options`, ...), not {parameter}"
+        ));
+    }
     let is_known = text == "memory"
         || text.strip_prefix("sqlite:").is_some_and(|path| !path.trim_matches('/').is_empty())
         || bindu_tasks::is_postgres_url(text);
@@ -337,11 +352,24 @@ mod tests {
     }
 
     #[test]
+    fn parameters_of_database_urls_are_refused_by_name_without_their_values() {
+        assert!(database("postgres://u:p@db/x?sslmode=verify-full&sslrootcert=/ca.pem").is_ok());
+        for (query, name) in [("sslpassword=hidden", "`sslpassword`"), ("passwrd=hidden", "`passwrd`")] {
+            let refused = database(&format!("postgres://u:p@db/x?{query}")).expect_err("unknown");
+            assert!(refused.contains(name) && !refused.contains("hidden"), "{refused}");
+        }
+    }
+
+    #[test]
     fn sizes_are_read() {
         assert_eq!(size("2MiB"), Ok(2 * 1024 * 1024));
         assert_eq!(size("65536"), Ok(65536));
         for odd in ["", "2MB", "-1", "0", "1023", "2GiB", "99999999999999999999", "1.5MiB"] {
             assert!(size(odd).is_err(), "{odd}");
+        }
+        assert_eq!(file_size("256KiB"), Ok(256 * 1024));
+        for odd in ["1KiB", "255KiB", "262143", "2GiB"] {
+            assert!(file_size(odd).is_err(), "{odd}");
         }
     }
 

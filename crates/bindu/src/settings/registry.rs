@@ -242,8 +242,8 @@ settings!(
         "with a pooler in front of PostgreSQL: the database without it, for notifications").secret();
     STORAGE_CONNECTIONS: usize = setting("storage.connections", &["BINDU_STORAGE_CONNECTIONS"], |text| form::count(text, 2, 1000),
         "how many connections to PostgreSQL there may be, 2 to 1000").default("10");
-    STORAGE_MAX_BYTES: usize = setting("storage.max_bytes", &["BINDU_STORAGE_MAX_BYTES"], form::size,
-        "the most bytes of the SQLite file, 1 KiB to 1 GiB").default("1GiB");
+    STORAGE_MAX_BYTES: usize = setting("storage.max_bytes", &["BINDU_STORAGE_MAX_BYTES"], form::file_size,
+        "the most bytes of the SQLite file, 256 KiB to 1 GiB").default("1GiB");
     STORAGE_RETENTION: Duration = setting("storage.retention", &["BINDU_STORAGE_RETENTION"], |text| form::lasting(text, Duration::from_secs(60), YEAR),
         "how long a task is kept in a database that has ended, or that waits for its caller, `60s` to `365d`").default("7d");
     STORAGE_MAX_TASKS: usize = setting("storage.max_tasks", &["BINDU_STORAGE_MAX_TASKS"], |text| form::count(text, 1, 100_000_000),

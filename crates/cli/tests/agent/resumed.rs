@@ -139,7 +139,7 @@ const LEASE: Duration = Duration::from_secs(30);
 #[tokio::test(flavor = "multi_thread")]
 async fn another_replica_goes_on_at_once_with_what_one_that_ends_has_begun() {
     let server = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
-    let dsn = server.dsn.replace("&max_conns=8", "");
+    let dsn = server.dsn.clone();
     let disks = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let setup = |disk: &Path| hanging(disk).set("DATABASE_URL", &dsn).set("BINDU_RESUMABLE", "true");
     let two = setup(disks[1].path()).start().await;

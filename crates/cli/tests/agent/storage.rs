@@ -35,7 +35,7 @@ async fn tasks_survive_a_kill_by_default() {
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_on_one_postgres_are_one_agent_for_tasks() {
     let server = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
-    let dsn = server.dsn.replace("&max_conns=8", "");
+    let dsn = server.dsn.clone();
     let disks = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let setup = |disk: &std::path::Path| {
         named(disk, "Replica").set("STORAGE_TYPE", "postgres").set("DATABASE_URL", &dsn)

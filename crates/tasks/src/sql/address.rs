@@ -1,5 +1,6 @@
 //! What is read off a `DATABASE_URL` and a DID: how to connect, and the names of schema and channel.
 
+use super::parameters::unknown_parameter;
 use sha2::{Digest as _, Sha256};
 use sqlx::postgres::PgConnectOptions;
 
@@ -45,6 +46,10 @@ pub(super) fn connect_options(url: &str) -> Result<PgConnectOptions, BadUrl> {
         None => format!("postgresql://{url}"),
     };
     if has_a_torn_password(&url) {
+        return Err(BadUrl);
+    }
+    // The driver would write it into the log.
+    if unknown_parameter(&url).is_some() {
         return Err(BadUrl);
     }
     let options: PgConnectOptions = url.parse().map_err(|_| BadUrl)?;
@@ -105,6 +110,7 @@ mod tests {
             let options = connect_options(url).expect("a URL");
             assert_eq!((options.get_host(), options.get_database()), ("db", Some("x")));
         }
+        assert!(connect_options("postgres://u@db/x?sslpassword=secret").is_err(), "it would be logged");
         assert!(connect_options("mysql://u:secret@db/x").is_err());
         let address = connect_options("postgres://u:secret@[::1]:5432/x").expect("an address");
         assert_eq!((address.get_host(), address.get_port()), ("::1", 5432));

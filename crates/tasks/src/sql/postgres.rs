@@ -144,7 +144,7 @@ impl PostgresStore {
         let notify = notify(Arc::downgrade(&store.core), channel.clone(), news);
         store.background.push(tokio::spawn(notify).abort_handle());
         let watchers = Arc::clone(&store.watchers);
-        let hear = listen::hear(listener, (channel, POLL), move |news| watchers.tell(news));
+        let hear = listen::hear(listener, (channel, POLL), move |news| watchers.hear(news));
         let hearing: AbortHandle = tokio::spawn(hear).abort_handle();
         store.background.push(hearing);
         Ok(store)

@@ -1,7 +1,7 @@
 //! What only reads, in a transaction that sees one state of the whole.
 
 use super::{
-    key,
+    clock, key,
     session::{Fault, Row, Session, Value},
     stored, write,
 };
@@ -11,7 +11,7 @@ use bindu_a2a::{
     model::{Task, TaskState, TaskStatus},
 };
 use jiff::Timestamp;
-use std::{collections::HashMap, fmt::Write as _};
+use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
 /// How many events are read before others have a turn on the thread.
 const READ_AT_ONCE: usize = 64;
@@ -325,20 +325,51 @@ pub(super) async fn numbers<S: Session>(
     Ok(found)
 }
 
+/// The database's clock, in milliseconds.
+pub(super) async fn now<S: Session>(session: &mut S) -> Result<i64, Fault> {
+    let rows = session.rows("SELECT {now}", Vec::new()).await?;
+    rows.first().map_or(Ok(0), |row| row.int(0))
+}
+
+/// Tasks and when they were begun, the newest first, before this one. Without those that were imported: they are of other times.
+pub(super) async fn begun<S: Session>(
+    session: &mut S,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<(i64, i64)>, Fault> {
+    let statement = "SELECT task, created FROM {s}bindu_tasks WHERE task < $1 AND replica <> ''
+        ORDER BY task DESC LIMIT $2";
+    let rows = session.rows(statement, vec![before.into(), limit.into()]).await?;
+    rows.iter().map(|row| Ok((row.int(0)?, row.int(1)?))).collect()
+}
+
+/// When a task's status has changed by the database's clock: its lease begins anew with each status. Only an imported task
+/// has had none.
+macro_rules! settled {
+    ($lease:literal) => {
+        concat!("CASE WHEN lease_until > 0 THEN lease_until - ", $lease, " ELSE changed / 1000000 END")
+    };
+}
+
 /// What the background forgets next: tasks in the order of their creation, behind `after`, that nobody works on and whose
-/// status has not changed since; and the last task that was looked at, unless that was the end.
+/// status has not changed for so long (how long tasks are kept, and the length of a lease); and the last task that was looked
+/// at, unless that was the end.
 pub(super) async fn aged<S: Session>(
     session: &mut S,
     after: i64,
-    before_nanos: i64,
+    (age, lease): (Duration, Duration),
     limit: usize,
 ) -> Result<(Vec<i64>, Option<i64>), Fault> {
-    let statement = "SELECT task, phase, changed FROM {s}bindu_tasks WHERE task > $1 ORDER BY task LIMIT $2";
-    let rows = session.rows(statement, vec![after.into(), limit.into()]).await?;
+    let statement = concat!(
+        "SELECT task, phase, {now} - (",
+        settled!("$3"),
+        ") FROM {s}bindu_tasks WHERE task > $1 ORDER BY task LIMIT $2"
+    );
+    let rows = session.rows(statement, vec![after.into(), limit.into(), clock::millis(lease).into()]).await?;
     let (mut old, mut last) = (Vec::new(), None);
     for row in &rows {
         last = Some(row.int(0)?);
-        if row.int(1)? != 0 && row.int(2)? < before_nanos {
+        if row.int(1)? != 0 && row.int(2)? >= clock::millis(age) {
             old.push(row.int(0)?);
         }
     }
@@ -358,14 +389,22 @@ pub(super) async fn large_owners<S: Session>(
 }
 
 /// An owner's tasks that may be forgotten, those that have ended before those that wait, and the oldest first: row and bytes.
+/// Those whose status has changed within this time are kept.
 pub(super) async fn forgettable<S: Session>(
     session: &mut S,
     owner: key::Hash,
-    (before, limit): (i64, usize),
+    (kept, lease): (Option<Duration>, Duration),
+    limit: usize,
 ) -> Result<Vec<(i64, u64)>, Fault> {
-    let statement = "SELECT task, bytes FROM {s}bindu_tasks WHERE owner = $1 AND phase <> 0 AND changed < $2
-        ORDER BY phase DESC, changed, task LIMIT $3";
-    let rows = session.rows(statement, vec![owner.into(), before.into(), limit.into()]).await?;
+    let statement = concat!(
+        "SELECT task, bytes FROM {s}bindu_tasks WHERE owner = $1 AND phase <> 0
+        AND ($2 < 0 OR {now} - (",
+        settled!("$3"),
+        ") >= $2) ORDER BY phase DESC, changed, task LIMIT $4"
+    );
+    let kept = kept.map_or(-1, clock::millis);
+    let values = vec![owner.into(), kept.into(), clock::millis(lease).into(), limit.into()];
+    let rows = session.rows(statement, values).await?;
     rows.iter().map(|row| Ok((row.int(0)?, row.count(1)?))).collect()
 }
 

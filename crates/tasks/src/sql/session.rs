@@ -266,6 +266,16 @@ pub trait Backend: Send + Sync + 'static {
         std::future::ready(Ok(None))
     }
 
+    /// The bytes beside the file that count as its own.
+    fn beside(&self) -> u64 {
+        0
+    }
+
+    /// Gives such bytes back, if nobody needs them any more.
+    fn shorten(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+
     /// Connections: open, and idle.
     fn connections(&self) -> (u64, u64);
 

@@ -41,6 +41,10 @@ const READERS: u32 = 4;
 const PAGE: u32 = 4096;
 const CACHE: &str = "-512";
 
+/// What the write-ahead log takes at most while nobody keeps an old state of the file in sight: twice what it keeps when it was copied into
+/// the file. What exceeds it counts as the file's.
+const LOG: u64 = 32 * 1024 * 1024;
+
 /// With more left than this the file's size is looked at in one of so many transactions.
 const AMPLE: u64 = 256 * 1024 * 1024;
 const LOOK_EACH: u64 = 16;
@@ -173,6 +177,8 @@ impl SqliteStore {
 pub struct SqliteBackend {
     writer: Connections<Sqlite>,
     readers: Connections<Sqlite>,
+    /// The write-ahead log's file.
+    log: PathBuf,
     max_bytes: u64,
     /// What was left of them at the last look, and how many transactions have begun.
     left: AtomicU64,
@@ -214,7 +220,12 @@ impl SqliteBackend {
         let writer = Connections::new(writer, 1, 2 * BUSY);
         let readers = Connections::new(readers, READERS, 2 * BUSY);
         let (left, looks) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { writer, readers, max_bytes: pages * u64::from(PAGE), left, looks })
+        let log = path.with_file_name({
+            let mut name = path.file_name().unwrap_or_default().to_owned();
+            name.push("-wal");
+            name
+        });
+        Ok(Self { writer, readers, log, max_bytes: pages * u64::from(PAGE), left, looks })
     }
 
     async fn migrate(&self) -> Result<Migrated, Fault> {
@@ -318,9 +329,25 @@ impl Backend for SqliteBackend {
         let rows = session.rows(pages, Vec::new()).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let used = row.count(0)?.saturating_sub(row.count(1)?) * u64::from(PAGE);
-        let left = self.max_bytes.saturating_sub(used);
+        let left = self.max_bytes.saturating_sub(used).saturating_sub(self.beside());
         self.left.store(left, Ordering::Relaxed);
         Ok(Some(left))
+    }
+
+    fn beside(&self) -> u64 {
+        std::fs::metadata(&self.log).map_or(0, |log| log.len().saturating_sub(LOG))
+    }
+
+    /// What is refused for want of room writes nothing, and so nothing else would begin the log anew when its last reader has gone.
+    async fn shorten(&self) {
+        let Ok(mut session) = self.glance().await else { return };
+        // Holds nobody up, and says whether somebody reads in it: busy, frames, those that are in the file.
+        let rows = session.rows("PRAGMA wal_checkpoint(PASSIVE)", Vec::new()).await.unwrap_or_default();
+        let is_whole = |row: &Row| row.int(0) == Ok(0) && row.int(1) == row.int(2);
+        if rows.first().is_some_and(is_whole) {
+            let _ = session.rows("PRAGMA wal_checkpoint(TRUNCATE)", Vec::new()).await;
+        }
+        let _ = session.commit().await;
     }
 
     fn connections(&self) -> (u64, u64) {

@@ -153,12 +153,12 @@ impl<B: Backend> SqlStore<B> {
         self.core.counters.figures(backend.connections(), backend.max_connections())
     }
 
-    /// Forgets what is too old or too much, as the background does.
+    /// Forgets what is too old or too much, as the background does. The database's clock is believed, even if it has leapt.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn prune(&self) -> Result<upkeep::Pruned, StoreError> {
-        upkeep::prune(&self.core).await.map_err(error)
+        upkeep::prune(&self.core, None).await.map_err(error)
     }
 
     /// A change of a task, committed together with others.

@@ -1,6 +1,7 @@
 //! The background of a store: news from other processes, and what is forgotten.
 
 use super::{
+    clock::Clock,
     figures::add,
     key, read,
     sealing::Sealing,
@@ -8,7 +9,6 @@ use super::{
     store::Core,
     write::{Change, News, Reply},
 };
-use jiff::Timestamp;
 use std::{
     collections::HashSet,
     sync::{Arc, atomic::Ordering},
@@ -47,23 +47,44 @@ pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut next_pruning, mut next_room) = (Instant::now() + PRUNING, Instant::now());
     let mut sealing = Sealing::default();
+    let mut clock = Clock::new(core.rules.bounds.age);
     let _ = size(&core).await;
+    let mut was_held = false;
     loop {
         ticks.tick().await;
         let _ = look(&core).await;
-        if Instant::now() >= next_room && core.wants_room.swap(false, Ordering::Relaxed) {
+        let is_held = log_is_held(&core).await;
+        if is_held != was_held {
+            was_held = is_held;
+            if is_held {
+                tracing::warn!(
+                    "somebody keeps an old state of the task file in sight: its log cannot be shortened, and nothing is forgotten"
+                );
+            }
+        }
+        if !is_held && Instant::now() >= next_room && core.wants_room.swap(false, Ordering::Relaxed) {
             let count = by_size(&core, true).await.unwrap_or_default();
             add(&core.counters.forgotten, count as u64);
             next_room = Instant::now() + MAKING_ROOM;
         }
         core.backend.rest();
-        let is_pruning = Instant::now() >= next_pruning;
+        let is_pruning = !is_held && Instant::now() >= next_pruning;
         sealing.look(&core, is_pruning).await;
         if is_pruning {
-            let _ = prune(&core).await;
+            let _ = prune(&core, Some(&mut clock)).await;
             next_pruning = Instant::now() + PRUNING;
         }
     }
+}
+
+/// Whether a file's log is too long, and cannot be shortened. To forget anything would make it longer still.
+async fn log_is_held<B: Backend>(core: &Core<B>) -> bool {
+    if core.backend.beside() == 0 {
+        return false;
+    }
+    core.backend.shorten().await;
+    let _ = size(core).await;
+    core.backend.beside() > 0
 }
 
 /// Tells watchers what other processes have written.
@@ -90,8 +111,9 @@ async fn ask<B: Backend>(core: &Core<B>, keys: &[key::Hash]) -> Result<Vec<(key:
     Ok(numbers)
 }
 
-/// Forgets what is too old or too much.
-pub(super) async fn prune<B: Backend>(core: &Core<B>) -> Result<Pruned, Fault> {
+/// Forgets what is too old or too much. What is old is kept if the database's clock is in doubt, unless it is to be believed
+/// without a look at it.
+pub(super) async fn prune<B: Backend>(core: &Core<B>, clock: Option<&mut Clock>) -> Result<Pruned, Fault> {
     let mut pruned = Pruned::default();
     loop {
         let count = count(core, Change::ForgetReplays(AT_ONCE)).await?;
@@ -100,7 +122,7 @@ pub(super) async fn prune<B: Backend>(core: &Core<B>) -> Result<Pruned, Fault> {
             break;
         }
     }
-    pruned.tasks += by_age(core).await?;
+    pruned.tasks += by_age(core, clock).await?;
     let bounds = &core.rules.bounds;
     pruned.tasks += by_owner(core, bounds.tasks_of_one, bounds.bytes_of_one).await?;
     pruned.tasks += by_size(core, false).await?;
@@ -110,14 +132,21 @@ pub(super) async fn prune<B: Backend>(core: &Core<B>) -> Result<Pruned, Fault> {
     Ok(pruned)
 }
 
-async fn by_age<B: Backend>(core: &Core<B>) -> Result<usize, Fault> {
-    let age = i64::try_from(core.rules.bounds.age.as_nanos()).unwrap_or(i64::MAX);
-    let before = super::write::nanos(Timestamp::now()).saturating_sub(age);
+/// By the database's clock alone: that of one replica may be wrong.
+async fn by_age<B: Backend>(core: &Core<B>, mut clock: Option<&mut Clock>) -> Result<usize, Fault> {
     let (mut after, mut forgotten) = (0, 0);
     loop {
         let mut session = core.backend.read().await?;
-        let (old, next) = read::aged(&mut session, after, before, LOOKED_AT).await?;
+        let kept = (core.rules.bounds.age, core.rules.lease);
+        let (old, next) = read::aged(&mut session, after, kept, LOOKED_AT).await?;
         session.commit().await?;
+        // Once for each pass, and only if it matters.
+        if !old.is_empty()
+            && let Some(clock) = clock.take()
+            && !clock.is_believed(&core.backend).await?
+        {
+            return Ok(forgotten);
+        }
         forgotten += forget(core, &old).await?;
         match next {
             Some(next) => after = next,
@@ -135,22 +164,23 @@ async fn by_owner<B: Backend>(core: &Core<B>, tasks: usize, bytes: u64) -> Resul
     for (owner, count, used) in owners.into_iter().take(MOST_OWNERS) {
         let too_many = usize::try_from(count).unwrap_or(usize::MAX).saturating_sub(tasks);
         let too_large = used.saturating_sub(bytes);
-        forgotten += of_owner(core, owner, i64::MAX, (too_many, too_large)).await?;
+        forgotten += of_owner(core, owner, None, (too_many, too_large)).await?;
     }
     Ok(forgotten)
 }
 
-/// Forgets so many of an owner's tasks and bytes, as far as there are any that nobody works on, and that changed before then.
+/// Forgets so many of an owner's tasks and bytes, as far as there are any that nobody works on, and whose
+/// status is at least so old.
 async fn of_owner<B: Backend>(
     core: &Core<B>,
     owner: key::Hash,
-    before: i64,
+    kept: Option<Duration>,
     (mut tasks, mut bytes): (usize, u64),
 ) -> Result<usize, Fault> {
     let mut forgotten = 0;
     while tasks > 0 || bytes > 0 {
         let mut session = core.backend.read().await?;
-        let candidates = read::forgettable(&mut session, owner, (before, AT_ONCE)).await?;
+        let candidates = read::forgettable(&mut session, owner, (kept, core.rules.lease), AT_ONCE).await?;
         session.commit().await?;
         let mut chosen = Vec::new();
         for (task, size) in candidates {
@@ -173,7 +203,7 @@ async fn of_owner<B: Backend>(
 /// The bytes of a file and the most that it may have, noted for the figures.
 async fn size<B: Backend>(core: &Core<B>) -> Option<(u64, u64)> {
     let (used, most) = core.backend.size().await?;
-    core.counters.bytes.store(used, Ordering::Relaxed);
+    core.counters.bytes.store(used.saturating_add(core.backend.beside()), Ordering::Relaxed);
     core.counters.max_bytes.store(most, Ordering::Relaxed);
     Some((used, most))
 }
@@ -192,12 +222,11 @@ async fn by_size<B: Backend>(core: &Core<B>, was_refused: bool) -> Result<usize,
     // As a tenth of the file is to become free, each gives that part of what it has.
     let excess = used - bound + most / 10;
     // What has ended a moment ago is still to be fetched.
-    let kept = i64::try_from(core.rules.bounds.kept_at_least.as_nanos()).unwrap_or(i64::MAX);
-    let before = super::write::nanos(Timestamp::now()).saturating_sub(kept);
+    let kept = Some(core.rules.bounds.kept_at_least);
     let mut forgotten = 0;
     for (owner, _, bytes) in owners {
         let share = u128::from(excess) * u128::from(bytes) / u128::from(total);
-        forgotten += of_owner(core, owner, before, (0, u64::try_from(share).unwrap_or(u64::MAX))).await?;
+        forgotten += of_owner(core, owner, kept, (0, u64::try_from(share).unwrap_or(u64::MAX))).await?;
     }
     Ok(forgotten)
 }

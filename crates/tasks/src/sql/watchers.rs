@@ -20,6 +20,16 @@ impl Watchers {
 
     /// Tells those whom it concerns.
     pub(super) fn tell(&self, news: &[News]) {
+        self.wake(news, true);
+    }
+
+    /// Wakes those whom it concerns. Anybody who may connect to the database can say such a number, so it is not kept: one that is
+    /// too high would hide all that come.
+    pub(super) fn hear(&self, news: &[News]) {
+        self.wake(news, false);
+    }
+
+    fn wake(&self, news: &[News], is_known: bool) {
         let mut all = self.lock();
         if all.is_empty() {
             return;
@@ -34,7 +44,9 @@ impl Watchers {
                     }
                     sender.send_if_modified(|known| {
                         let is_new = *number > *known;
-                        *known = (*known).max(*number);
+                        if is_known {
+                            *known = (*known).max(*number);
+                        }
                         is_new
                     });
                 }
@@ -59,6 +71,20 @@ impl Watchers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_that_anybody_can_say_wakes_and_hides_nothing() {
+        let (watchers, task) = (Watchers::default(), [1; 32]);
+        let mut watch = watchers.watch(task);
+        watchers.tell(&[News::Number(task, 3)]);
+        watch.mark_unchanged();
+        watchers.hear(&[News::Number(task, 2)]);
+        assert!(!watch.has_changed().expect("not woken"), "it is known");
+        watchers.hear(&[News::Number(task, 9_000_000_000)]);
+        assert!(watch.has_changed().expect("woken") && *watch.borrow_and_update() == 3);
+        watchers.tell(&[News::Number(task, 4)]);
+        assert!(watch.has_changed().expect("told") && *watch.borrow_and_update() == 4);
+    }
 
     #[tokio::test]
     async fn watchers_are_told_of_higher_numbers_only_and_of_the_end() {

@@ -3,5 +3,6 @@
 mod inline;
 mod memory;
 mod push;
+mod replicas;
 mod service;
 mod worker;

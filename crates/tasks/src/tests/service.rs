@@ -508,7 +508,7 @@ async fn a_draining_agent_refuses_new_work_and_ends_what_it_has() {
     let last = with(Limits::default());
     let left = last.task(last.at_once("1", "deaf")).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    last.service.close().await;
+    last.service.close(Duration::from_secs(2)).await;
     let failed = task(last.get(&left.id).await);
     assert_eq!(failed.status.state, TaskState::Failed);
     let metadata = failed.status.message.as_ref().and_then(|message| message.metadata.clone());
@@ -581,6 +581,8 @@ enum Fault {
     After,
     /// When everybody has looked: the connection was cut, and the server works on.
     Later,
+    /// Calls of `append` are done; each of `read` takes so long.
+    Slow(Duration),
 }
 
 fn faulty(fault: Fault, failures: u32) -> Arc<Faulty> {
@@ -607,7 +609,7 @@ impl TaskStore for Faulty {
             .is_ok();
         match self.fault {
             _ if !fails => return self.store.append_after(run, after, events).await,
-            Fault::Before => {}
+            Fault::Before | Fault::Slow(_) => {}
             Fault::After => drop(self.store.append_after(run, after, events).await),
             Fault::Later => *self.late.lock().expect("no panic") = Some((run.clone(), after, events)),
         }
@@ -621,6 +623,9 @@ impl TaskStore for Faulty {
         self.store.cancel(task).await
     }
     async fn read(&self, task: &TaskKey) -> Result<Snapshot, StoreError> {
+        if let Fault::Slow(delay) = self.fault {
+            tokio::time::sleep(delay).await;
+        }
         self.store.read(task).await
     }
     async fn list(&self, owner: &Owner, query: &ListQuery) -> Result<TaskPage, StoreError> {
@@ -708,6 +713,33 @@ async fn events_are_stored_once_when_the_store_is_away_for_a_while() {
             "{fault:?}"
         );
         assert_eq!(store.failures.load(Ordering::SeqCst), 0, "they were met");
+    }
+}
+
+/// A store that answers slowly, or hangs, while the agent ends.
+#[tokio::test(start_paused = true)]
+async fn an_end_waits_for_the_store_once_for_all_tasks_and_not_for_longer_than_it_may() {
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3600));
+    for (delay, waited, state) in
+        [(second, second, TaskState::Failed), (hour, 3 * second, TaskState::Working)]
+    {
+        let store = faulty(Fault::Slow(delay), 0);
+        let worker = Arc::new(Obedient::default());
+        let service = TaskService::new(Arc::clone(&store) as Arc<dyn TaskStore>, worker, Limits::default());
+        let mut ids = Vec::new();
+        for number in 0..8 {
+            let request = SendRequest { is_blocking: false, ..request(&number.to_string(), "deaf") };
+            let sent = service.answer(&caller("alice"), Call::Send(Box::new(request)), None).await;
+            ids.push(task(sent).id);
+        }
+        tokio::time::sleep(second).await;
+        let begun = tokio::time::Instant::now();
+        service.close(3 * second).await;
+        assert_eq!(begun.elapsed().as_secs(), waited.as_secs());
+        for id in ids {
+            let read = store.store.read(&key(&id)).await.expect("there");
+            assert_eq!(read.task.status.state, state, "after {delay:?}");
+        }
     }
 }
 

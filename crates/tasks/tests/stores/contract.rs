@@ -132,6 +132,19 @@ fn postgres_does_what_the_model_does() {
     follows_the_model(12, async || two_on_postgres());
 }
 
+/// An agent whose clock is ten days behind, or ahead, has written the end of a task.
+pub(crate) async fn ended_by_a_wrong_clock(store: &dyn TaskStore) -> Vec<RunKey> {
+    let mut runs = Vec::new();
+    for hours in [-240, 240] {
+        let run = begun(store, &owner("alice"), &id()).await;
+        let timestamp = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
+        let end = TaskStatus { state: TaskState::Completed, message: None, timestamp };
+        store.append(&run, vec![TaskEvent::Status(end)]).await.expect("the end");
+        runs.push(run);
+    }
+    runs
+}
+
 #[tokio::test]
 async fn memory_keeps_the_contract() {
     keeps_the_contract(memory()).await;

@@ -1,7 +1,7 @@
 //! What only a server can show: outages, replicas, other people's locks.
 
 use crate::{
-    contract::{begun, id, key, message, owner, status, submission},
+    contract::{begun, ended_by_a_wrong_clock, id, key, message, owner, status, submission},
     places::{self, LEASE, eventually, postgres_options},
     workload,
 };
@@ -20,7 +20,7 @@ use std::{
 };
 
 pub(crate) async fn direct(dsn: &str) -> PgConnection {
-    PgConnection::connect(&dsn.replace("&max_conns=8", "")).await.expect("a connection")
+    PgConnection::connect(dsn).await.expect("a connection")
 }
 
 pub(crate) async fn sql(connection: &mut PgConnection, text: &str) {
@@ -246,9 +246,7 @@ async fn replicas_hear_of_each_others_events() {
     let (one, two) = (replica(places::shared_postgres(), &did), replica(places::shared_postgres(), &did));
     let run = begun(&*one, &owner("alice"), &id()).await;
     let mut heard =
-        sqlx::postgres::PgListener::connect(&places::shared_postgres().replace("&max_conns=8", ""))
-            .await
-            .expect("a connection");
+        sqlx::postgres::PgListener::connect(places::shared_postgres()).await.expect("a connection");
     let hash: String = {
         use sha2::Digest as _;
         sha2::Sha256::digest(did.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
@@ -314,6 +312,22 @@ async fn newer_tables_are_used_only_if_they_say_so() {
         matches!(&refused, Err(StoreError::Unavailable(text)) if text.contains("version 99")),
         "{refused:?}"
     );
+}
+
+/// One replica's clock is wrong: tasks are as old as the database's clock says.
+#[tokio::test]
+async fn a_replica_with_a_wrong_clock_takes_nobodys_tasks_away() {
+    let did = places::did();
+    let stores = [replica(places::shared_postgres(), &did), replica(places::shared_postgres(), &did)];
+    let runs = ended_by_a_wrong_clock(&*stores[0]).await;
+    assert_eq!(stores[1].prune().await.expect("pruned").tasks, 0);
+    for run in &runs {
+        stores[1].read(&run.task).await.expect("it is kept");
+    }
+    let mut beside = direct(places::shared_postgres()).await;
+    let older = "lease_until = lease_until - 864000000, created = created - 864000000";
+    sql(&mut beside, &format!("UPDATE \"{}\".bindu_tasks SET {older}", schema_of(&did))).await;
+    assert_eq!(stores[1].prune().await.expect("pruned").tasks, 2, "both are old, whatever was written");
 }
 
 /// A schema that is dropped under a running agent, by a restore for example.

@@ -110,7 +110,7 @@ async fn a_share_that_is_held_for_long_keeps_nobody_else_waiting_for_long() {
     let (held, other) = (owner("held"), owner("other"));
     let one = |of: &Owner| store.submit(submission(of, message(&id(), "c", "hi")));
     let first = begun(&*store, &held, &id()).await;
-    let dsn = server.dsn.replace("&max_conns=8", "");
+    let dsn = server.dsn.clone();
     let mut blocker = direct(&dsn).await;
     // The number of the share's lock shows while its holder waits for a row.
     sql(&mut blocker, &format!("BEGIN; SELECT 1 FROM \"{}\".bindu_tasks FOR UPDATE", schema_of(&did))).await;

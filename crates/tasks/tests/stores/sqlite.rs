@@ -1,7 +1,7 @@
 //! What only a file can show.
 
 use crate::{
-    contract::{begun, id, key, message, owner, status, submission},
+    contract::{begun, ended_by_a_wrong_clock, id, key, message, owner, status, submission},
     places::{self, eventually},
 };
 use bindu_a2a::{
@@ -9,7 +9,7 @@ use bindu_a2a::{
     event::{ArtifactChunk, TaskEvent},
     model::TaskState,
 };
-use bindu_tasks::{Owner, SqlBounds, SqliteError, SqliteOptions, SqliteStore, StoreError, TaskStore};
+use bindu_tasks::{Owner, RunKey, SqlBounds, SqliteError, SqliteOptions, SqliteStore, StoreError, TaskStore};
 use sqlx::Connection as _;
 use std::{os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
@@ -113,6 +113,46 @@ async fn a_full_file_refuses_messages_and_no_more() {
     assert!(store.read(&ended[0]).await.is_err(), "the oldest have gone");
 }
 
+/// Somebody else reads in the file, and does not end.
+///
+/// Promise: the log beside the file does not take the disk; nothing is forgotten for it; messages are taken again when the reader is gone.
+#[tokio::test]
+async fn a_log_that_somebody_holds_is_bounded_too() {
+    let place = places::sqlite_with(|options| options.max_bytes = 32 << 20).await;
+    let (store, of) = (&*place.store, owner("alice"));
+    let first = begun(store, &of, &id()).await;
+    let url = format!("sqlite:{}", place.options.path.display());
+    let mut beside = sqlx::SqliteConnection::connect(&url).await.expect("a connection");
+    let mut reading = beside.begin().await.expect("a transaction");
+    let count = "SELECT count(*) FROM bindu_tasks";
+    let seen: i64 = sqlx::query_scalar(count).fetch_one(&mut *reading).await.expect("a row");
+    assert_eq!(seen, 1);
+    // The tasks that are there take little of the file; that they come and go fills the log.
+    let large = "x".repeat(1 << 20);
+    let refused = loop {
+        let conversation = id();
+        match store.submit(submission(&Owner::Everybody, message(&id(), &conversation, &large))).await {
+            Ok(_) => drop(store.forget_context(&Owner::Everybody, &conversation).await.expect("forgotten")),
+            Err(error) => break error,
+        }
+        assert!(log(&place.options) < 200 << 20, "the log has no bound");
+    };
+    assert_eq!(refused, StoreError::NoSpace);
+    assert!(log(&place.options) < 72 << 20, "{}", log(&place.options));
+    store.read(&first.task).await.expect("nothing is forgotten for it");
+    reading.rollback().await.expect("it ends");
+    eventually("messages are taken again", || async {
+        store.submit(submission(&of, message(&id(), "c", &large))).await.ok()
+    })
+    .await;
+    assert!(log(&place.options) <= 32 << 20, "{}", log(&place.options));
+}
+
+/// The bytes of a file's log.
+fn log(options: &SqliteOptions) -> u64 {
+    std::fs::metadata(format!("{}-wal", options.path.display())).expect("a log").len()
+}
+
 /// A file that is full of tasks that are worked on, small ones and large ones.
 ///
 /// Promise: messages are refused while there is room for the results of all that were accepted.
@@ -156,6 +196,25 @@ async fn a_file_that_is_full_of_unfinished_tasks_takes_their_results() {
 }
 
 #[tokio::test]
+async fn tasks_are_as_old_as_the_files_clock_says() {
+    let place = places::sqlite_with(|_| {}).await;
+    let runs = ended_by_a_wrong_clock(&*place.store).await;
+    assert_eq!(place.store.prune().await.expect("pruned").tasks, 0);
+    for run in &runs {
+        place.store.read(&run.task).await.expect("it is kept");
+    }
+}
+
+/// Lets a task be two hours older by the file's clock.
+async fn two_hours_pass(options: &SqliteOptions, run: &RunKey) {
+    let url = format!("sqlite:{}", options.path.display());
+    let mut beside = sqlx::SqliteConnection::connect(&url).await.expect("a connection");
+    let older = "UPDATE bindu_tasks SET lease_until = lease_until - 7200000, changed = changed - 7200000000000 WHERE id = $1";
+    let done = sqlx::query(older).bind(&run.task.id).execute(&mut beside).await.expect("done");
+    assert_eq!(done.rows_affected(), 1);
+}
+
+#[tokio::test]
 async fn what_is_too_old_or_too_much_is_forgotten_and_nothing_else() {
     let place = places::sqlite_with(|options| {
         options.bounds =
@@ -172,12 +231,8 @@ async fn what_is_too_old_or_too_much_is_forgotten_and_nothing_else() {
         store.append(run, vec![status(TaskState::Completed)]).await.expect("the end");
     }
     let bobs = begun(store, &owner("bob"), &id()).await;
-    let old = bindu_a2a::event::TaskEvent::Status(bindu_a2a::model::TaskStatus {
-        state: TaskState::Failed,
-        message: None,
-        timestamp: jiff::Timestamp::now() - jiff::SignedDuration::from_hours(2),
-    });
-    store.append(&bobs, vec![old]).await.expect("the end");
+    store.append(&bobs, vec![status(TaskState::Failed)]).await.expect("the end");
+    two_hours_pass(&place.options, &bobs).await;
     let pruned = store.prune().await.expect("pruned");
     assert_eq!(pruned.tasks, 4, "three of alice's, bob's old one");
     assert_eq!(store.read(&bobs.task).await, Err(StoreError::NotFound));

@@ -37,7 +37,8 @@ impl Hydra {
 
     /// Starts one on this database.
     pub async fn start_on(dsn: &str) -> Self {
-        Self::start_in(tempfile::tempdir().expect("a temporary directory"), dsn, "opaque").await
+        let dsn = format!("{dsn}&max_conns=8");
+        Self::start_in(tempfile::tempdir().expect("a temporary directory"), &dsn, "opaque").await
     }
 
     async fn start_in(directory: TempDir, dsn: &str, strategy: &str) -> Self {

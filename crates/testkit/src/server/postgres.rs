@@ -91,7 +91,7 @@ impl Postgres {
             .tempdir()
             .expect("a temporary directory");
         let port = ports::free_pair();
-        let dsn = format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable&max_conns=8");
+        let dsn = format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable");
         std::fs::create_dir(directory.path().join("small")).expect("a directory in a temporary one");
         Self { dsn, port, directory, process: None, setup }
     }
