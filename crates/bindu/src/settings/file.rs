@@ -1,6 +1,6 @@
 //! Reading `.env` and the configuration file: TOML, or JSON in Python Bindu's shape.
 
-use super::{Content, registry};
+use super::{Content, json, registry};
 use crate::{ExitClass, Refusal};
 use bindu_http_client::named_file;
 use std::{collections::BTreeMap, io, path::Path};
@@ -10,6 +10,12 @@ use std::{collections::BTreeMap, io, path::Path};
 pub(super) struct FileValues {
     pub(super) values: BTreeMap<String, String>,
     pub(super) mistakes: Vec<String>,
+}
+
+impl FileValues {
+    fn mistake(&mut self, key: &str, path: &Path, problem: &str) {
+        self.mistakes.push(format!("`{key}` in {}: {problem}", path.display()));
+    }
 }
 
 /// The variables of `.env`; none where there is no such file.
@@ -53,7 +59,7 @@ pub(super) fn parse(path: &Path, text: &[u8]) -> Result<FileValues, Refusal> {
     let text = without_mark(text);
     let is_json = path.extension().is_some_and(|extension| extension == "json");
     let tree: serde_json::Value = if is_json {
-        serde_json::from_str(text).map_err(|error| broken(error.to_string()))?
+        json::read(text).map_err(|error| broken(error.to_string()))?
     } else {
         let table: toml::Table = toml::from_str(text).map_err(|error| {
             // Without the line itself, which the full message quotes: it may hold a secret.
@@ -95,22 +101,38 @@ fn flatten(
     to: &mut FileValues,
     path: &Path,
 ) {
+    use serde_json::Value;
     for (name, value) in members {
         let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         let setting = registry::find(&key);
         let content = setting.map(|setting| setting.content);
-        match value {
-            serde_json::Value::Object(members) if content != Some(Content::Object) => {
+        let text = match value {
+            Value::Object(members) if setting.is_none() => {
                 flatten(&key, members, to, path);
+                continue;
+            }
+            // Anything else in its place would leave all of its settings unsaid.
+            _ if registry::is_section(&key) => {
+                to.mistake(&key, path, "it is a section: an object with settings in it");
+                continue;
+            }
+            Value::Object(_) if content != Some(Content::Object) => {
+                to.mistake(&key, path, "it must be one value, not an object");
+                continue;
+            }
+            Value::Array(_) if setting.is_some() && content != Some(Content::List) => {
+                to.mistake(&key, path, "it must be one value, not a list");
+                continue;
             }
             // Said, and said to be nothing: as an empty text.
-            serde_json::Value::Null if setting.is_some() => _ = to.values.insert(key, String::new()),
-            serde_json::Value::Null => {}
-            serde_json::Value::String(text) => _ = to.values.insert(key, text),
-            serde_json::Value::Array(_) if setting.is_some() && content != Some(Content::List) => {
-                to.mistakes.push(format!("`{key}` in {}: it must be one value, not a list", path.display()));
-            }
-            other => _ = to.values.insert(key, other.to_string()),
+            Value::Null if setting.is_some() => String::new(),
+            Value::Null => continue,
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        // `{"vault.url": ..., "vault": {"url": ...}}`
+        if to.values.insert(key.clone(), text).is_some() {
+            to.mistake(&key, path, "it comes twice");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The forms of values: each a pure function from a text to its type, or to what the text must be.
 
+use super::json;
 use bindu_agent::caller::CallerKeys;
 use bindu_http_client::{AllowedTargets, Exemptions, RedirectHost, proxy_url};
 use bindu_identity::{Did, PublicKey};
@@ -234,7 +235,7 @@ pub(super) fn list(text: &str) -> Form<Vec<String>> {
 }
 
 fn strings(text: &str) -> Option<Vec<String>> {
-    serde_json::from_str(text).ok()
+    json::read(text).ok()
 }
 
 /// `host:port`.
@@ -287,13 +288,13 @@ pub fn is_origin(text: &str) -> bool {
 
 /// Scopes by method.
 pub(super) fn permissions(text: &str) -> Form<BTreeMap<String, Vec<String>>> {
-    must(serde_json::from_str(text).ok(), "an object of lists, such as {\"tasks/get\": [\"agent:read\"]}")
+    must(json::read(text).ok(), "an object of lists, such as {\"tasks/get\": [\"agent:read\"]}")
 }
 
 /// Keys by DID.
 pub(super) fn pinned_keys(text: &str) -> Form<HashMap<Did, CallerKeys>> {
     let read = |text: &str| {
-        let pinned: BTreeMap<String, Value> = serde_json::from_str(text).ok()?;
+        let pinned: BTreeMap<String, Value> = json::read(text).ok()?;
         pinned.into_iter().map(|(did, keys)| Some((did.parse().ok()?, caller_keys(&keys)?))).collect()
     };
     must(

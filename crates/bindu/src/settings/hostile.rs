@@ -259,6 +259,75 @@ fn a_file_fares_like_the_environment() {
     }
 }
 
+/// Found: `"vault": true` or a second `"vault": {}` was a start without Vault, and `"auth": true` one that lets everybody in.
+#[test]
+fn a_section_that_is_no_object_or_comes_twice_is_a_mistake() {
+    let disk = tempfile::tempdir().expect("a directory");
+    let load = |name: &str, text: &str| {
+        let path = disk.path().join(name);
+        fs::write(&path, text).expect("writes");
+        let mut layers = Layers::default();
+        layers.config(path);
+        let layers = layers.with_environment(BTreeMap::new(), Path::new("/nonexistent"));
+        let refusal = layers.and_then(Settings::load).err();
+        refusal.map(|refusal| (refusal.class, refusal.causes.join("\n")))
+    };
+    let told = |name: &str, text: &str| {
+        let (class, told) = load(name, text).unwrap_or_else(|| panic!("{name} is taken: {text}"));
+        assert_eq!(class, crate::ExitClass::Usage, "{text}: {told}");
+        told
+    };
+    let sections = SETTINGS.iter().flat_map(|setting| {
+        setting.key.match_indices('.').map(|(end, _)| setting.key.split_at(end).0).collect::<Vec<_>>()
+    });
+    let sections: std::collections::BTreeSet<_> = sections.collect();
+    assert!(
+        ["auth", "deployment", "hydra", "storage", "vault", "vault.tls"].iter().all(|s| sections.contains(s))
+    );
+    let nested = |key: &str, members: &dyn Fn(&str) -> String| match key.rsplit_once('.') {
+        Some((outer, inner)) => format!(r#"{{"{outer}": {{{}}}}}"#, members(inner)),
+        None => format!("{{{}}}", members(key)),
+    };
+    for section in sections {
+        for odd in ["true", "false", "null", r#""x""#, r#""""#, "[]", r#"[{}, "x"]"#, "7"] {
+            let told = told("agent.json", &nested(section, &|name| format!(r#""{name}": {odd}"#)));
+            assert!(told.contains(&format!("`{section}`")) && told.contains("section"), "{odd}: {told}");
+        }
+        assert!(load("agent.json", &nested(section, &|name| format!(r#""{name}": {{}}"#))).is_none());
+        let twice =
+            told("agent.json", &nested(section, &|name| format!(r#""{name}": {{}}, "{name}": {{}}"#)));
+        assert!(twice.contains("comes twice"), "{section}: {twice}");
+        for odd in ["true", "\"x\"", "[]", "7"] {
+            assert!(told("bindu.toml", &format!("{section} = {odd}\n")).contains("section"), "{section}");
+        }
+        told("bindu.toml", &format!("[{section}]\n[{section}]\n"));
+    }
+    // The same one level deeper: a setting in place of which there is an object, and one that is said in two ways.
+    for setting in SETTINGS {
+        let json = |value: &str| document(setting.key, value);
+        if setting.content != Content::Object {
+            let told = told("agent.json", &json("{}"));
+            assert!(told.contains(setting.key) && told.contains("not an object"), "{told}");
+        }
+        let good = serde_json::json!(good(setting)).to_string();
+        if let Some((section, name)) =
+            setting.key.rsplit_once('.').filter(|(section, _)| !section.contains('.'))
+        {
+            let both = format!(r#"{{"{}": {good}, "{section}": {{"{name}": {good}}}}}"#, setting.key);
+            assert!(told("agent.json", &both).contains("comes twice"), "{both}");
+            let upper = format!(r#"{{"{}": {{"{name}": {good}}}}}"#, section.to_uppercase());
+            assert!(told("agent.json", &upper).contains("lower case"), "{upper}");
+        }
+    }
+    let pinned = r#"{"auth": {"pinned_keys": {"did:bindu:a:b:c": "x", "did:bindu:a:b:c": "y"}}}"#;
+    assert!(told("agent.json", pinned).contains("comes twice"));
+}
+
+/// A document with one value at a dotted key.
+fn document(key: &str, value: &str) -> String {
+    key.rsplit('.').fold(value.to_owned(), |value, part| format!(r#"{{"{part}": {value}}}"#))
+}
+
 #[test]
 fn marks_and_line_ends_of_windows_change_nothing_in_a_file() {
     let disk = tempfile::tempdir().expect("a directory");

@@ -242,7 +242,12 @@ impl Layers {
                 let hint = near.map(|near| format!(" (do you mean `{near}`?)")).unwrap_or_default();
                 let text = format!("unknown key `{key}` in {}{hint}", path.display());
                 let is_refused = NOT_YET_IN_FILE.iter().any(|refused| key.starts_with(refused));
+                let lower = key.to_ascii_lowercase();
                 match is_python_shaped {
+                    // As with variables: a warning would leave unsaid what somebody has said.
+                    true if lower != *key && registry::find(&lower).is_some() => {
+                        mistakes.push(format!("`{key}` in {}: write it in lower case", path.display()));
+                    }
                     true if is_refused => mistakes.push(format!(
                         "`{key}` in {}: not served by this version, and not safe to ignore; take it out",
                         path.display()

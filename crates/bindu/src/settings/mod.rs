@@ -7,6 +7,7 @@
 mod access;
 mod file;
 mod form;
+mod json;
 mod layers;
 mod names;
 mod page;

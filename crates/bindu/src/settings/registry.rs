@@ -259,6 +259,11 @@ pub fn find(key: &str) -> Option<&'static Entry> {
     SETTINGS.iter().find(|setting| setting.key == key).copied()
 }
 
+/// Whether a key is not a setting, and settings are below it.
+pub(super) fn is_section(key: &str) -> bool {
+    SETTINGS.iter().any(|setting| setting.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+}
+
 /// The known name that is nearest, if one is near.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

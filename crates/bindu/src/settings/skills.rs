@@ -1,6 +1,7 @@
 //! Skills, from the settings and from folders as Python Bindu reads them: `skill.yaml` has the fields, else the front matter of
 //! `SKILL.md` has; the text below it is the skill's documentation in either case.
 
+use super::json;
 use super::{
     Setting,
     reader::Reader,
@@ -42,7 +43,7 @@ struct Problem {
 pub(super) fn sources(text: &str) -> Result<Vec<SkillSource>, String> {
     let expected = "it must be a list of folders and of objects, such as [\"skills/pdf\", {\"name\": \"sum\", \"description\": \
                     \"Adds numbers\"}]";
-    let Ok(items) = serde_json::from_str::<Vec<Value>>(text) else { return Err(expected.to_owned()) };
+    let Ok(items) = json::read::<Vec<Value>>(text) else { return Err(expected.to_owned()) };
     let source = |(at, item): (usize, &Value)| match item {
         Value::String(folder) if !folder.trim().is_empty() => Ok(SkillSource::Folder(PathBuf::from(folder))),
         Value::Object(_) => match Skill::read(item) {
