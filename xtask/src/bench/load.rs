@@ -10,6 +10,12 @@ use std::{
 /// Between two looks at a task that is not completed; the first one follows at once.
 const POLL: Duration = Duration::from_millis(1);
 
+/// How long a task may take after the end of the load: those that were begun are counted too.
+const COMPLETES: Duration = Duration::from_secs(30);
+
+/// Ends of a task that are no completion.
+const OTHER_ENDS: [&[u8]; 3] = [b"\"failed\"", b"\"canceled\"", b"\"rejected\""];
+
 /// One exchange of a load.
 pub(super) struct Request {
     /// What is sent first.
@@ -76,7 +82,7 @@ fn connection<R: Into<Request>>(
     let mut buffer = Vec::with_capacity(64 * 1024);
     while Instant::now() < until {
         let Ok(request) = requests.lock().expect("no panic").recv() else { break };
-        let good = whole(&mut stream, &request.into(), &mut buffer).unwrap_or_else(|_| {
+        let good = whole(&mut stream, &request.into(), until + COMPLETES, &mut buffer).unwrap_or_else(|_| {
             stream = connect_blocking(address);
             false
         });
@@ -92,12 +98,21 @@ fn connection<R: Into<Request>>(
     outcome
 }
 
-/// A request, and what comes of it.
-fn whole(stream: &mut TcpStream, request: &Request, buffer: &mut Vec<u8>) -> io::Result<bool> {
+/// A request, and what comes of it until then.
+fn whole(
+    stream: &mut TcpStream,
+    request: &Request,
+    until: Instant,
+    buffer: &mut Vec<u8>,
+) -> io::Result<bool> {
     let mut good = exchange(stream, &request.first, buffer)?;
     let Some(poll) = &request.poll else { return Ok(good) };
     let mut looks = 0;
     while good && find(buffer, b"\"completed\"").is_none() {
+        let has_ended = OTHER_ENDS.iter().any(|end| find(buffer, end).is_some());
+        if has_ended || Instant::now() >= until {
+            return Ok(false);
+        }
         if looks > 0 {
             std::thread::sleep(POLL);
         }

@@ -20,60 +20,88 @@ pub(super) async fn run() -> bool {
         "messages to completed tasks, no authentication, {CONNECTIONS} connections, {MEASURED:?} each\n"
     );
 
+    let mut is_good = true;
     let ours = measured("ours, A2A 1.0", &agent.url, send_1_0);
     let rust = OfficialAgent::start_rust().await;
     let theirs = measured("official Rust", &rust.url, send_1_0);
-    ratio("ratio", ours, theirs, 1.5);
+    is_good &= ratio("ratio", ours, theirs, 1.5);
     drop(rust);
     if let Some(python) = OfficialAgent::start().await {
         let theirs = measured("official Python", &python.url, send_1_0);
-        ratio("ratio", ours, theirs, 5.0);
+        is_good &= ratio("ratio", ours, theirs, 5.0);
     }
 
     let ours = measured("ours, Bindu's dialect", &agent.url, send_bindu);
     let python_disk = tempfile::tempdir().expect("a directory");
     match PythonBindu::start(python_disk.path(), AUTHOR, "Messages Python", &[]).await {
         None => println!("Python Bindu: skipped, there is no Python for it"),
-        Some(python) => ratio("ratio", ours, measured("Python Bindu", &python.url, send_bindu), 50.0),
+        Some(python) => {
+            is_good &= ratio("ratio", ours, measured("Python Bindu", &python.url, send_bindu), 50.0);
+        }
     }
-    true
+    is_good
 }
 
-/// Messages a second.
-pub(super) fn measured(name: &str, url: &str, request: fn(&str, usize) -> load::Request) -> f64 {
+/// What a round gave.
+#[derive(Clone, Copy)]
+pub(super) struct Rate {
+    per_second: f64,
+    /// How many of its messages were refused, or not completed.
+    failed: usize,
+}
+
+/// Messages a second, each with an id that no round before has used.
+pub(super) fn measured(name: &str, url: &str, request: fn(&str, MessageId) -> load::Request) -> Rate {
     let address = url.trim_start_matches("http://").to_owned();
     let (sender, receiver) = mpsc::sync_channel(4096);
-    let to = address.clone();
+    let (to, round) = (address.clone(), uuid::Uuid::new_v4());
     std::thread::spawn(move || {
         let mut number = 0;
-        while sender.send(request(&to, number)).is_ok() {
+        while sender.send(request(&to, MessageId { round, number })).is_ok() {
             number += 1;
         }
     });
     let outcome = load::run(&address, CONNECTIONS, receiver, MEASURED);
-    println!("{name:<24}{:>9.0} messages/s   {} failed", outcome.rate(), outcome.failed);
-    outcome.rate()
+    println!("{name:<32}{:>9.0} messages/s   {} failed", outcome.rate(), outcome.failed);
+    Rate { per_second: outcome.rate(), failed: outcome.failed }
 }
 
-pub(super) fn ratio(name: &str, ours: f64, theirs: f64, wanted: f64) {
-    println!("{name:<24}{:>9.1} x            (wanted: {wanted} at least)", ours / theirs);
+/// Prints how often as many messages ours has completed; whether both rounds may be believed.
+pub(super) fn ratio(name: &str, ours: Rate, theirs: Rate, wanted: f64) -> bool {
+    let is_good = [ours, theirs].iter().all(|rate| rate.failed == 0 && rate.per_second > 0.0);
+    if is_good {
+        let ratio = ours.per_second / theirs.per_second;
+        println!("{name:<32}{ratio:>9.1} x            (wanted: {wanted} at least)");
+    } else {
+        println!("{name:<32}    INVALID: messages were refused or not completed");
+    }
+    is_good
 }
 
-fn send_1_0(address: &str, number: usize) -> load::Request {
+/// The id of a message: the random one of its round, with its number in front.
+#[derive(Clone, Copy)]
+pub(super) struct MessageId {
+    round: uuid::Uuid,
+    number: u32,
+}
+
+impl std::fmt::Display for MessageId {
+    /// A UUID: Python Bindu takes nothing else.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (_, second, third, rest) = self.round.as_fields();
+        uuid::Uuid::from_fields(self.number, second, third, rest).fmt(f)
+    }
+}
+
+fn send_1_0(address: &str, id: MessageId) -> load::Request {
     // As text: this machine's time is the servers'.
-    let message = format!(
-        r#"{{"messageId":"m-{}-{number}","role":"ROLE_USER","parts":[{{"text":"hello"}}]}}"#,
-        std::process::id()
-    );
-    let body = format!(
-        r#"{{"jsonrpc":"2.0","id":{number},"method":"SendMessage","params":{{"message":{message}}}}}"#
-    );
+    let message = format!(r#"{{"messageId":"{id}","role":"ROLE_USER","parts":[{{"text":"hello"}}]}}"#);
+    let body =
+        format!(r#"{{"jsonrpc":"2.0","id":"{id}","method":"SendMessage","params":{{"message":{message}}}}}"#);
     post(address, "A2A-Version: 1.0\r\n", &body).into()
 }
 
-pub(super) fn send_bindu(address: &str, number: usize) -> load::Request {
-    // Python Bindu takes UUIDs only.
-    let id = format!("{number:08x}-0000-4000-8000-{:012x}", std::process::id());
+pub(super) fn send_bindu(address: &str, id: MessageId) -> load::Request {
     let message = format!(
         r#"{{"kind":"message","role":"user","messageId":"{id}","contextId":"{id}","taskId":"{id}","parts":[{{"kind":"text","text":"hello"}}]}}"#
     );

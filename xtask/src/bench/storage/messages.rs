@@ -2,14 +2,15 @@
 
 use crate::bench::{
     AUTHOR,
-    message::{measured, ratio, send_bindu},
+    message::{Rate, measured, ratio, send_bindu},
 };
 use bindu_testkit::{AgentSetup, Postgres, PythonBindu};
 
 /// How often as many as Python Bindu are wanted.
 const WANTED: f64 = 10.0;
 
-pub(super) async fn run() {
+/// Whether all rounds may be believed.
+pub(super) async fn run() -> bool {
     let binary = crate::release_binary();
     println!(
         "message/send to completed, no authentication, Python Bindu's dialect (a send, then looks at the task)\n"
@@ -32,7 +33,7 @@ pub(super) async fn run() {
         agent.kill();
     }
     drop(ours);
-    let [in_memory, in_file, in_postgres] = rates[..] else { return };
+    let [in_memory, in_file, in_postgres] = rates[..] else { return false };
     let theirs = Postgres::start_synced();
     // What is behind the `?` is for other drivers.
     let url = theirs.dsn.split('?').next().unwrap_or_default().to_owned();
@@ -40,24 +41,27 @@ pub(super) async fn run() {
     let on_postgres = on_postgres.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let in_python_memory = python("Python Bindu, memory", &[]).await;
     let in_python_postgres = python("Python Bindu, PostgreSQL", &on_postgres).await;
+    println!();
+    let mut is_good = true;
     if let (Some(memory), Some(postgres)) = (in_python_memory, in_python_postgres) {
-        println!();
         for (name, ours, theirs) in [
             ("memory : memory", in_memory, memory),
             ("SQLite : memory", in_file, memory),
             ("PostgreSQL : PostgreSQL", in_postgres, postgres),
         ] {
-            ratio(name, ours, theirs, WANTED);
+            is_good &= ratio(name, ours, theirs, WANTED);
         }
     }
     println!();
+    is_good
 }
 
-async fn python(name: &str, environment: &[(String, String)]) -> Option<f64> {
+async fn python(name: &str, environment: &[(String, String)]) -> Option<Rate> {
     let disk = tempfile::tempdir().expect("a directory");
     let Some(python) = PythonBindu::start(disk.path(), AUTHOR, "Storage Python", environment).await else {
         println!("{name}: skipped, there is no Python for it");
         return None;
     };
+    measured(&format!("{name} (warm-up)"), &python.url, send_bindu);
     Some(measured(name, &python.url, send_bindu))
 }

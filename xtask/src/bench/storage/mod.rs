@@ -39,16 +39,17 @@ pub(super) async fn run(arguments: Arguments) -> bool {
         return as_release();
     }
     let is_wanted = |part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    let mut is_good = true;
     if is_wanted(Part::Messages) {
-        messages::run().await;
+        is_good &= messages::run().await;
     }
     if is_wanted(Part::Commits) {
-        commits::run().await;
+        is_good &= commits::run().await;
     }
     if is_wanted(Part::Million) {
         million::run(arguments.tasks).await;
     }
-    true
+    is_good
 }
 
 /// Runs the same command by the release build of this program.
