@@ -38,7 +38,9 @@ pub(super) async fn apply<S: Session>(
     let mut events = Vec::new();
     begin(session, new_tasks(changes), (rules, &mut *room), (&mut outcomes, &mut events)).await?;
     append(session, appended(changes, rules, room), rules, (&mut outcomes, &mut events)).await?;
-    add_events(session, &events).await?;
+    // What others do after it must not meet its faults.
+    let is_all = outcomes.iter().all(Option::is_some);
+    add_events(session, &events, is_all).await?;
     Ok(outcomes)
 }
 
@@ -89,8 +91,13 @@ fn with_rows(statement: &str, row: &str, rows: usize, first: usize) -> String {
     statement.replace("{rows}", &list)
 }
 
-/// Adds events.
-pub(super) async fn add_events<S: Session>(session: &mut S, events: &[Event<'_>]) -> Result<(), Fault> {
+/// Adds events, the last of them together with the end of the transaction if nothing else comes before it (`is_last`).
+pub(super) async fn add_events<S: Session>(
+    session: &mut S,
+    events: &[Event<'_>],
+    is_last: bool,
+) -> Result<(), Fault> {
+    let mut left = events.len();
     let insert = "INSERT INTO {s}bindu_events (task, number, run, kind, event) VALUES {rows}";
     for some in pieces(events) {
         let values = some.iter().flat_map(|new| -> [Value; 5] {
@@ -98,7 +105,12 @@ pub(super) async fn add_events<S: Session>(session: &mut S, events: &[Event<'_>]
             [new.task.into(), new.number.into(), new.run.into(), kind.into(), text.into()]
         });
         let insert = with_rows(insert, "(?, ?, ?, ?, ?)", some.len(), 1);
-        session.execute(&insert, values.collect()).await?;
+        left -= some.len();
+        if is_last && left == 0 {
+            session.execute_with_next(&insert, values.collect()).await?;
+        } else {
+            session.execute(&insert, values.collect()).await?;
+        }
     }
     Ok(())
 }

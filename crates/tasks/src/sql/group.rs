@@ -145,7 +145,13 @@ impl<B: Backend> Core<B> {
     /// Does all of them or none. A fault comes with the place of the change that met it.
     async fn attempt(&self, changes: &[Change], together: bool) -> Result<Vec<Done>, (Option<usize>, Fault)> {
         let begun = Instant::now();
-        let outcome = match timeout(LONGEST, self.transact(changes, together)).await {
+        let transaction = async {
+            match &self.recent {
+                Some(recent) => recent.through(changes, self.transact(changes, together)).await,
+                None => self.transact(changes, together).await,
+            }
+        };
+        let outcome = match timeout(LONGEST, transaction).await {
             Ok(outcome) => outcome,
             Err(_) => Err((None, Fault::Away("the database does not answer in time".to_owned()))),
         };

@@ -20,6 +20,7 @@ mod parameters;
 mod postgres;
 mod pushes;
 mod read;
+mod recent;
 mod remembered;
 mod room;
 mod schema;

@@ -10,6 +10,10 @@ use std::{fmt, future::Future};
 
 /// What differs between the databases.
 pub trait Sql: Database {
+    /// Whether statements with values may be sent together, one `;` between them. Each that is sent alone wakes a thread or
+    /// crosses a network, and its answer another one.
+    const TOGETHER: bool;
+
     /// Sends text of ours without values; several statements are possible.
     fn simple(
         connection: &mut Self::Connection,
@@ -39,6 +43,10 @@ pub struct Open<D: Sql> {
     connection: Taken<D>,
     dialect: Dialect,
     is_transaction: bool,
+    /// What begins it, as long as that is not sent: together with the first statement.
+    beginning: Option<String>,
+    /// A statement that is sent with the next one.
+    waiting: Option<(String, Vec<Value>)>,
 }
 
 impl<D: Sql> fmt::Debug for Open<D> {
@@ -50,14 +58,35 @@ impl<D: Sql> fmt::Debug for Open<D> {
 impl<D: Sql> Open<D> {
     /// Begins a transaction by these words.
     pub(super) async fn begin(connection: Taken<D>, words: &str, dialect: Dialect) -> Result<Self, Fault> {
-        let mut open = Self { connection, dialect, is_transaction: true };
-        D::simple(open.connection.get()?, words).await.map_err(|error| fault::<D>(&error))?;
+        let beginning = Some(words.to_owned());
+        let mut open = Self { connection, dialect, is_transaction: true, beginning, waiting: None };
+        if !D::TOGETHER {
+            open.really_begin().await?;
+        }
         Ok(open)
+    }
+
+    async fn really_begin(&mut self) -> Result<(), Fault> {
+        match self.beginning.take() {
+            Some(words) => self.simple(&words).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn simple(&mut self, text: &str) -> Result<(), Fault> {
+        D::simple(self.connection.get()?, text).await.map_err(|error| fault::<D>(&error))
+    }
+
+    /// Does what waits.
+    async fn catch_up(&mut self) -> Result<(), Fault> {
+        let Some((text, values)) = self.waiting.take() else { return Ok(()) };
+        self.really_begin().await?;
+        D::run(self.connection.get()?, text, values).await.map(|_| ()).map_err(|error| fault::<D>(&error))
     }
 
     /// Begins nothing: each statement is a transaction of its own, and saves two round trips.
     pub(super) fn single(connection: Taken<D>, dialect: Dialect) -> Self {
-        Self { connection, dialect, is_transaction: false }
+        Self { connection, dialect, is_transaction: false, beginning: None, waiting: None }
     }
 }
 
@@ -86,11 +115,18 @@ where
     D::Connection: Send,
 {
     async fn rows(&mut self, statement: &str, values: Vec<Value>) -> Result<Vec<Row>, Fault> {
-        let text = self.dialect.text(statement);
+        self.catch_up().await?;
+        let mut text = self.dialect.text(statement);
+        if let Some(words) = self.beginning.take() {
+            text.insert_str(0, "; ");
+            text.insert_str(0, &words);
+        }
         D::fetch(self.connection.get()?, text, values).await.map_err(|error| fault::<D>(&error))
     }
 
     async fn execute(&mut self, statement: &str, values: Vec<Value>) -> Result<u64, Fault> {
+        self.catch_up().await?;
+        self.really_begin().await?;
         let text = self.dialect.text(statement);
         D::run(self.connection.get()?, text, values).await.map_err(|error| fault::<D>(&error))
     }
@@ -106,17 +142,31 @@ where
         D::simple(self.connection.get()?, &text).await.map_err(|error| fault::<D>(&error))
     }
 
+    async fn execute_with_next(&mut self, statement: &str, values: Vec<Value>) -> Result<(), Fault> {
+        if !(D::TOGETHER && self.is_transaction) {
+            return self.execute(statement, values).await.map(|_| ());
+        }
+        self.catch_up().await?;
+        self.waiting = Some((self.dialect.text(statement), values));
+        Ok(())
+    }
+
     async fn commit(mut self) -> Result<(), Fault> {
-        if self.is_transaction {
-            D::simple(self.connection.get()?, "COMMIT").await.map_err(|error| fault::<D>(&error))?;
+        if let Some((mut text, values)) = self.waiting.take() {
+            self.really_begin().await?;
+            text.push_str("; COMMIT");
+            let done = D::run(self.connection.get()?, text, values).await;
+            done.map_err(|error| fault::<D>(&error))?;
+        } else if self.is_transaction && self.beginning.is_none() {
+            self.simple("COMMIT").await?;
         }
         self.connection.give_back();
         Ok(())
     }
 
     async fn roll_back(mut self) {
-        let Ok(connection) = self.connection.get() else { return };
-        if !self.is_transaction || D::simple(connection, "ROLLBACK").await.is_ok() {
+        let has_begun = self.is_transaction && self.beginning.is_none();
+        if !has_begun || self.simple("ROLLBACK").await.is_ok() {
             self.connection.give_back();
         }
     }

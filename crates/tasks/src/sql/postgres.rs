@@ -481,6 +481,9 @@ async fn send(backend: &PostgresBackend, channel: &str, news: &[([u8; 32], u64)]
 }
 
 impl Sql for Postgres {
+    /// Its protocol takes one statement with values at a time.
+    const TOGETHER: bool = false;
+
     async fn simple(connection: &mut PgConnection, text: &str) -> Result<(), sqlx::Error> {
         connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await.map(|_| ())
     }

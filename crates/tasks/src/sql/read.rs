@@ -58,21 +58,16 @@ pub(super) async fn read<S: Session>(session: &mut S, task: &TaskKey) -> Read<Sn
     Ok(fold(rows)?.ok_or(StoreError::NotFound))
 }
 
-/// A task of at most so many bytes; of one that has more, how many.
+/// A task of at most so many bytes; of one that has more, how many. One statement: a row without an event is a task with more.
 pub(super) async fn read_light<S: Session>(session: &mut S, task: &TaskKey, light: usize) -> Read<Snapshot> {
-    let statement = "SELECT t.id, t.context_id, e.number, e.event FROM {s}bindu_tasks AS t
-        JOIN {s}bindu_events AS e ON e.task = t.task WHERE t.task_key = $1 AND t.bytes <= $2 ORDER BY e.number";
-    let key = key::task(task);
-    let rows = session.rows(statement, vec![key.into(), light.into()]).await?;
-    if let Some(snapshot) = fold(rows)? {
-        return Ok(Ok(snapshot));
+    let statement = "SELECT t.id, t.context_id, e.number, e.event, t.bytes FROM {s}bindu_tasks AS t
+        LEFT JOIN {s}bindu_events AS e ON e.task = t.task AND t.bytes <= $2
+        WHERE t.task_key = $1 ORDER BY e.number";
+    let rows = session.rows(statement, vec![key::task(task).into(), light.into()]).await?;
+    if let Some(row) = rows.first().filter(|row| row.is_null(2)) {
+        return Ok(Err(StoreError::Heavy(usize::try_from(row.count(4)?).unwrap_or(usize::MAX))));
     }
-    let statement = "SELECT bytes FROM {s}bindu_tasks WHERE task_key = $1";
-    let rows = session.rows(statement, vec![key.into()]).await?;
-    Ok(Err(match rows.first() {
-        Some(row) => StoreError::Heavy(usize::try_from(row.count(0)?).unwrap_or(usize::MAX)),
-        None => StoreError::NotFound,
-    }))
+    Ok(fold(rows)?.ok_or(StoreError::NotFound))
 }
 
 pub(super) async fn context_id<S: Session>(session: &mut S, task: &TaskKey) -> Read<String> {

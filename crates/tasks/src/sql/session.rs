@@ -218,6 +218,15 @@ pub trait Session: Send {
         std::future::ready(Ok(()))
     }
 
+    /// Does a statement together with whatever comes next: only then a fault of it shows, at the latest at the end.
+    fn execute_with_next(
+        &mut self,
+        statement: &str,
+        values: Vec<Value>,
+    ) -> impl Future<Output = Result<(), Fault>> + Send {
+        async { self.execute(statement, values).await.map(|_| ()) }
+    }
+
     /// Ends it, with everything done. After [`Fault::Away`] nobody knows whether.
     fn commit(self) -> impl Future<Output = Result<(), Fault>> + Send;
 

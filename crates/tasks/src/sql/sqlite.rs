@@ -365,6 +365,8 @@ impl Backend for SqliteBackend {
 }
 
 impl Sql for Sqlite {
+    const TOGETHER: bool = true;
+
     async fn simple(connection: &mut SqliteConnection, text: &str) -> Result<(), sqlx::Error> {
         connection.execute(sqlx::raw_sql(AssertSqlSafe(text))).await.map(|_| ())
     }

@@ -6,6 +6,7 @@ use super::{
     group::{self, Waiting, error},
     key::{self, Hash},
     read::{self, Read},
+    recent::{Log, Recent},
     session::{Backend, Fault, Session},
     share::Counts,
     upkeep,
@@ -43,7 +44,7 @@ pub(super) struct StoreOptions {
     pub(super) sealer: Option<Arc<dyn Sealer>>,
     /// Whether others may have been cut off together with us, so that their leases have ended and they have not.
     pub(super) waits_before_taking_over: bool,
-    /// Whether other processes may write as well.
+    /// Whether other processes may write as well. If not, what was just written may be told from memory.
     pub(super) is_shared: bool,
 }
 
@@ -64,6 +65,8 @@ pub(super) struct Core<B> {
     pub(super) watchers: Arc<Watchers>,
     pub(super) counters: Counters,
     pub(super) contact: Contact,
+    /// What was just written, if nobody else writes.
+    pub(super) recent: Option<Recent>,
     /// Whether something was refused for want of room since room was made last.
     pub(super) wants_room: AtomicBool,
 }
@@ -132,6 +135,7 @@ impl<B: Backend> SqlStore<B> {
             watchers: Arc::clone(&watchers),
             counters: Counters::default(),
             contact,
+            recent: (!options.is_shared).then(Recent::default),
             wants_room: AtomicBool::default(),
         });
         let lane = |_| {
@@ -192,6 +196,11 @@ impl<B: Backend> SqlStore<B> {
             add(&self.core.counters.full, 1);
         }
         outcome
+    }
+
+    /// The log of a task that was changed here a moment ago.
+    pub(super) fn recent(&self, task: &TaskKey) -> Option<Log> {
+        self.core.recent.as_ref()?.log(task)
     }
 
     /// A change of no task, or of several.
@@ -332,19 +341,31 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     }
 
     async fn read(&self, task: &TaskKey) -> Result<Snapshot, StoreError> {
-        glance!(self, read, task)
+        match self.recent(task) {
+            Some(log) => Ok(log.snapshot()),
+            None => glance!(self, read, task),
+        }
     }
 
     async fn read_light(&self, task: &TaskKey, light: usize) -> Result<Snapshot, StoreError> {
-        ask!(self, read_light, task, light)
+        match self.recent(task) {
+            Some(log) => log.light(light),
+            None => glance!(self, read_light, task, light),
+        }
     }
 
     async fn context_id(&self, task: &TaskKey) -> Result<String, StoreError> {
-        glance!(self, context_id, task)
+        match self.recent(task) {
+            Some(log) => Ok(log.context_id()),
+            None => glance!(self, context_id, task),
+        }
     }
 
     async fn statuses(&self, task: &TaskKey, after: u64, limit: usize) -> Result<Vec<Numbered>, StoreError> {
-        glance!(self, statuses, task, after, limit)
+        match self.recent(task) {
+            Some(log) => Ok(log.events((after, limit), |event| matches!(event, TaskEvent::Status(_)))),
+            None => glance!(self, statuses, task, after, limit),
+        }
     }
 
     async fn list(&self, owner: &Owner, query: &ListQuery) -> Result<TaskPage, StoreError> {
@@ -353,7 +374,10 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     }
 
     async fn events(&self, task: &TaskKey, after: u64, limit: usize) -> Result<Vec<Numbered>, StoreError> {
-        glance!(self, events, task, after, limit)
+        match self.recent(task) {
+            Some(log) => Ok(log.events((after, limit), |_| true)),
+            None => glance!(self, events, task, after, limit),
+        }
     }
 
     fn watch(&self, task: &TaskKey) -> Watch {

@@ -68,6 +68,9 @@ pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
             next_room = Instant::now() + MAKING_ROOM;
         }
         core.backend.rest();
+        if let Some(recent) = &core.recent {
+            recent.rest();
+        }
         let is_pruning = !is_held && Instant::now() >= next_pruning;
         sealing.look(&core, is_pruning).await;
         if is_pruning {

@@ -410,7 +410,7 @@ pub(super) async fn add_events<S: Session>(
 ) -> Result<(), Fault> {
     let row = |(event, number)| bulk::Event { task, number, run, event: Cow::Borrowed(event) };
     let rows: Vec<_> = events.iter().zip(before + 1..).map(row).collect();
-    bulk::add_events(session, &rows).await
+    bulk::add_events(session, &rows, false).await
 }
 
 fn ends(event: &TaskEvent) -> bool {
@@ -422,9 +422,14 @@ pub(super) fn says_more_after_its_end(events: &[TaskEvent]) -> bool {
     events.split_last().is_some_and(|(_, others)| others.iter().any(ends))
 }
 
+/// The bytes of events.
+pub(super) fn bytes(events: &[TaskEvent]) -> usize {
+    events.iter().map(|event| event.bytes() + EVENT_BYTES).sum()
+}
+
 /// The bytes of events, and how many their task may have with them.
 pub(super) fn bytes_and_bound(events: &[TaskEvent], rules: &Rules) -> (usize, usize) {
-    let bytes: usize = events.iter().map(|event| event.bytes() + EVENT_BYTES).sum();
+    let bytes = bytes(events);
     let bound = rules.bounds.task_bytes.saturating_mul(RESULTS);
     (bytes, if is_last_word(events, bytes) { usize::MAX / 2 } else { bound })
 }

@@ -102,6 +102,29 @@ async fn sqlite_conforms() {
     conformance::check(async || two_on_a_file().await).await;
 }
 
+/// A process that is alone tells what it has just written from memory.
+async fn alone_on_a_file() -> Subject {
+    let directory = tempfile::tempdir().expect("a directory");
+    let options = SqliteOptions {
+        lease: LEASE,
+        bounds: bounds_of_conformance(),
+        is_alone: true,
+        ..SqliteOptions::new(directory.path().join("tasks.db"))
+    };
+    let store: Arc<dyn TaskStore> = Arc::new(SqliteStore::open(options).await.expect("a file"));
+    shared(Arc::clone(&store), store, Some(directory))
+}
+
+#[tokio::test]
+async fn sqlite_of_one_process_conforms() {
+    conformance::check(async || alone_on_a_file().await).await;
+}
+
+#[test]
+fn sqlite_of_one_process_does_what_the_model_does() {
+    follows_the_model(32, async || alone_on_a_file().await);
+}
+
 #[tokio::test]
 async fn postgres_conforms() {
     conformance::check(async || two_on_postgres()).await;
@@ -153,6 +176,16 @@ async fn memory_keeps_the_contract() {
 #[tokio::test]
 async fn sqlite_keeps_the_contract() {
     let place = places::sqlite_with(|options| options.bounds = small_bounds()).await;
+    keeps_the_contract(Arc::clone(&place.store) as Arc<dyn TaskStore>).await;
+}
+
+#[tokio::test]
+async fn sqlite_of_one_process_keeps_the_contract() {
+    let place = places::sqlite_with(|options| {
+        options.bounds = small_bounds();
+        options.is_alone = true;
+    })
+    .await;
     keeps_the_contract(Arc::clone(&place.store) as Arc<dyn TaskStore>).await;
 }
 
