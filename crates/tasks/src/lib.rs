@@ -34,9 +34,9 @@ pub use push::{Delivery, NotDelivered, PushOutcome, PushSender, Sealer};
 pub use room::{Endless, Room};
 pub use service::TaskService;
 pub use sql::{
-    BadUrl, Figures, ImportError, Imported, LEASE, Migrated, PostgresBackend, PostgresOptions, PostgresStore,
-    Pruned, SqlBounds, SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore, Unreachable,
-    is_postgres_url, schema_of, unknown_parameter,
+    BadUrl, Figures, ImportError, Imported, LEASE, Migrated, NewFile, PostgresBackend, PostgresOptions,
+    PostgresStore, Pruned, SqlBounds, SqlStore, SqliteBackend, SqliteError, SqliteOptions, SqliteStore,
+    Unreachable, is_postgres_url, schema_of, unknown_parameter,
 };
 pub use store::{
     Abandoned, Canceled, Conversation, ListQuery, Numbered, Pushed, ReplayKey, RunKey, Snapshot, StorageKind,

@@ -128,10 +128,13 @@ impl Run {
             watch_probes(supervisor, &probes, port)?;
         }
         systemd::starting();
+        let prepared = storage::prepare(&settings, keeper.directory.is_some());
         let started = tokio::select! {
             started = keeper.start() => started.map(Some),
             () = end.cancelled() => Ok(None),
         };
+        // However the start has gone: what was prepared is used, or removed.
+        let prepared = prepared.await.ok().flatten();
         let Some(started) = started? else { return Ok(()) };
         let (held, work) = started.split();
         let identity = held.current();
@@ -139,7 +142,8 @@ impl Run {
         let directory_is_ours = keeper.directory.is_some() && keeper.status.snapshot().directory.is_none();
         let sealer: Arc<dyn Sealer> = Arc::new(RingSealer::new(Arc::clone(&held)));
         let task_store =
-            storage::open(&settings, identity.did.as_str(), directory_is_ours, Some(sealer)).await?;
+            storage::open(&settings, identity.did.as_str(), (directory_is_ours, prepared), Some(sealer))
+                .await?;
         if task_store.kind().is_remote() {
             keeper.status.await_task_store();
         }

@@ -6,11 +6,12 @@ use crate::{
 };
 use bindu_keeper::Status;
 use bindu_tasks::{
-    Bounds, MemoryStore, PostgresOptions, PostgresStore, Sealer, SqlBounds, SqliteError, SqliteOptions,
-    SqliteStore, TaskStore,
+    Bounds, MemoryStore, NewFile, PostgresOptions, PostgresStore, Sealer, SqlBounds, SqliteError,
+    SqliteOptions, SqliteStore, TaskStore,
 };
 use secrecy::ExposeSecret as _;
 use std::{path::PathBuf, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
 
 /// The file in the data directory.
 const FILE: &str = "tasks.db";
@@ -24,7 +25,15 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a write may take.
 const STATEMENT: Duration = Duration::from_secs(10);
 
-/// Opens the store of tasks. `has_directory`: whether the data directory is this process's alone, and can be written. `sealer`
+/// Makes the file of tasks that a first start needs, beside its place and while the identity is looked for. What fails here is tried
+/// again, and told, when the store is opened.
+pub(super) fn prepare(settings: &Settings, has_directory: bool) -> JoinHandle<Option<NewFile>> {
+    let is_file = matches!(settings.storage.place, StoragePlace::Unnamed | StoragePlace::Sqlite(_));
+    let options = (is_file && has_directory).then(|| sqlite_options(settings, has_directory));
+    tokio::spawn(async move { SqliteStore::prepare(&options?).await.ok().flatten() })
+}
+
+/// Opens the store of tasks, in the file that was prepared if there is one. `has_directory`: whether the data directory is this process's alone, and can be written. `sealer`
 /// seals the secrets in a database.
 ///
 /// Only a place that nobody has named gives way to memory; one that was named and cannot be used ends the start. A database
@@ -35,7 +44,7 @@ const STATEMENT: Duration = Duration::from_secs(10);
 pub async fn open(
     settings: &Settings,
     did: &str,
-    has_directory: bool,
+    (has_directory, prepared): (bool, Option<NewFile>),
     sealer: Option<Arc<dyn Sealer>>,
 ) -> Result<Arc<dyn TaskStore>, Refusal> {
     let sqlite = SqliteOptions { sealer: sealer.clone(), ..sqlite_options(settings, has_directory) };
@@ -51,14 +60,14 @@ pub async fn open(
             tracing::warn!("tasks are kept in memory: the data directory cannot be used");
             Ok(memory(settings))
         }
-        StoragePlace::Unnamed => match SqliteStore::open(sqlite).await {
+        StoragePlace::Unnamed => match SqliteStore::open_with(sqlite, prepared).await {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => {
                 tracing::warn!(%error, cause = source(&error), "tasks are kept in memory");
                 Ok(memory(settings))
             }
         },
-        StoragePlace::Sqlite(_) => match SqliteStore::open(sqlite).await {
+        StoragePlace::Sqlite(_) => match SqliteStore::open_with(sqlite, prepared).await {
             Ok(store) => Ok(Arc::new(store)),
             Err(error) => Err(unusable(&error)),
         },

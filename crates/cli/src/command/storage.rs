@@ -150,7 +150,7 @@ async fn check(settings: &Settings, did: &str) -> Result<String, Refusal> {
             let store = SqliteStore::open(options).await.map_err(|error| unusable(&error))?;
             std::sync::Arc::new(store)
         }
-        _ => open(settings, did, false, None).await?,
+        _ => open(settings, did, (false, None), None).await?,
     };
     store.check().await.map_err(unanswered)?;
     Ok("the store answers\n".to_owned())

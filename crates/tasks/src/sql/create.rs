@@ -3,9 +3,9 @@
 
 use super::{
     connections::Connections,
-    open::{Open, Sql as _, fault},
+    open::{Sql as _, fault},
     schema,
-    session::{Dialect, Fault, Session as _},
+    session::Fault,
     sqlite::{SqliteError, prepare},
 };
 use sqlx::{
@@ -22,27 +22,54 @@ use std::{
 /// How long opening the new file may take.
 const OPENS: Duration = Duration::from_secs(10);
 
-/// Makes a file with all tables, for whoever is alone with its directory.
-pub(super) async fn create(path: &Path, page: u32) -> Result<(), SqliteError> {
-    let disk = |source: io::Error| SqliteError::Open { path: path.to_owned(), source };
-    let temporary = beside(path, ".new");
-    for left_behind in [temporary.clone(), beside(&temporary, "-wal"), beside(&temporary, "-shm")] {
-        match fs::remove_file(left_behind) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(disk(error)),
-            _ => {}
+/// A new file with all tables, synced, under a temporary name. Dropped, it is removed.
+#[derive(Debug)]
+pub struct NewFile {
+    path: PathBuf,
+    temporary: PathBuf,
+}
+
+impl NewFile {
+    /// Makes it, for whoever is alone with its directory.
+    pub(super) async fn make(path: &Path, page: u32) -> Result<Self, SqliteError> {
+        let temporary = beside(path, ".new");
+        for left_behind in [temporary.clone(), beside(&temporary, "-wal"), beside(&temporary, "-shm")] {
+            match fs::remove_file(left_behind) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(path, error)),
+                _ => {}
+            }
         }
-    }
-    let made = match prepare(&temporary, path) {
-        Ok(()) => make_tables(&temporary, page)
+        let new = Self { path: path.to_owned(), temporary };
+        prepare(&new.temporary, path)?;
+        make_tables(&new.temporary, page)
             .await
-            .map_err(|fault| SqliteError::Unusable { path: path.to_owned(), problem: fault.to_string() }),
-        Err(error) => Err(error),
-    };
-    let renamed = made.and_then(|()| rename(&temporary, path).map_err(disk));
-    if renamed.is_err() {
-        let _ = fs::remove_file(&temporary);
+            .map_err(|fault| SqliteError::Unusable { path: path.to_owned(), problem: fault.to_string() })?;
+        let file = File::open(&new.temporary).map_err(|error| cannot(path, error))?;
+        file.sync_all().map_err(|error| cannot(path, error))?;
+        Ok(new)
     }
-    renamed
+
+    /// Gives it its name. The directory is not synced here: SQLite does that at the first commit, which makes the write-ahead
+    /// log; before it there is nothing to lose.
+    pub(super) fn put(self) -> Result<(), SqliteError> {
+        fs::rename(&self.temporary, &self.path).map_err(|error| cannot(&self.path, error))
+    }
+
+    /// The file that it becomes.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for NewFile {
+    /// Once it has its name, there is nothing left to remove.
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+fn cannot(path: &Path, source: io::Error) -> SqliteError {
+    SqliteError::Open { path: path.to_owned(), source }
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -60,11 +87,8 @@ async fn make_tables(path: &Path, page: u32) -> Result<(), Fault> {
         .synchronous(SqliteSynchronous::Off);
     let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(OPENS).connect_lazy_with(connect);
     let connections = Connections::new(pool, 1, OPENS);
-    let connection = connections.take().await.map_err(|error| fault::<Sqlite>(&error))?;
-    let mut session = Open::begin(connection, "BEGIN IMMEDIATE", Dialect::Sqlite).await?;
-    schema::migrate(&mut session, &Dialect::Sqlite).await?;
-    session.commit().await?;
     let mut connection = connections.take().await.map_err(|error| fault::<Sqlite>(&error))?;
+    Sqlite::simple(connection.get()?, &schema::script()).await.map_err(|error| fault::<Sqlite>(&error))?;
     // Noted in the file itself: whoever opens it has nothing to change.
     Sqlite::simple(connection.get()?, "PRAGMA journal_mode = WAL")
         .await
@@ -72,13 +96,4 @@ async fn make_tables(path: &Path, page: u32) -> Result<(), Fault> {
     connection.give_back();
     connections.close().await;
     Ok(())
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), io::Error> {
-    File::open(from)?.sync_all()?;
-    fs::rename(from, to)?;
-    match to.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => File::open(".")?.sync_all(),
-    }
 }

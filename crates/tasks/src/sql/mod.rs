@@ -38,6 +38,7 @@ mod write;
 
 pub use address::{BadUrl, is_postgres_url, schema_of};
 pub use bounds::SqlBounds;
+pub use create::NewFile;
 pub use figures::Figures;
 pub use import::{ImportError, Imported};
 pub use parameters::unknown_parameter;

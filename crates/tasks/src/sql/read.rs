@@ -422,7 +422,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let options =
             SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("tasks.db")) };
-        let backend = SqliteBackend::open(&options).await.expect("a file");
+        let backend = SqliteBackend::open(&options, None).await.expect("a file");
         (directory, backend)
     }
 

@@ -94,6 +94,10 @@ const COUNTED: Migration = Migration {
     ],
 };
 
+/// Which version the tables have.
+const VERSIONS: &str =
+    "CREATE TABLE IF NOT EXISTS {s}bindu_storage (version BIGINT NOT NULL, readable_by BIGINT NOT NULL)";
+
 /// The version of the tables that this program makes.
 pub(super) fn newest() -> i64 {
     i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
@@ -110,9 +114,7 @@ pub struct Migrated {
 
 /// Brings the tables to the version of this program, in a transaction that nobody else's overlaps.
 pub(super) async fn migrate<S: Session>(session: &mut S, dialect: &Dialect) -> Result<Migrated, Fault> {
-    let versions =
-        "CREATE TABLE IF NOT EXISTS {s}bindu_storage (version BIGINT NOT NULL, readable_by BIGINT NOT NULL)";
-    session.execute(versions, Vec::new()).await?;
+    session.execute(VERSIONS, Vec::new()).await?;
     let rows = session.rows("SELECT version, readable_by FROM {s}bindu_storage", Vec::new()).await?;
     let (from, readable_by) = match rows.first() {
         Some(row) => (row.int(0)?, row.int(1)?),
@@ -146,6 +148,27 @@ pub(super) async fn migrate<S: Session>(session: &mut S, dialect: &Dialect) -> R
     let note = "INSERT INTO {s}bindu_storage (version, readable_by) VALUES ($1, $2)";
     session.execute(note, vec![newest().into(), readable_by.into()]).await?;
     Ok(Migrated { from, to: newest() })
+}
+
+/// All statements that make the tables of a new file, in one transaction.
+pub(super) fn script() -> String {
+    let dialect = Dialect::Sqlite;
+    let mut script = "BEGIN IMMEDIATE;\n".to_owned();
+    let mut add = |statement: &str| {
+        script.push_str(&dialect.text(&typed(statement, &dialect)));
+        script.push_str(";\n");
+    };
+    add(VERSIONS);
+    for migration in &MIGRATIONS {
+        migration.statements.iter().chain(migration.of_sqlite).for_each(|statement| add(statement));
+    }
+    let readable_by = MIGRATIONS.iter().map(|migration| migration.readable_by).max().unwrap_or(0);
+    add(&format!(
+        "INSERT INTO {{s}}bindu_storage (version, readable_by) VALUES ({}, {readable_by})",
+        newest()
+    ));
+    add("COMMIT");
+    script
 }
 
 /// A statement with the types of a dialect. PostgreSQL compares texts by their bytes, as SQLite does.

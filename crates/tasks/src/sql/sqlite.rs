@@ -6,7 +6,7 @@
 use super::{
     bounds::SqlBounds,
     connections::Connections,
-    create,
+    create::NewFile,
     open::{Open, Sql, fault},
     schema::{self, Migrated},
     session::{Backend, Dialect, Fault, Row, Session, Value},
@@ -141,7 +141,27 @@ impl SqliteStore {
     /// # Errors
     /// [`SqliteError`].
     pub async fn open(options: SqliteOptions) -> Result<Self, SqliteError> {
-        let backend = SqliteBackend::open(&options).await?;
+        Self::open_with(options, None).await
+    }
+
+    /// Makes a new file beside the place of the options' own, if there is none and this process is alone there: what
+    /// [`SqliteStore::open_with`] would do, ahead of time.
+    ///
+    /// # Errors
+    /// [`SqliteError`].
+    pub async fn prepare(options: &SqliteOptions) -> Result<Option<NewFile>, SqliteError> {
+        match options.is_alone && is_missing(&options.path) {
+            true => NewFile::make(&options.path, PAGE).await.map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// The same as [`SqliteStore::open`], with the file that was prepared.
+    ///
+    /// # Errors
+    /// [`SqliteError`].
+    pub async fn open_with(options: SqliteOptions, prepared: Option<NewFile>) -> Result<Self, SqliteError> {
+        let backend = SqliteBackend::open(&options, prepared).await?;
         let unusable =
             |fault: Fault| SqliteError::Unusable { path: options.path.clone(), problem: fault.to_string() };
         backend.migrate().await.map_err(unusable)?;
@@ -163,7 +183,7 @@ impl SqliteStore {
     /// # Errors
     /// [`SqliteError`].
     pub async fn migrate(options: &SqliteOptions) -> Result<Migrated, SqliteError> {
-        let backend = SqliteBackend::open(options).await?;
+        let backend = SqliteBackend::open(options, None).await?;
         let unusable =
             |fault: Fault| SqliteError::Unusable { path: options.path.clone(), problem: fault.to_string() };
         let migrated = backend.migrate().await.map_err(unusable)?;
@@ -186,11 +206,16 @@ pub struct SqliteBackend {
 }
 
 impl SqliteBackend {
-    pub(super) async fn open(options: &SqliteOptions) -> Result<Self, SqliteError> {
+    pub(super) async fn open(
+        options: &SqliteOptions,
+        prepared: Option<NewFile>,
+    ) -> Result<Self, SqliteError> {
         let path = options.path.clone();
-        let is_missing = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        if is_missing && options.is_alone {
-            create::create(&path, PAGE).await?;
+        if options.is_alone && is_missing(&path) {
+            match prepared.filter(|new| new.path() == path) {
+                Some(new) => new.put()?,
+                None => NewFile::make(&path, PAGE).await?.put()?,
+            }
         }
         prepare(&path, &path)?;
         let pages = (options.max_bytes / u64::from(PAGE)).max(64);
@@ -242,6 +267,10 @@ impl SqliteBackend {
         session.execute("UPDATE {s}bindu_pushes SET due = 0 WHERE failures = 0", Vec::new()).await?;
         session.commit().await
     }
+}
+
+fn is_missing(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Makes the file if there is none, and refuses the file systems of networks. An error names the file `for_path`.
