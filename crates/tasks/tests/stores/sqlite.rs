@@ -373,3 +373,85 @@ async fn a_new_file_is_whole_and_replaces_what_an_attempt_has_left_behind() {
         SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("no/tasks.db")) };
     assert!(matches!(SqliteStore::open(missing).await, Err(SqliteError::Open { .. })));
 }
+
+/// What is prepared becomes the file of whoever opens it, or nothing is left of it.
+#[tokio::test]
+async fn a_file_that_was_prepared_is_used_or_removed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("tasks.db");
+    let options = SqliteOptions { is_alone: true, ..SqliteOptions::new(&path) };
+    let names = || {
+        let entries = std::fs::read_dir(directory.path()).expect("a directory");
+        let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
+        names.sort();
+        names
+    };
+    let unused = SqliteStore::prepare(&options).await.expect("made");
+    assert_eq!(names(), ["tasks.db.new"]);
+    drop(unused);
+    assert!(names().is_empty());
+    let used = SqliteStore::prepare(&options).await.expect("made");
+    let store = SqliteStore::open_with(options.clone(), used).await.expect("a file");
+    let run = begun(&store, &owner("alice"), &id()).await;
+    drop(store);
+    assert!(names().contains(&"tasks.db".into()) && !names().contains(&"tasks.db.new".into()));
+    assert!(SqliteStore::prepare(&options).await.expect("nothing to do").is_none(), "there is one");
+    // One that comes too late is not put in the place of what is there.
+    let elsewhere = directory.path().join("other.db");
+    let late =
+        SqliteStore::prepare(&SqliteOptions { path: elsewhere, ..options.clone() }).await.expect("made");
+    let store = SqliteStore::open_with(options.clone(), late).await.expect("the same file");
+    assert!(store.read(&run.task).await.is_ok());
+    assert!(!names().contains(&"other.db.new".into()));
+    let shared = SqliteOptions { is_alone: false, ..SqliteOptions::new(directory.path().join("shared.db")) };
+    assert!(SqliteStore::prepare(&shared).await.expect("nothing to do").is_none(), "another may make it");
+}
+
+/// One script makes a new file's tables, one migration after the other those of an older one: they are the same.
+#[tokio::test]
+async fn a_new_file_has_the_tables_that_migrations_make() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut schemas = Vec::new();
+    for (name, is_alone) in [("new.db", true), ("migrated.db", false)] {
+        let path = directory.path().join(name);
+        let options = SqliteOptions { is_alone, ..SqliteOptions::new(&path) };
+        drop(SqliteStore::open(options).await.expect("a file"));
+        let mut beside =
+            sqlx::SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.expect("a file");
+        let tables = "SELECT type || ' ' || name || ': ' || coalesce(sql, '') FROM sqlite_schema ORDER BY 1";
+        let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut beside).await.expect("rows");
+        let version = "SELECT version || ' ' || readable_by FROM bindu_storage";
+        let version: Vec<String> = sqlx::query_scalar(version).fetch_all(&mut beside).await.expect("rows");
+        schemas.push((tables, version));
+    }
+    assert!(schemas[0].0.len() > 10, "{schemas:?}");
+    assert_eq!(schemas[0], schemas[1]);
+}
+
+/// What is sent with the end of its transaction fails alone as well.
+#[tokio::test]
+async fn events_that_the_file_refuses_at_the_end_of_a_transaction_fail_alone() {
+    let place = places::sqlite_with(|options| options.is_alone = true).await;
+    let url = format!("sqlite:{}", place.options.path.display());
+    let mut beside = sqlx::SqliteConnection::connect(&url).await.expect("a connection");
+    let refuses = "CREATE TRIGGER no BEFORE INSERT ON bindu_events WHEN new.event LIKE '%poison%'
+        BEGIN SELECT RAISE(ABORT, 'no'); END";
+    sqlx::raw_sql(refuses).execute(&mut beside).await.expect("made");
+    let before = place.store.figures().changes;
+    let texts = ["one", "two", "poison", "three", "four"];
+    let all: Vec<_> =
+        texts.iter().map(|text| submission(&owner("alice"), message(&id(), "c", text))).collect();
+    let outcomes =
+        futures_util::future::join_all(all.iter().map(|one| place.store.submit(one.clone()))).await;
+    for ((text, outcome), sent) in texts.iter().zip(&outcomes).zip(&all) {
+        let task = key(&owner("alice"), &sent.message.task_id);
+        let found = place.store.read(&task).await;
+        if *text == "poison" {
+            assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+            assert_eq!(found, Err(StoreError::NotFound));
+        } else {
+            assert_eq!(found.as_ref(), Ok(&outcome.as_ref().expect("taken").task));
+        }
+    }
+    assert_eq!(place.store.figures().changes - before, 4);
+}
