@@ -37,9 +37,16 @@ const BUSY: Duration = Duration::from_secs(5);
 /// How many read at a time. Each is a thread with its cache.
 const READERS: u32 = 4;
 
-/// A page's bytes, and the pages that a connection keeps in memory, as SQLite counts them: minus KiB.
+/// A page's bytes, and the pages that a connection keeps in memory at most, as SQLite counts them: minus KiB. The keys of tasks are
+/// hashes: with few pages, whoever writes reads another one for each of them.
 const PAGE: u32 = 4096;
 const CACHE: &str = "-512";
+const CACHE_OF_WRITER: &str = "-4096";
+
+/// The pages of the write-ahead log after which it is copied into the file, with two more syncs; and the bytes that the log's file
+/// keeps then: those of so many pages.
+const LOG_PAGES: &str = "4000";
+const LOG_BYTES: &str = "16777216";
 
 /// What the write-ahead log takes at most while nobody keeps an old state of the file in sight: twice what it keeps when it was copied into
 /// the file. What exceeds it counts as the file's.
@@ -227,8 +234,10 @@ impl SqliteBackend {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY)
             .foreign_keys(false)
-            .pragma("cache_size", CACHE)
-            .pragma("journal_size_limit", "16777216")
+            .pragma("wal_autocheckpoint", LOG_PAGES)
+            .pragma("journal_size_limit", LOG_BYTES)
+            // What would be undone of a statement that fails stays in memory: no file in `/var/tmp` for each of them.
+            .pragma("temp_store", "MEMORY")
             .pragma("max_page_count", pages.to_string())
             .pragma("trusted_schema", "OFF");
         let pool = |connections: u32| {
@@ -240,8 +249,10 @@ impl SqliteBackend {
                 .idle_timeout(Duration::from_secs(60))
                 .test_before_acquire(false)
         };
-        let writer = pool(1).idle_timeout(None).connect_lazy_with(connect.clone());
-        let readers = pool(READERS).connect_lazy_with(connect.pragma("query_only", "ON"));
+        let writer = connect.clone().pragma("cache_size", CACHE_OF_WRITER);
+        let writer = pool(1).idle_timeout(None).connect_lazy_with(writer);
+        let readers = connect.pragma("cache_size", CACHE).pragma("query_only", "ON");
+        let readers = pool(READERS).connect_lazy_with(readers);
         let writer = Connections::new(writer, 1, 2 * BUSY);
         let readers = Connections::new(readers, READERS, 2 * BUSY);
         let (left, looks) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -43,7 +43,10 @@ pub struct Pruned {
 
 /// Works until the store is dropped.
 pub(super) async fn run<B: Backend>(core: Arc<Core<B>>) {
-    let mut ticks = tokio::time::interval(core.backend.poll_interval());
+    let interval = core.backend.poll_interval();
+    // Not beside the first questions of a start: they would need one connection more, a thread in SQLite.
+    tokio::time::sleep(interval).await;
+    let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let (mut next_pruning, mut next_room) = (Instant::now() + PRUNING, Instant::now());
     let mut sealing = Sealing::default();
