@@ -56,8 +56,8 @@ async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<R
     drop(body);
     let call = place.work(message.len(), move || grpc::decode(&method, &message)).await;
     place.body_is_gone();
-    let call = call?;
-    let extensions = activated(&head.headers, &server.extensions)?;
+    let mut call = call?;
+    let extensions = activated(&head.headers, &server.extensions, &mut call)?;
     let mut response = match perform(server, (&caller, &mut place), proof.as_ref(), call).await? {
         Done::Stream(events) => respond_stream(server, events, place),
         Done::Answer(answer) => {
