@@ -121,6 +121,7 @@ async fn perform_once(
     // A drain does not end between a message that is taken and the work on it.
     let _change = (!call.reads()).then(|| server.change_begins());
     if call.streams() {
+        place.begins_stream(server.write_timeout());
         return Ok(Done::Stream(server.tasks.stream_within(place, caller, call, replay).await?));
     }
     Ok(Done::Answer(server.tasks.answer_within(place, caller, call, replay).await?))
