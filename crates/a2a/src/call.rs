@@ -125,6 +125,8 @@ pub struct SendRequest {
     pub metadata: Option<Json>,
     /// What a task id means that the caller has no task of.
     pub unknown_task: UnknownTask,
+    /// The extensions that the call activates, by their URIs. The binding's headers say so, not the message.
+    pub extensions: Vec<String>,
 }
 
 /// What a message's task id means that its caller has no task of.

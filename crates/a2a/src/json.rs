@@ -143,9 +143,10 @@ pub fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     if kind(raw) != Kind::String {
         return None;
     }
-    match serde_json::from_str::<&str>(raw.get()) {
-        Ok(text) => Some(Cow::Borrowed(text)),
-        Err(_) => serde_json::from_str(raw.get()).ok().map(Cow::Owned),
+    // Looked for first: an error of `serde_json` that it has escapes would have all of it as its text.
+    match raw.get().contains('\\') {
+        false => raw.get().strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed),
+        true => string(raw).map(Cow::Owned),
     }
 }
 

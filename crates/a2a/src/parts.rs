@@ -65,16 +65,17 @@ impl PartsBuilder {
             self.0.push(b',');
         }
         self.0.push(b'{');
+        let rest = 64 + part.metadata.map_or(0, |metadata| metadata.get().len());
         match &part.content {
-            Content::Text(text) => self.text("\"text\":", text),
-            Content::Raw(bytes) => self.text("\"raw\":", bytes),
-            Content::Url(url) => self.text("\"url\":", url),
+            Content::Text(text) => self.text("\"text\":", text, rest),
+            Content::Raw(bytes) => self.text("\"raw\":", bytes, rest),
+            Content::Url(url) => self.text("\"url\":", url, rest),
             Content::Data(data) => self.json("\"data\":", data),
         }
         for (name, value) in [(",\"mediaType\":", &part.media_type), (",\"filename\":", &part.filename)] {
             // ProtoJSON does not tell an empty text from none.
             if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-                self.text(name, value);
+                self.text(name, value, rest);
             }
         }
         if let Some(metadata) = part.metadata {
@@ -83,9 +84,9 @@ impl PartsBuilder {
         self.0.push(b'}');
     }
 
-    fn text(&mut self, name: &str, text: &str) {
-        // Room for all of it at once: a buffer that grows by doubling would cost twice as much. What follows is short.
-        let bytes = name.len() + quoted_bytes(text) + 64;
+    fn text(&mut self, name: &str, text: &str, rest: usize) {
+        // Room for all of it at once, and what follows: a buffer that grows by doubling would cost twice as much.
+        let bytes = name.len() + quoted_bytes(text) + rest;
         if bytes > LONG {
             self.0.reserve_exact(bytes)
         } else {
@@ -234,6 +235,16 @@ pub fn is_base64(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Found: the signature behind a long text had no room, so that all of it was copied to a buffer of twice its length.
+    #[test]
+    fn a_long_text_with_metadata_is_written_into_one_buffer() {
+        let long = "x".repeat(1_000_000);
+        let metadata = serde_json::value::to_raw_value(&"s".repeat(1_000)).expect("JSON");
+        let mut parts = PartsBuilder::default();
+        parts.push(&Part { metadata: Some(&metadata), ..Part::text(&long) });
+        assert!(parts.0.len() > 1_001_000 && parts.0.capacity() < 1_002_000, "{}", parts.0.capacity());
+    }
 
     #[test]
     fn parts_come_back_as_they_were_pushed() {

@@ -283,6 +283,7 @@ fn send(dialect: Dialect) -> BoxedStrategy<SendRequest> {
                 Dialect::V1 | Dialect::V03 => UnknownTask::IsNotFound,
                 Dialect::Bindu => UnknownTask::IsNew,
             },
+            extensions: Vec::new(),
         })
         .boxed()
 }

@@ -61,6 +61,8 @@ fn check(name: &str, dialect: Dialect, message: &str) {
     // Python Bindu's captions are a little longer in the core's form.
     assert!(kept <= body.len() + body.len() / 4 + CONSTANT, "{name}: {kept} for {}", body.len());
     let SendRequest { message, .. } = request;
+    let (peak, _, _) = cost(|| message.parts.as_text());
+    assert!(name != "escapes" || peak <= body.len() + CONSTANT, "{name}: {peak} for its text");
     let task = Task {
         id: "t".to_owned(),
         context_id: "c".to_owned(),

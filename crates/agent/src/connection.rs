@@ -22,7 +22,7 @@ use tokio::{
 };
 
 /// How fast an answer must be taken, in bytes a second, after [`ConnectionLimits::write_timeout`].
-const SLOWEST: u64 = 64 * 1024;
+pub(crate) const SLOWEST: u64 = 64 * 1024;
 
 /// What connections may cost.
 #[derive(Debug, Clone, Copy)]

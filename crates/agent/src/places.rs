@@ -14,7 +14,10 @@ use lru::LruCache;
 use std::{
     collections::HashMap,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -40,7 +43,8 @@ const ANSWER_PART: usize = ANSWER_BYTES / 3;
 /// again until the answer is written.
 const HEAVY_READS: (usize, usize) = (1, 2);
 
-/// How long a request waits for room.
+/// How long a request waits for room. A stream waits for as long as room is given back in that time and the time after which whoever
+/// takes nothing is cut off: it is not refused because others stall.
 const WAIT: Duration = Duration::from_secs(10);
 
 /// How many callers are remembered who have proved who they are.
@@ -71,6 +75,8 @@ struct Inner {
     other_bodies: Arc<Semaphore>,
     answers: Arc<Semaphore>,
     reads: Arc<Semaphore>,
+    /// How often room was given back.
+    given_back: Arc<AtomicU64>,
     /// Threads for what takes long, and who has one.
     long: Long,
     work: Arc<Semaphore>,
@@ -95,11 +101,25 @@ pub(crate) struct Place {
     body: Room,
     answer: Room,
     read: Room,
+    /// Of a stream: how long it waits while no room is given back.
+    patience: Option<Duration>,
 }
 
 /// Bytes that are taken, of the caller's own and of everybody's.
 #[derive(Default)]
-struct Room(Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>);
+struct Room(Option<Taken>);
+
+struct Taken {
+    own: OwnedSemaphorePermit,
+    all: OwnedSemaphorePermit,
+    given_back: Arc<AtomicU64>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.given_back.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 impl Places {
     pub(crate) fn new(limits: PlaceLimits) -> Self {
@@ -115,6 +135,7 @@ impl Places {
             other_bodies: semaphore(body_bytes(limits)),
             answers: semaphore(ANSWER_BYTES),
             reads: semaphore(HEAVY_READS.1),
+            given_back: Arc::default(),
             long: Long::new(long),
             work: semaphore(long),
         }))
@@ -145,6 +166,7 @@ impl Places {
             body: Room::default(),
             answer: Room::default(),
             read: Room::default(),
+            patience: None,
         })
     }
 
@@ -198,7 +220,8 @@ impl Place {
         let inner = &self.inner;
         let all = if self.is_proven { &inner.proven_bodies } else { &inner.other_bodies };
         let capacity = body_bytes(inner.limits);
-        self.body = Room::wait((&self.share.bodies, self.part_of(capacity)), (all, capacity), bytes).await?;
+        let own = (&self.share.bodies, self.part_of(capacity));
+        self.body = self.wait(own, (all, capacity), bytes).await?;
         Ok(())
     }
 
@@ -221,7 +244,7 @@ impl Place {
             return Ok(());
         }
         let own = (&self.share.answers, answer_part(&self.owner));
-        self.answer = Room::wait(own, (&self.inner.answers, ANSWER_BYTES), bytes).await?;
+        self.answer = self.wait(own, (&self.inner.answers, ANSWER_BYTES), bytes).await?;
         Ok(())
     }
 
@@ -235,7 +258,7 @@ impl Place {
         let own = Arc::clone(&self.share.answers).try_acquire_many_owned(permits);
         let all = Arc::clone(&self.inner.answers).try_acquire_many_owned(permits);
         let (Ok(own), Ok(all)) = (own, all) else { return false };
-        self.answer = Room(Some((own, all)));
+        self.answer = Room(Some(Taken { own, all, given_back: Arc::clone(&self.inner.given_back) }));
         true
     }
 
@@ -256,13 +279,45 @@ impl Place {
         self.answer_is_gone();
         self.room_for_answer(bytes).await?;
         let (own, all) = HEAVY_READS;
-        self.read = Room::wait((&self.share.reads, own), (&self.inner.reads, all), 1).await?;
+        self.read = self.wait((&self.share.reads, own), (&self.inner.reads, all), 1).await?;
         Ok(())
     }
 
     /// What was read has been written, or is let go.
     pub(crate) fn has_read(&mut self) {
         self.read = Room::default();
+    }
+
+    /// The call begins a stream. `cut_off` is when a reader is that takes nothing.
+    pub(crate) fn begins_stream(&mut self, cut_off: Duration) {
+        self.patience = Some(WAIT.saturating_add(cut_off));
+    }
+
+    async fn wait(
+        &self,
+        (own, own_capacity): (&Arc<Semaphore>, usize),
+        (all, capacity): (&Arc<Semaphore>, usize),
+        bytes: usize,
+    ) -> Result<Room, NoRoom> {
+        let permits = |capacity| u32::try_from(bytes.min(capacity)).unwrap_or(u32::MAX);
+        // What is longer than all that there is has to be alone. Of both as many: they shrink together.
+        let bytes = permits(own_capacity.min(capacity));
+        let both = async {
+            let own = Arc::clone(own).acquire_many_owned(bytes).await.ok()?;
+            Some((own, Arc::clone(all).acquire_many_owned(bytes).await.ok()?))
+        };
+        tokio::pin!(both);
+        let given_back = &self.inner.given_back;
+        loop {
+            let before = given_back.load(Ordering::Relaxed);
+            if let Ok(both) = timeout(self.patience.unwrap_or(WAIT), both.as_mut()).await {
+                let (own, all) = both.ok_or(NoRoom)?;
+                return Ok(Room(Some(Taken { own, all, given_back: Arc::clone(given_back) })));
+            }
+            if self.patience.is_none() || given_back.load(Ordering::Relaxed) == before {
+                return Err(NoRoom);
+            }
+        }
     }
 
     fn part_of(&self, capacity: usize) -> usize {
@@ -323,24 +378,9 @@ impl Drop for Place {
 }
 
 impl Room {
-    async fn wait(
-        (own, own_capacity): (&Arc<Semaphore>, usize),
-        (all, capacity): (&Arc<Semaphore>, usize),
-        bytes: usize,
-    ) -> Result<Self, NoRoom> {
-        let permits = |capacity| u32::try_from(bytes.min(capacity)).unwrap_or(u32::MAX);
-        // What is longer than all that there is has to be alone. Of both as many: they shrink together.
-        let bytes = permits(own_capacity.min(capacity));
-        let both = async {
-            let own = Arc::clone(own).acquire_many_owned(bytes).await.ok()?;
-            Some((own, Arc::clone(all).acquire_many_owned(bytes).await.ok()?))
-        };
-        timeout(WAIT, both).await.ok().flatten().map(|both| Self(Some(both))).ok_or(NoRoom)
-    }
-
     /// Gives back what is beyond so many bytes.
     fn shrink(&mut self, bytes: usize) {
-        let Some((own, all)) = &mut self.0 else { return };
+        let Some(Taken { own, all, .. }) = &mut self.0 else { return };
         for permit in [own, all] {
             drop(permit.split(permit.num_permits().saturating_sub(bytes)));
         }
@@ -352,117 +392,5 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::caller::owner_named;
-    use futures_util::FutureExt as _;
-
-    const MIB: usize = 1024 * 1024;
-
-    fn places() -> Places {
-        Places::new(PlaceLimits { requests: 2, body: 2 * MIB })
-    }
-
-    fn place(places: &Places, owner: &Owner) -> Place {
-        places.place(owner, false).unwrap_or_else(|_| panic!("a place"))
-    }
-
-    #[test]
-    fn places_are_each_callers_own_and_come_back() {
-        let places = places();
-        let (alice, bob) = (owner_named("alice"), owner_named("bob"));
-        let of_alice = [place(&places, &alice), place(&places, &alice)];
-        assert!(places.place(&alice, true).is_err());
-        assert!(places.place(&bob, true).is_ok());
-        drop(of_alice);
-        assert!(places.place(&alice, true).is_ok());
-        assert_eq!(places.shares(), 0, "nobody who is gone is kept");
-        let everybody = [(); 5].map(|()| places.public());
-        assert!(everybody.iter().all(Result::is_ok));
-    }
-
-    #[test]
-    fn a_stream_leaves_its_place_to_the_next_request() {
-        let places = places();
-        let alice = owner_named("alice");
-        let mut streams: Vec<Place> = (0..5)
-            .map(|_| {
-                let mut stream = place(&places, &alice);
-                stream.is_a_stream();
-                stream
-            })
-            .collect();
-        let share = Arc::clone(&streams[0].share);
-        streams.truncate(1);
-        assert!(Arc::ptr_eq(&place(&places, &alice).share, &share), "it is the same caller all the time");
-        drop((streams, share));
-        assert_eq!(places.shares(), 1, "the last one had a witness");
-    }
-
-    /// Found: 256 bodies of tokens without their keys held 512 MiB.
-    #[tokio::test(start_paused = true)]
-    async fn bodies_of_one_caller_and_of_all_are_bounded() {
-        let places = Places::new(PlaceLimits { requests: 256, body: 2 * MIB });
-        let mut held = Vec::new();
-        for number in 0..256 {
-            let mut place = place(&places, &owner_named(&format!("thief {}", number % 16)));
-            if place.room_for_body(2 * MIB).await.is_ok() {
-                held.push(place);
-            }
-        }
-        assert_eq!(held.len(), 6, "no more than 12 MiB are held");
-        // Whoever has proved who it is does not wait for those.
-        let alice = owner_named("alice");
-        places.note_proof(&alice);
-        let begun = tokio::time::Instant::now();
-        let mut of_alice = Vec::new();
-        for _ in 0..3 {
-            let mut place = place(&places, &alice);
-            assert_eq!(place.room_for_body(2 * MIB).await, Ok(()));
-            of_alice.push(place);
-        }
-        assert_eq!(begun.elapsed(), Duration::ZERO);
-        assert_eq!(place(&places, &alice).room_for_body(2 * MIB).await, Err(NoRoom), "half is her part");
-        // What has come and is shorter than it might have been leaves the rest to others.
-        for place in &mut of_alice {
-            place.body_has_come(MIB);
-        }
-        assert_eq!(place(&places, &alice).room_for_body(2 * MIB).await, Ok(()));
-    }
-
-    /// Found: twenty answers that nobody read held 290 MiB.
-    #[tokio::test(start_paused = true)]
-    async fn answers_on_their_way_are_bounded_with_authentication_off_as_well() {
-        let places = places();
-        let mut held = Vec::new();
-        for _ in 0..20 {
-            let mut place = place(&places, &Owner::Everybody);
-            if place.room_for_answer(14 * MIB).await.is_ok() {
-                held.push(place);
-            }
-        }
-        assert_eq!(held.len(), 1);
-        held.clear();
-        assert_eq!(place(&places, &Owner::Everybody).room_for_answer(100 * MIB).await, Ok(()), "alone");
-    }
-
-    #[tokio::test]
-    async fn one_callers_work_leaves_a_turn_to_the_others() {
-        let places = places();
-        let (alice, bob) = (owner_named("alice"), owner_named("bob"));
-        let (go, wait) = std::sync::mpsc::channel::<()>();
-        let first = place(&places, &alice);
-        let turn = Arc::clone(&first.share.work);
-        let first = tokio::spawn(async move { first.work(MIB, move || wait.recv().is_ok()).await });
-        while turn.available_permits() > 0 {
-            tokio::task::yield_now().await;
-        }
-        let second = place(&places, &alice);
-        let mut second = Box::pin(second.work(MIB, || true));
-        assert!(second.as_mut().now_or_never().is_none(), "she has one thread at a time");
-        let bob = place(&places, &bob);
-        assert_eq!(bob.work(QUICK, || true).now_or_never(), Some(true), "what is quick waits for nobody");
-        go.send(()).unwrap();
-        assert!(first.await.unwrap() && second.await);
-    }
-}
+#[path = "places_tests.rs"]
+mod tests;

@@ -5,8 +5,14 @@ use bindu_testkit::http;
 use serde_json::{Value, json};
 
 async fn rpc(agent: &TestAgent, method: &str, params: Value) -> Value {
+    rpc_with(agent, method, params, "").await
+}
+
+/// The same by a call that activates extensions.
+async fn rpc_with(agent: &TestAgent, method: &str, params: Value, extensions: &str) -> Value {
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     let request = http::client().post(agent.url()).header("content-type", "application/json");
+    let request = request.header("A2A-Extensions", extensions);
     let answer =
         request.body(call.to_string()).send().await.expect("an answer").text().await.expect("a body");
     serde_json::from_str(&answer).expect("JSON")
@@ -32,7 +38,13 @@ async fn files_and_data_come_in_and_go_out_and_whole_artifacts_are_signed() {
     let parts = json!([
         {"text": "t"}, {"raw": "AAE=", "filename": "f"}, {"url": "https://x.example/"}, {"data": [1]}
     ]);
-    let task = &send(&agent, parts).await["task"];
+    let uri = bindu_identity::artifact_signature::EXTENSION;
+    let plain = &send(&agent, parts.clone()).await["task"];
+    let signed_by_text = &plain["artifacts"][0]["parts"][0]["metadata"]["did.message.signature"];
+    assert!(signed_by_text.is_string(), "{plain}");
+    assert!(!plain.to_string().contains(uri), "nobody has activated it: {plain}");
+    let answer = rpc_with(&agent, "SendMessage", message(parts), uri).await;
+    let task = &answer["result"]["task"];
     assert_eq!(task["status"]["state"], "TASK_STATE_COMPLETED", "{task}");
     let artifacts = task["artifacts"].as_array().expect("artifacts");
     assert_eq!(artifacts[1]["parts"][0]["text"], "t|[file f]|https://x.example/|[1]", "{task}");
@@ -42,7 +54,7 @@ async fn files_and_data_come_in_and_go_out_and_whole_artifacts_are_signed() {
     let keys: Vec<PublicKey> =
         keys["verificationMethod"].as_array().expect("keys").iter().filter_map(bindu_testkit_key).collect();
     for artifact in artifacts {
-        let uri = bindu_identity::artifact_signature::EXTENSION;
+        assert_eq!(artifact["extensions"], json!([uri]), "{artifact}");
         let signature = &artifact["metadata"][uri];
         let text = |name: &str| signature[name].as_str().expect("a text").to_owned();
         let (did, time) = (text("did").parse().expect("a DID"), text("time"));

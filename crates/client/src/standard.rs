@@ -132,6 +132,7 @@ impl<'a> Standard<'a> {
             push: None,
             metadata: None,
             unknown_task: UnknownTask::IsNotFound,
+            extensions: Vec::new(),
         })
     }
 

@@ -218,7 +218,11 @@ impl Signature {
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&bs58::encode(self.0.to_bytes()).into_string())
+        // Each result has one: `bs58` takes a third as long as the signature itself.
+        let mut digits = [0; 88];
+        let count = five8::encode_64(&self.0.to_bytes(), &mut digits);
+        let digits = digits.get(..usize::from(count)).unwrap_or(&digits);
+        f.write_str(std::str::from_utf8(digits).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -294,6 +298,17 @@ mod tests {
             let key = SigningKey::from_seed(bytes(seed).as_slice().try_into().expect("32 bytes"));
             assert_eq!(key.public_key().as_bytes().as_slice(), bytes(public));
             assert_eq!(key.sign(&bytes(message)).to_bytes().as_slice(), bytes(signature));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_signature_is_shown_as_base58(mut bytes in proptest::collection::vec(proptest::num::u8::ANY, 64), zeros in 0..=64_usize) {
+            bytes[..zeros].fill(0);
+            let signature = Signature::from_bytes(&bytes).expect("64 bytes");
+            let shown = signature.to_string();
+            proptest::prop_assert_eq!(&shown, &bs58::encode(&bytes).into_string());
+            proptest::prop_assert_eq!(shown.parse(), Ok(signature));
         }
     }
 }

@@ -1,7 +1,10 @@
 //! From a message that has come to its run: it is stored, and worked on by whoever has its run. Neither a lost answer of the store
 //! nor a caller that has gone leaves a run that nobody works on.
 
-use crate::{Caller, StoreError, Submission, Submitted, TaskKey, runner::Runner};
+use crate::{
+    Caller, StoreError, Submission, Submitted, TaskKey,
+    runner::{Asked, Runner},
+};
 use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering},
@@ -37,20 +40,20 @@ enum Outcome {
 }
 
 impl Runner {
-    /// Stores a message, and begins the work on it. Carried to its end, whether its caller waits for it or not.
+    /// Stores a message, and begins the work on it, with the extensions that the call has activated. Carried to its end, whether its caller waits for it or not.
     pub(crate) fn keep(
         self: &Arc<Self>,
         caller: &Caller,
-        submission: Submission,
+        call: (Submission, Vec<String>),
         is_awaited: bool,
     ) -> impl Future<Output = Result<Submitted, StoreError>> + Send + use<> {
-        Carried(Some(Box::pin(Arc::clone(self).store_and_start(caller.clone(), submission, is_awaited))))
+        Carried(Some(Box::pin(Arc::clone(self).store_and_start(caller.clone(), call, is_awaited))))
     }
 
     async fn store_and_start(
         self: Arc<Self>,
         caller: Caller,
-        submission: Submission,
+        (submission, extensions): (Submission, Vec<String>),
         is_awaited: bool,
     ) -> Result<Submitted, StoreError> {
         let submitted = match self.store.submit(submission.clone()).await {
@@ -59,13 +62,13 @@ impl Runner {
                 Outcome::Stored(submitted) => *submitted,
                 Outcome::NotStored => return Err(StoreError::Unavailable(problem)),
                 Outcome::Open => {
-                    self.follow_up(caller, submission);
+                    self.follow_up(caller, (submission, extensions));
                     return Err(StoreError::Unavailable(problem));
                 }
             },
             Err(error) => return Err(error),
         };
-        self.start_submitted(&submitted, &submission, (&caller, is_awaited));
+        self.start_submitted(&submitted, (&submission, extensions), (&caller, is_awaited));
         Ok(submitted)
     }
 
@@ -86,7 +89,7 @@ impl Runner {
 
     /// Goes on asking after the caller was told that it is not known. One that cannot be recognised will send the message again as
     /// another one: it is not worked on twice.
-    fn follow_up(self: Arc<Self>, caller: Caller, submission: Submission) {
+    fn follow_up(self: Arc<Self>, caller: Caller, (submission, extensions): (Submission, Vec<String>)) {
         if submission.content.is_none() {
             return;
         }
@@ -96,7 +99,7 @@ impl Runner {
         }
         tokio::spawn(async move {
             if let Outcome::Stored(submitted) = self.look_for(&submission, FOLLOW_UP).await {
-                self.start_submitted(&submitted, &submission, (&caller, false));
+                self.start_submitted(&submitted, (&submission, extensions), (&caller, false));
             }
             self.followed_up.fetch_sub(1, Ordering::SeqCst);
         });
@@ -105,7 +108,7 @@ impl Runner {
     fn start_submitted(
         self: &Arc<Self>,
         submitted: &Submitted,
-        submission: &Submission,
+        (submission, extensions): (&Submission, Vec<String>),
         caller: (&Caller, bool),
     ) {
         if let Some(superseded) = &submitted.superseded {
@@ -118,7 +121,8 @@ impl Runner {
         let Some(run) = submitted.run.clone() else { return };
         // The stored one: a message that is known may have gone to another task than it names now.
         let message = Arc::clone(task.history.last().unwrap_or(&submission.message));
-        self.start(run, &submitted.task, (message, 1), caller);
+        let asked = Asked { message, attempt: 1, extensions: Some(extensions) };
+        self.start(run, &submitted.task, asked, caller);
     }
 }
 

@@ -79,6 +79,15 @@ struct Running {
     canceled: CancellationToken,
 }
 
+/// What a run is to work on.
+pub(crate) struct Asked {
+    pub(crate) message: Arc<Message>,
+    /// How many times it has been worked on, with this one.
+    pub(crate) attempt: u32,
+    /// What the call has activated, as long as there is a call.
+    pub(crate) extensions: Option<Vec<String>>,
+}
+
 /// Why nothing more of a run is stored.
 struct Gone;
 
@@ -110,13 +119,13 @@ impl Runner {
         }
     }
 
-    /// Begins a run, the `attempt`th at its message. Returns at once, unless somebody waits for the run all the same
+    /// Begins a run. Returns at once, unless somebody waits for the run all the same
     /// (`is_awaited`): then what the worker does without waiting is done here, which saves two changes of threads.
     pub(crate) fn start(
         self: &Arc<Self>,
         run: RunKey,
         task: &Snapshot,
-        (message, attempt): (Arc<Message>, u32),
+        Asked { message, attempt, extensions }: Asked,
         (caller, is_awaited): (&Caller, bool),
     ) {
         let canceled = CancellationToken::new();
@@ -136,6 +145,7 @@ impl Runner {
             task: task.task.clone(),
             message,
             attempt,
+            extensions,
             caller: caller.clone(),
             canceled: canceled.clone(),
             store: Arc::clone(&self.store),
@@ -251,7 +261,8 @@ impl Runner {
                     "the process that worked on a task is gone: it runs again"
                 );
                 let caller = Caller::of(&run.task.owner);
-                self.start(run.clone(), &task, (message, attempt), (&caller, false));
+                let asked = Asked { message, attempt, extensions: None };
+                self.start(run.clone(), &task, asked, (&caller, false));
             }
             Takeover::Fail => {
                 self.store.append(run, vec![interrupted(&task.task)]).await?;

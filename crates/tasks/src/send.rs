@@ -30,7 +30,7 @@ impl TaskService {
             return Err(A2aError::Unavailable { problem, retry_after: 1 });
         }
         let owner = caller.owner();
-        let SendRequest { mut message, unknown_task, push, is_blocking, .. } = request;
+        let SendRequest { mut message, unknown_task, push, is_blocking, extensions, .. } = request;
         let content = (!owner.is_everybody()).then(|| content_hash(&message, unknown_task));
         let may_begin = self.place(caller, &mut message, unknown_task).await?;
         let push = match push {
@@ -41,7 +41,7 @@ impl TaskService {
         let message = Arc::new(message);
         let submission =
             Submission { owner, message: Arc::clone(&message), may_begin, content, replay, push };
-        match self.runner().keep(caller, submission, is_blocking).await {
+        match self.runner().keep(caller, (submission, extensions), is_blocking).await {
             Ok(submitted) => Ok(Taken::Now(Box::new(submitted))),
             Err(StoreError::Replayed(task)) => Ok(Taken::Before(task)),
             Err(StoreError::Ended(state)) => Err(A2aError::Ended { task_id: message.task_id.clone(), state }),

@@ -49,6 +49,8 @@ pub struct Job {
     pub message: Arc<Message>,
     /// How many times the message has been worked on, with this one: 1, or more where processes have ended.
     pub attempt: u32,
+    /// The extensions of A2A that the call has activated, by their URIs; `None` if the message is worked on again, when the call is over.
+    pub extensions: Option<Vec<String>>,
     /// The caller.
     pub caller: Caller,
     /// Cancelled when the task is, when another message supersedes this run, and when its lease is lost.
@@ -57,6 +59,12 @@ pub struct Job {
 }
 
 impl Job {
+    /// Whether the result is to be as this extension says: the call has activated it, or nobody knows any more.
+    #[must_use]
+    pub fn may_have_activated(&self, uri: &str) -> bool {
+        self.extensions.as_ref().is_none_or(|extensions| extensions.iter().any(|known| known == uri))
+    }
+
     /// The earlier tasks of this conversation, oldest first, at most 100.
     ///
     /// # Errors

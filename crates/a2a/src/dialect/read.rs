@@ -295,6 +295,7 @@ pub(super) fn send(dialect: Dialect, raw: Value<'_>) -> Read<SendRequest> {
             Dialect::V1 | Dialect::V03 => UnknownTask::IsNotFound,
             Dialect::Bindu => UnknownTask::IsNew,
         },
+        extensions: Vec::new(),
         message,
     })
 }

@@ -8,6 +8,7 @@ mod frame;
 
 use crate::{
     caller::Cover,
+    connection::SLOWEST,
     encoded::Coding,
     places::Place,
     route::{
@@ -32,7 +33,7 @@ use frame::Message;
 use futures_util::stream;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::timeout};
 
 /// Answers one call.
@@ -56,8 +57,8 @@ async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<R
     drop(body);
     let call = place.work(message.len(), move || grpc::decode(&method, &message)).await;
     place.body_is_gone();
-    let call = call?;
-    let extensions = activated(&head.headers, &server.extensions)?;
+    let mut call = call?;
+    let extensions = activated(&head.headers, &server.extensions, &mut call)?;
     let mut response = match perform(server, (&caller, &mut place), proof.as_ref(), call).await? {
         Done::Stream(events) => respond_stream(server, events, place),
         Done::Answer(answer) => {
@@ -99,10 +100,24 @@ fn respond_stream(server: &Arc<AgentServer>, events: TaskStream, mut place: Plac
     frame::response(Body::new(StreamBody::new(frames)))
 }
 
+/// The pieces that a reader has to take before there is room for the next one: one in the channel, and one that HTTP/2 sends.
+#[derive(Default)]
+struct Ahead([usize; 2]);
+
+impl Ahead {
+    /// How long the next piece may wait. A reader that takes a long one slowly, but not slower than others may, is not cut off.
+    fn within(&mut self, limit: Duration, next: usize) -> Duration {
+        let [sent, waits] = self.0;
+        self.0 = [waits, next];
+        limit.saturating_add(Duration::from_secs((sent + waits) as u64 / SLOWEST))
+    }
+}
+
 type Frames = mpsc::Sender<Result<Frame<Bytes>, Infallible>>;
 
 async fn pump(server: Arc<AgentServer>, mut events: TaskStream, mut place: Place, frames: Frames) {
     let limit = server.write_timeout();
+    let mut ahead = Ahead::default();
     loop {
         let item = tokio::select! {
             () = frames.closed() => return,
@@ -112,6 +127,7 @@ async fn pump(server: Arc<AgentServer>, mut events: TaskStream, mut place: Place
         let message = server.encoded.encode(Coding::Proto, &item, &place).await;
         place.has_read();
         for piece in frame::pieces(message) {
+            let limit = ahead.within(limit, piece.len());
             let sent = timeout(limit, frames.send(Ok(Frame::data(piece)))).await;
             if !matches!(sent, Ok(Ok(()))) {
                 return;
@@ -120,5 +136,20 @@ async fn pump(server: Arc<AgentServer>, mut events: TaskStream, mut place: Place
         place.answer_is_gone();
     }
     // Whoever is gone needs no end.
-    let _ = timeout(limit, frames.send(Ok(Frame::trailers(frame::done())))).await;
+    let _ = timeout(ahead.within(limit, 0), frames.send(Ok(Frame::trailers(frame::done())))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found: a stream over gRPC was cut off while its reader took a long event, slowly.
+    #[test]
+    fn a_piece_waits_for_those_before_it_as_long_as_they_may_take() {
+        let (limit, seconds) = (Duration::from_secs(30), Duration::from_secs);
+        let long = 10 * usize::try_from(SLOWEST).expect("a number");
+        let mut ahead = Ahead::default();
+        let waits: Vec<Duration> = [5, long, 5, long, 0].map(|bytes| ahead.within(limit, bytes)).into();
+        assert_eq!(waits, [seconds(30), seconds(30), seconds(40), seconds(40), seconds(40)]);
+    }
 }

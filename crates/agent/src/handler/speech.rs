@@ -2,7 +2,8 @@
 //!
 //! Two signatures. Python Bindu's covers one text: it travels in the metadata of the text's part; for a text that was
 //! streamed, in the metadata of the artifact, from the last chunk on, over all pieces in order. Ours
-//! ([`artifact_signature`]) covers the whole artifact, and travels in its metadata under the extension's URI.
+//! ([`artifact_signature`]) covers the whole artifact, and travels in its metadata under the extension's URI, if the call has
+//! activated the extension.
 
 use super::{Content, Reply, ReplyState};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -18,9 +19,12 @@ use bindu_identity::{
     text_signature,
 };
 use bindu_keeper::HeldIdentity;
-use bindu_tasks::{Outlet, OutletClosed, RunKey};
+use bindu_tasks::{Job, Outlet, OutletClosed, RunKey};
 use jiff::Timestamp;
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -33,6 +37,8 @@ pub(super) struct Speech {
     outlet: Outlet,
     held: Arc<HeldIdentity>,
     run: RunKey,
+    /// Whether artifacts are signed as a whole.
+    is_signed_whole: bool,
     /// The artifacts so far, in the order of their first chunks.
     artifacts: Mutex<Vec<Open>>,
     /// Artifacts that an earlier run of the task has left without an end: another message came, or it asked back. This run
@@ -52,15 +58,18 @@ struct Open {
 }
 
 impl Speech {
-    /// The artifacts are those that the task has had before this run.
-    pub(super) fn new(
-        outlet: Outlet,
-        held: Arc<HeldIdentity>,
-        run: RunKey,
-        artifacts: &[Arc<Artifact>],
-    ) -> Self {
-        let left = artifacts.iter().filter_map(|artifact| Open::left(artifact)).collect();
-        Self { outlet, held, run, artifacts: Mutex::default(), left: std::sync::Mutex::new(left) }
+    /// What is said on this job.
+    pub(super) fn new(outlet: Outlet, held: Arc<HeldIdentity>, job: &Job) -> Self {
+        // Those that the task has had before this run.
+        let left = job.task.artifacts.iter().filter_map(|artifact| Open::left(artifact)).collect();
+        Self {
+            outlet,
+            held,
+            run: job.run.clone(),
+            is_signed_whole: job.may_have_activated(EXTENSION),
+            artifacts: Mutex::default(),
+            left: std::sync::Mutex::new(left),
+        }
     }
 
     /// An artifact of this name that nothing was written of yet.
@@ -172,7 +181,7 @@ impl Speech {
     /// A text's signature as metadata; none if the text could pass as a request's payload.
     fn signed(&self, text: &str) -> Option<Box<RawValue>> {
         let signature = self.text_signature(text)?;
-        to_raw_value(&serde_json::json!({ text_signature::METADATA_KEY: signature })).ok()
+        to_raw_value(&json!({ text_signature::METADATA_KEY: signature })).ok()
     }
 
     fn text_signature(&self, text: &str) -> Option<String> {
@@ -188,8 +197,22 @@ impl Speech {
         signature.map(|signature| signature.to_string())
     }
 
-    /// Puts the signature over a whole artifact into its last chunk; and the text's, if it was streamed.
+    /// Puts the signatures into an artifact's last chunk: the text's, if it was streamed; and that over the whole artifact.
     fn sign_whole(&self, chunk: &mut ArtifactChunk, chunks: &[Arc<Parts>], text: Option<&str>) {
+        let mut metadata = serde_json::Map::new();
+        if let Some(signature) = text.and_then(|text| self.text_signature(text)) {
+            metadata.insert(text_signature::METADATA_KEY.to_owned(), signature.into());
+        }
+        if self.is_signed_whole
+            && let Some(signature) = self.whole_signature(chunk, chunks)
+        {
+            metadata.insert(EXTENSION.to_owned(), signature);
+            chunk.extensions = Some(Json::of(&[EXTENSION]));
+        }
+        chunk.metadata = (!metadata.is_empty()).then(|| Json::of(&metadata));
+    }
+
+    fn whole_signature(&self, chunk: &ArtifactChunk, chunks: &[Arc<Parts>]) -> Option<Value> {
         let identity = self.held.current();
         let lists: Vec<&RawValue> = chunks.iter().map(|parts| parts.json().raw()).collect();
         let time = format!("{:.3}", Timestamp::now());
@@ -200,21 +223,13 @@ impl Speech {
             time: &time,
             parts: &lists,
         };
-        let mut metadata = serde_json::Map::new();
-        if let Some(signature) = text.and_then(|text| self.text_signature(text)) {
-            metadata.insert(text_signature::METADATA_KEY.to_owned(), signature.into());
-        }
-        if let Some(signature) = signed.sign(&identity.signing_key) {
-            let whole = serde_json::json!({
-                "did": identity.did.as_str(),
-                "kid": DerivedKey::thumbprint(&DerivedKey::of(&identity.signing_key).public_key()),
-                "time": time,
-                "signature": URL_SAFE_NO_PAD.encode(signature.to_bytes()),
-            });
-            metadata.insert(EXTENSION.to_owned(), whole);
-            chunk.extensions = Some(Json::of(&[EXTENSION]));
-        }
-        chunk.metadata = (!metadata.is_empty()).then(|| Json::of(&metadata));
+        let signature = signed.sign(&identity.signing_key)?;
+        Some(json!({
+            "did": identity.did.as_str(),
+            "kid": DerivedKey::thumbprint(&DerivedKey::of(&identity.signing_key).public_key()),
+            "time": time,
+            "signature": URL_SAFE_NO_PAD.encode(signature.to_bytes()),
+        }))
     }
 }
 

@@ -34,7 +34,7 @@ impl Worker for HandlerWorker {
     fn work(&self, job: Job, outlet: Outlet) -> BoxFuture<'static, ()> {
         let (handler, held, agent) = (Arc::clone(&self.handler), Arc::clone(&self.held), self.agent.clone());
         Box::pin(async move {
-            let speech = Arc::new(Speech::new(outlet, held, job.run.clone(), &job.task.artifacts));
+            let speech = Arc::new(Speech::new(outlet, held, &job));
             let (task_id, canceled) = (job.task.id.clone(), job.canceled.clone());
             let reply = match handler.handle(HandlerTask::new(job, agent, Arc::clone(&speech))).await {
                 Ok(reply) => reply,

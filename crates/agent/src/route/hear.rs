@@ -121,6 +121,7 @@ async fn perform_once(
     // A drain does not end between a message that is taken and the work on it.
     let _change = (!call.reads()).then(|| server.change_begins());
     if call.streams() {
+        place.begins_stream(server.write_timeout());
         return Ok(Done::Stream(server.tasks.stream_within(place, caller, call, replay).await?));
     }
     Ok(Done::Answer(server.tasks.answer_within(place, caller, call, replay).await?))
@@ -186,14 +187,15 @@ pub(crate) fn joined(headers: &HeaderMap, name: impl header::AsHeaderName) -> Op
     (!values.is_empty()).then(|| values.join(","))
 }
 
-/// The extensions that a call activates, as the header that names them in the answer. Those that nobody here knows are
-/// ignored.
+/// The extensions that a call activates, as the header that names them in the answer; a message is told of them. Those that nobody
+/// here knows are ignored.
 ///
 /// # Errors
 /// [`A2aError::ExtensionRequired`]: the call does not declare one that it must.
 pub(crate) fn activated(
     headers: &HeaderMap,
     known: &[Extension],
+    call: &mut Call,
 ) -> Result<Option<(HeaderName, HeaderValue)>, A2aError> {
     let name = EXTENSIONS.into_iter().find(|name| headers.contains_key(*name));
     let declared = name.and_then(|name| joined(headers, name)).unwrap_or_default();
@@ -203,7 +205,13 @@ pub(crate) fn activated(
     }
     let active: Vec<&str> =
         known.iter().map(|known| known.uri.as_str()).filter(|uri| declares(uri)).collect();
-    let value = HeaderValue::from_str(&active.join(",")).ok().filter(|_| !active.is_empty());
+    if active.is_empty() {
+        return Ok(None);
+    }
+    let value = HeaderValue::from_str(&active.join(",")).ok();
+    if let Call::Send(request) | Call::Stream(request) = call {
+        request.extensions = active.into_iter().map(str::to_owned).collect();
+    }
     Ok(name.map(HeaderName::from_static).zip(value))
 }
 
@@ -219,6 +227,12 @@ mod tests {
         headers
     }
 
+    fn send() -> Call {
+        let params = r#"{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"x"}]}}"#;
+        let params = serde_json::from_str(params).expect("JSON");
+        bindu_a2a::Dialect::V1.decode("SendMessage", Some(params)).expect("a call")
+    }
+
     #[test]
     fn extensions_that_are_known_are_activated_and_required_ones_must_be_declared() {
         let known = [
@@ -229,11 +243,26 @@ mod tests {
             ("a2a-extensions", "https://unknown.example, https://b.example/v1"),
             ("a2a-extensions", "https://a.example/v1"),
         ]);
-        let (name, value) = activated(&both, &known).expect("all that must be").expect("some are active");
+        let mut call = send();
+        let (name, value) =
+            activated(&both, &known, &mut call).expect("all that must be").expect("some are active");
         assert_eq!(
             (name.as_str(), value.as_bytes()),
             ("a2a-extensions", &b"https://a.example/v1,https://b.example/v1"[..])
         );
+        let Call::Send(request) = &call else { panic!("{call:?}") };
+        assert_eq!(
+            request.extensions,
+            ["https://a.example/v1", "https://b.example/v1"],
+            "the message is told"
+        );
+        let activated = |headers: &HeaderMap, known: &[Extension]| {
+            let mut call = send();
+            let activated = activated(headers, known, &mut call);
+            let Call::Send(request) = call else { panic!("{call:?}") };
+            assert_eq!(request.extensions.is_empty(), !matches!(activated, Ok(Some(_))));
+            activated
+        };
         let old = headers(&[("x-a2a-extensions", "https://b.example/v1")]);
         assert_eq!(
             activated(&old, &known).ok().flatten().map(|(name, _)| name.to_string()),

@@ -56,7 +56,7 @@ async fn answer(server: &Arc<AgentServer>, head: &Parts, body: Body) -> Result<R
     if let Call::Subscribe { after: after @ None, .. } = &mut call {
         *after = last_event(&head.headers);
     }
-    let extensions = activated(&head.headers, &server.extensions)?;
+    let extensions = activated(&head.headers, &server.extensions, &mut call)?;
     let mut response = match perform(server, (&caller, &mut place), proof.as_ref(), call).await? {
         Done::Stream(events) => stream::respond(server, events, Frame::Rest, place),
         Done::Answer(answer) => {

@@ -61,7 +61,7 @@ async fn answer(
     }
     let extensions = match dialect {
         Dialect::Bindu => None,
-        Dialect::V1 | Dialect::V03 => activated(&head.headers, &server.extensions)?,
+        Dialect::V1 | Dialect::V03 => activated(&head.headers, &server.extensions, &mut call)?,
     };
     let mut response = match perform(server, (&caller, &mut place), proof.as_ref(), call).await? {
         Done::Stream(events) => stream::respond(server, events, Frame::Rpc(dialect, id), place),

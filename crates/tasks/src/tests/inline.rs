@@ -58,6 +58,7 @@ impl Tested {
             push: None,
             metadata: None,
             unknown_task: UnknownTask::IsNotFound,
+            extensions: Vec::new(),
         };
         let answer = self.service.answer(&Caller::Anonymous, Call::Send(Box::new(request)), None).await;
         let Ok(Answer::Sent(view)) = answer else { panic!("{answer:?}") };

@@ -65,6 +65,7 @@ fn request(id: &str, text: &str) -> SendRequest {
         push: None,
         metadata: None,
         unknown_task: UnknownTask::IsNotFound,
+        extensions: Vec::new(),
     }
 }
 

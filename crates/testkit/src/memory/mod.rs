@@ -79,32 +79,62 @@ impl std::fmt::Display for Cost {
 /// # Panics
 /// If the agent does not do what a case is about.
 pub async fn costs(setup: &AgentSetup, caller: Option<Arc<TestCaller>>) -> Vec<Cost> {
+    costs_of(setup, caller, |_| true).await
+}
+
+/// Measures those cases whose names are meant.
+///
+/// # Panics
+/// As [`costs`].
+pub async fn costs_of(
+    setup: &AgentSetup,
+    caller: Option<Arc<TestCaller>>,
+    is_meant: impl Fn(&str) -> bool,
+) -> Vec<Cost> {
     let mut costs = Vec::new();
+    let start = async |name: String| {
+        if is_meant(&name) { Some(Case::start(setup, &caller, name).await) } else { None }
+    };
     for shape in shapes() {
-        costs.push(accepted(&Case::start(setup, &caller).await, &shape).await);
+        if let Some(case) = start(format!("accepted: {}", shape.name)).await {
+            costs.push(accepted(&case, &shape).await);
+        }
     }
     for shape in shapes().into_iter().step_by(2) {
-        costs.push(refused(&Case::start(setup, &caller).await, &shape).await);
+        if let Some(case) = start(format!("refused: {}", shape.name)).await {
+            costs.push(refused(&case, &shape).await);
+        }
     }
-    costs.push(too_long(&Case::start(setup, &caller).await).await);
-    costs.push(tiny(&Case::start(setup, &caller).await).await);
-    costs.push(reads(&Case::start(setup, &caller).await).await);
-    for what in ["GetTask", "ListTasks"] {
-        costs.push(unread(&Case::start(setup, &caller).await, what).await);
+    if let Some(case) = start("refused: bodies that are too long".to_owned()).await {
+        costs.push(too_long(&case).await);
     }
-    costs.push(unread_lists(&Case::start(setup, &caller).await).await);
+    if let Some(case) = start("accepted: 10,000 tiny messages".to_owned()).await {
+        costs.push(tiny(&case).await);
+    }
+    if let Some(case) = start("reads: long tasks, and lists of them".to_owned()).await {
+        costs.push(reads(&case).await);
+    }
+    for method in ["GetTask", "ListTasks"] {
+        if let Some(case) = start(format!("unread: {method} of a long task")).await {
+            costs.push(unread(&case, method).await);
+        }
+    }
+    if let Some(case) = start("unread: lists of 1,000 tasks".to_owned()).await {
+        costs.push(unread_lists(&case).await);
+    }
     costs
 }
 
 /// An agent that has just started, and its memory then.
 struct Case {
+    name: String,
     agent: AgentProcess,
     wire: Wire,
     before: usize,
 }
 
 impl Case {
-    async fn start(setup: &AgentSetup, caller: &Option<Arc<TestCaller>>) -> Self {
+    async fn start(setup: &AgentSetup, caller: &Option<Arc<TestCaller>>, name: String) -> Self {
         let agent = setup.start().await;
         let wire = Wire::new(&agent.url, caller.clone());
         // One that is signed in the second of the start is refused.
@@ -114,10 +144,10 @@ impl Case {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let before = memory_kib(agent.pid(), "VmRSS").expect("it runs") as usize * 1024;
-        Self { agent, wire, before }
+        Self { name, agent, wire, before }
     }
 
-    fn cost(&self, name: impl Into<String>, accepted: usize, said: &[Said]) -> Cost {
+    fn cost(&self, accepted: usize, said: &[Said]) -> Cost {
         let peak = memory_kib(self.agent.pid(), "VmHWM").expect("it runs") as usize * 1024;
         let mut counts = std::collections::BTreeMap::<u16, usize>::new();
         for said in said {
@@ -125,7 +155,7 @@ impl Case {
         }
         let answers = counts.iter().map(|(status, count)| format!("{count} x {status}"));
         Cost {
-            name: name.into(),
+            name: self.name.clone(),
             accepted,
             grown: peak.saturating_sub(self.before),
             answers: answers.collect::<Vec<_>>().join(", "),
@@ -146,7 +176,7 @@ async fn accepted(case: &Case, shape: &Shape) -> Cost {
     let bodies: Vec<String> = (0..AT_ONCE).map(|number| shape.body(number)).collect();
     let said = case.wire.send_all(&bodies).await;
     assert!(said.iter().any(|said| said.status == 200), "{}: {said:?}", shape.name);
-    case.cost(format!("accepted: {}", shape.name), accepted_bytes(&bodies, &said), &said)
+    case.cost(accepted_bytes(&bodies, &said), &said)
 }
 
 /// What is wrong with it comes last.
@@ -154,21 +184,21 @@ async fn refused(case: &Case, shape: &Shape) -> Cost {
     let bodies: Vec<String> = (0..MANY).map(|number| shape.refused_body(number)).collect();
     let said = case.wire.send_all(&bodies).await;
     assert!(said.iter().all(|said| said.is_error), "{}: {said:?}", shape.name);
-    case.cost(format!("refused: {}", shape.name), 0, &said)
+    case.cost(0, &said)
 }
 
 async fn too_long(case: &Case) -> Cost {
     let bodies: Vec<String> = (0..MANY).map(|_| "[".repeat(2 * MIB + 1)).collect();
     let said = case.wire.send_all(&bodies).await;
     assert!(said.iter().all(|said| said.status != 200), "{said:?}");
-    case.cost("refused: bodies that are too long", 0, &said)
+    case.cost(0, &said)
 }
 
 async fn tiny(case: &Case) -> Cost {
     let bodies: Vec<String> =
         (0..TINY).map(|number| wire::call("SendMessage", &message(&format!("m{number}"), "x"))).collect();
     let said = case.wire.send_on(16, &bodies).await;
-    case.cost("accepted: 10,000 tiny messages", accepted_bytes(&bodies, &said), &said)
+    case.cost(accepted_bytes(&bodies, &said), &said)
 }
 
 /// Some long tasks; their ids, and the bytes that were sent.
@@ -192,7 +222,7 @@ async fn reads(case: &Case) -> Cost {
         (0..MANY).map(|number| if number % 3 == 0 { list() } else { get(number) }).collect();
     let said = case.wire.send_all(&bodies).await;
     assert!(said.iter().any(|said| said.status == 200), "{said:?}");
-    case.cost("reads: long tasks, and lists of them", accepted, &said)
+    case.cost(accepted, &said)
 }
 
 /// Found: twenty answers that nobody read held 290 MiB, with authentication off.
@@ -207,7 +237,7 @@ async fn unread(case: &Case, method: &str) -> Cost {
     let served = said.iter().filter(|said| said.status == 200).count();
     assert!(served >= 1, "{said:?}");
     assert!(said.iter().all(|said| matches!(said.status, 200 | 429)), "{said:?}");
-    case.cost(format!("unread: {method} of a long task"), accepted, &said)
+    case.cost(accepted, &said)
 }
 
 async fn unread_lists(case: &Case) -> Cost {
@@ -221,5 +251,5 @@ async fn unread_lists(case: &Case) -> Cost {
     let readers = join_all((0..2 * MANY).map(|_| case.wire.stall_without_version(&list))).await;
     let said = join_all(readers.iter().map(|reader| reader.begun(FIRST_BYTE))).await;
     assert!(said.iter().any(|said| said.status == 200), "{said:?}");
-    case.cost("unread: lists of 1,000 tasks", accepted, &said)
+    case.cost(accepted, &said)
 }

@@ -142,16 +142,18 @@ async fn many_read_one_task() {
 }
 
 /// Nine of ten streams are read, and bring each event once and in its order; of the others nobody reads, and they are cut off.
-/// `cargo xtask bench streams` does the same with tasks in SQLite, where a debug program is too slow for so many.
+/// `cargo xtask bench streams` has a thousand with tasks in SQLite as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_read_one_task_in_order_and_those_that_stall_are_cut_off() {
-    let disk = tempfile::tempdir().unwrap();
-    let setup = agent(disk.path()).set("STORAGE_TYPE", "memory");
-    let streams = Streams { readers: 900, stalled: 100, pieces: 60, bytes: 4_000 };
-    let seen = watch(setup, disk.path(), streams).await;
-    // The task, the pieces, the last one, and the end.
-    assert!(seen.events >= streams.pieces + 3, "{seen:?}");
-    assert_eq!((seen.whole, seen.cut_off), (streams.readers, streams.stalled), "{seen:?}");
+    let in_memory = Streams { readers: 900, stalled: 100, pieces: 60, bytes: 4_000 };
+    let in_sqlite = Streams { readers: 180, stalled: 20, ..in_memory };
+    for (storage, streams) in [("memory", in_memory), ("sqlite", in_sqlite)] {
+        let disk = tempfile::tempdir().unwrap();
+        let seen = watch(agent(disk.path()).set("STORAGE_TYPE", storage), disk.path(), streams).await;
+        // The task, the pieces, the last one, and the end.
+        assert!(seen.events >= streams.pieces + 3, "{storage}: {seen:?}");
+        assert_eq!((seen.whole, seen.cut_off), (streams.readers, streams.stalled), "{storage}: {seen:?}");
+    }
 }
 
 /// A connection of which nobody reads, with a small buffer.
