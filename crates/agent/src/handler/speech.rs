@@ -203,7 +203,10 @@ impl Speech {
         if let Some(signature) = text.and_then(|text| self.text_signature(text)) {
             metadata.insert(text_signature::METADATA_KEY.to_owned(), signature.into());
         }
-        if self.is_signed_whole
+        // The signatures of texts cover nothing else.
+        let is_other = |part: bindu_a2a::Part<'_>| !matches!(part.content, bindu_a2a::Content::Text(_));
+        let needs_whole = || self.is_signed_whole || chunks.iter().any(|parts| parts.iter().any(is_other));
+        if needs_whole()
             && let Some(signature) = self.whole_signature(chunk, chunks)
         {
             metadata.insert(EXTENSION.to_owned(), signature);
@@ -236,10 +239,13 @@ impl Speech {
 impl Open {
     /// What is there of an artifact that has no end: only that one is signed.
     fn left(artifact: &Artifact) -> Option<Self> {
-        let metadata = artifact.metadata.as_ref().map(Json::raw);
-        let signature =
-            metadata.and_then(|metadata| json::members(metadata, [EXTENSION])).and_then(|[one]| one);
-        if signature.is_some() {
+        let is_in = |metadata: Option<&RawValue>| {
+            let signatures =
+                metadata.and_then(|all| json::members(all, [EXTENSION, text_signature::METADATA_KEY]));
+            signatures.is_some_and(|signatures| signatures.iter().any(Option::is_some))
+        };
+        let mut parts = artifact.chunks.iter().flat_map(|parts| parts.iter());
+        if is_in(artifact.metadata.as_ref().map(Json::raw)) || parts.any(|part| is_in(part.metadata)) {
             return None;
         }
         let (name, chunks) = (artifact.name.clone()?, artifact.chunks.clone());

@@ -10,7 +10,11 @@ use bindu_tasks::{
     SqliteOptions, SqliteStore, TaskStore,
 };
 use secrecy::ExposeSecret as _;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinHandle;
 
 /// The file in the data directory.
@@ -21,6 +25,9 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// How often while it does not: callers come when it does.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a start waits for a file that another program has locked.
+const LOCKED: Duration = Duration::from_secs(60);
 
 /// How long a write may take.
 const STATEMENT: Duration = Duration::from_secs(10);
@@ -33,11 +40,11 @@ pub(super) fn prepare(settings: &Settings, has_directory: bool) -> JoinHandle<Op
     tokio::spawn(async move { SqliteStore::prepare(&options?).await.ok().flatten() })
 }
 
-/// Opens the store of tasks, in the file that was prepared if there is one. `has_directory`: whether the data directory is this process's alone, and can be written. `sealer`
-/// seals the secrets in a database.
+/// Opens the store of tasks, in the file that was prepared if there is one. `has_directory`: whether the data directory is this
+/// process's alone, and can be written. `sealer` seals the secrets in a database.
 ///
-/// Only a place that nobody has named gives way to memory; one that was named and cannot be used ends the start. A database
-/// that is away does not: it is used when it comes.
+/// Only a place that nobody has named gives way to memory, and only if it can't be written; what lies there and can't be used ends
+/// the start, as does a place that was named. A database that is away does not: it is used when it comes.
 ///
 /// # Errors
 /// What cannot be used, with a hint.
@@ -60,17 +67,49 @@ pub async fn open(
             tracing::warn!("tasks are kept in memory: the data directory cannot be used");
             Ok(memory(settings))
         }
-        StoragePlace::Unnamed => match SqliteStore::open_with(sqlite, prepared).await {
-            Ok(store) => Ok(Arc::new(store)),
-            Err(error) => {
+        StoragePlace::Unnamed => match open_file(sqlite, prepared).await {
+            Ok(store) => Ok(store),
+            Err(error) if gives_way(&error) => {
                 tracing::warn!(%error, cause = source(&error), "tasks are kept in memory");
                 Ok(memory(settings))
             }
-        },
-        StoragePlace::Sqlite(_) => match SqliteStore::open_with(sqlite, prepared).await {
-            Ok(store) => Ok(Arc::new(store)),
             Err(error) => Err(unusable(&error)),
         },
+        StoragePlace::Sqlite(_) => open_file(sqlite, prepared).await.map_err(|error| unusable(&error)),
+    }
+}
+
+/// Opens a file. One that another program has locked (a backup, a look into it) is waited for.
+async fn open_file(
+    options: SqliteOptions,
+    mut prepared: Option<NewFile>,
+) -> Result<Arc<dyn TaskStore>, SqliteError> {
+    let until = Instant::now() + LOCKED;
+    let mut is_told = false;
+    loop {
+        match SqliteStore::open_with(options.clone(), prepared.take()).await {
+            Ok(store) => return Ok(Arc::new(store)),
+            Err(error @ SqliteError::Locked { .. }) if Instant::now() < until => {
+                if !std::mem::replace(&mut is_told, true) {
+                    tracing::warn!(%error, "waiting for the file of tasks");
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether the default place can't be used at all, so that nothing can lie there: then tasks are kept in memory. A file that is
+/// there and can't be read holds tasks that were promised to be kept.
+fn gives_way(error: &SqliteError) -> bool {
+    match error {
+        SqliteError::Open { path, source } => {
+            use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+            let cannot_write = matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem);
+            cannot_write && path.symlink_metadata().is_err()
+        }
+        SqliteError::Network { .. } => true,
+        _ => false,
     }
 }
 
@@ -155,11 +194,27 @@ fn bad_url(error: &bindu_tasks::BadUrl) -> Refusal {
 
 /// A file that cannot be used.
 pub fn unusable(error: &SqliteError) -> Refusal {
-    let hint = match error {
-        SqliteError::Network { .. } => {
+    let (class, hint) = match error {
+        SqliteError::Network { .. } => (
+            ExitClass::Usage,
             "keep tasks in PostgreSQL (DATABASE_URL), or name a local path: DATABASE_URL=sqlite:PATH"
+                .to_owned(),
+        ),
+        SqliteError::Locked { .. } => {
+            (ExitClass::Unavailable, "end the program that has it open, and start again".to_owned())
         }
-        _ => "make the path usable, or set STORAGE_TYPE=memory; docs/STORAGE.md",
+        SqliteError::Orphan { log } => (
+            ExitClass::Usage,
+            format!("put the file of tasks back beside it, or begin anew: rm {}", log.display()),
+        ),
+        SqliteError::Open { path, .. } | SqliteError::Unusable { path, .. } => (
+            ExitClass::Usage,
+            format!(
+                "put a backup back (docs/STORAGE.md), or begin anew without its tasks: mv {0} {0}.old; rm -f {0}-wal {0}-shm",
+                path.display()
+            ),
+        ),
+        _ => (ExitClass::Failed, "see docs/STORAGE.md".to_owned()),
     };
-    Refusal::new(ExitClass::Usage, error.to_string(), hint).because_source(error)
+    Refusal::new(class, error.to_string(), hint).because_source(error)
 }

@@ -248,3 +248,77 @@ async fn a_store_that_was_named_is_never_replaced() {
     assert_eq!(code, 64);
     assert!(!said.contains(secret) && !told.contains(secret) && told.contains("storage.url"), "{told}");
 }
+
+/// By Python's `sqlite3`, as an operator looks into the file.
+fn python(file: &std::path::Path, lines: &str) -> std::process::Command {
+    let mut python = std::process::Command::new("python3");
+    let source = format!(
+        "import sqlite3, sys, time\nfile = sqlite3.connect(sys.argv[1], isolation_level=None)\n{lines}"
+    );
+    python.arg("-c").arg(source).arg(file);
+    python
+}
+
+/// Tasks that were promised to be kept are never silently replaced by an empty memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_file_that_is_there_and_cannot_be_used_ends_the_start() {
+    type Harm = fn(&std::path::Path);
+    let harms: [(&str, Harm); 6] = [
+        ("garbage", |file| std::fs::write(file, "no database at all").unwrap()),
+        ("cut short", |file| {
+            let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+            file.set_len(6000).unwrap();
+        }),
+        ("a directory", |file| {
+            std::fs::remove_file(file).unwrap();
+            std::fs::create_dir(file).unwrap();
+        }),
+        ("a pipe", |file| {
+            std::fs::remove_file(file).unwrap();
+            bindu_testkit::install::run(std::process::Command::new("mkfifo").arg(file));
+        }),
+        ("of a later version", |file| {
+            let done =
+                python(file, "file.execute('UPDATE bindu_storage SET version = 999, oldest = 999')").output();
+            let done = done.unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        }),
+        ("gone, but for its log", |file| {
+            std::fs::rename(file, file.with_extension("away")).unwrap();
+            std::fs::write(file.with_extension("db-wal"), "a log").unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        let disk = tempfile::tempdir().unwrap();
+        let setup = named(disk.path(), "Harmed Store");
+        let agent = setup.start().await;
+        asked(&agent.url).await;
+        agent.kill();
+        let file = disk.path().join(".bindu/tasks.db");
+        // What the log holds goes into the file.
+        assert!(python(&file, "file.execute('PRAGMA wal_checkpoint(TRUNCATE)')").status().unwrap().success());
+        let _ = std::fs::remove_file(file.with_extension("db-wal"));
+        harm(&file);
+        let (code, _, told) = setup.command(&["run"]).output();
+        assert_eq!(code, 64, "{what}: {told}");
+        assert!(told.contains("tasks.db"), "{what}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_somebody_looks_into_is_waited_for() {
+    let disk = tempfile::tempdir().unwrap();
+    let setup = named(disk.path(), "Looked Into");
+    let agent = setup.start().await;
+    let before = asked(&agent.url).await;
+    agent.kill();
+    let file = disk.path().join(".bindu/tasks.db");
+    let mut looking =
+        python(&file, "file.execute('BEGIN IMMEDIATE')\nprint('held', flush=True)\ntime.sleep(15)");
+    let mut looking = looking.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Read::read_exact(looking.stdout.as_mut().unwrap(), &mut [0; 4]).unwrap();
+    let agent = setup.start().await;
+    assert!(looking.wait().unwrap().success());
+    assert!(agent.log().contains("waiting for the file of tasks"), "it was locked: {}", agent.log());
+    assert_eq!(task(&agent.url, before["id"].as_str().unwrap()).await, before);
+}

@@ -68,6 +68,18 @@ impl Drop for NewFile {
     }
 }
 
+/// SQLite takes a write-ahead log for that of the file beside which it lies, whatever it holds: under a new file it would make
+/// a damaged one. The log is looked for first: whoever makes the file at this moment makes its log after it.
+pub(super) fn refuse_orphans(path: &Path) -> Result<(), SqliteError> {
+    let left = ["-wal", "-journal"].map(|ending| beside(path, ending));
+    let left = left.into_iter().find(|log| log.symlink_metadata().is_ok_and(|log| log.len() > 0));
+    let is_missing = path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    match left {
+        Some(log) if is_missing => Err(SqliteError::Orphan { log }),
+        _ => Ok(()),
+    }
+}
+
 fn cannot(path: &Path, source: io::Error) -> SqliteError {
     SqliteError::Open { path: path.to_owned(), source }
 }

@@ -6,7 +6,7 @@
 use super::{
     bounds::SqlBounds,
     connections::Connections,
-    create::NewFile,
+    create::{self, NewFile},
     open::{Open, Sql, fault},
     schema::{self, Migrated},
     session::{Backend, Dialect, Fault, Row, Session, Value},
@@ -129,6 +129,18 @@ pub enum SqliteError {
         /// Which kind.
         kind: &'static str,
     },
+    /// Somebody else has it locked, or it can't be read or written at the moment.
+    #[error("{} is locked by another program, or cannot be read or written", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of SQLite's own lies beside the place where none is: it belongs to another one, and would be taken for this one's.
+    #[error("{} is left of a file of tasks that is not there any more", log.display())]
+    Orphan {
+        /// The left file.
+        log: PathBuf,
+    },
     /// It is no database, or one of a newer version.
     #[error("{}: {problem}", path.display())]
     Unusable {
@@ -137,6 +149,19 @@ pub enum SqliteError {
         /// What is wrong.
         problem: String,
     },
+}
+
+/// How the words of a fault begin that no waiting ends.
+const DAMAGED: &str = "the file is damaged";
+
+impl SqliteError {
+    pub(super) fn of(path: &Path, fault: &Fault) -> Self {
+        match fault {
+            Fault::Late(_) => Self::Locked { path: path.to_owned() },
+            Fault::Away(problem) if !problem.starts_with(DAMAGED) => Self::Locked { path: path.to_owned() },
+            fault => Self::Unusable { path: path.to_owned(), problem: fault.to_string() },
+        }
+    }
 }
 
 /// Keeps tasks in a file.
@@ -169,8 +194,7 @@ impl SqliteStore {
     /// [`SqliteError`].
     pub async fn open_with(options: SqliteOptions, prepared: Option<NewFile>) -> Result<Self, SqliteError> {
         let backend = SqliteBackend::open(&options, prepared).await?;
-        let unusable =
-            |fault: Fault| SqliteError::Unusable { path: options.path.clone(), problem: fault.to_string() };
+        let unusable = |fault: Fault| SqliteError::of(&options.path, &fault);
         backend.migrate().await.map_err(unusable)?;
         if options.is_alone {
             backend.end_leases().await.map_err(unusable)?;
@@ -191,8 +215,7 @@ impl SqliteStore {
     /// [`SqliteError`].
     pub async fn migrate(options: &SqliteOptions) -> Result<Migrated, SqliteError> {
         let backend = SqliteBackend::open(options, None).await?;
-        let unusable =
-            |fault: Fault| SqliteError::Unusable { path: options.path.clone(), problem: fault.to_string() };
+        let unusable = |fault: Fault| SqliteError::of(&options.path, &fault);
         let migrated = backend.migrate().await.map_err(unusable)?;
         backend.writer.close().await;
         Ok(migrated)
@@ -218,6 +241,7 @@ impl SqliteBackend {
         prepared: Option<NewFile>,
     ) -> Result<Self, SqliteError> {
         let path = options.path.clone();
+        create::refuse_orphans(&path)?;
         if options.is_alone && is_missing(&path) {
             match prepared.filter(|new| new.path() == path) {
                 Some(new) => new.put()?,
@@ -471,7 +495,7 @@ impl Sql for Sqlite {
             // Busy, locked, input or output, cannot open, protocol, read-only.
             Ok((5 | 6 | 10 | 14 | 15 | 8, _)) => Fault::Away(text),
             // Corrupt, not a database: nothing that this process could do.
-            Ok((11 | 26, _)) => Fault::Away(format!("the file is damaged: {text}")),
+            Ok((11 | 26, _)) => Fault::Away(format!("{DAMAGED}: {text}")),
             Ok((13, _)) => Fault::Full(text),
             // A primary key or a unique index.
             Ok((_, 1555 | 2067)) => Fault::Again(text),

@@ -122,6 +122,12 @@ impl Given {
         Self { submitted, offer }
     }
 
+    /// What this transaction has made; nothing where the task and its run were there before it.
+    pub(super) fn made(&self) -> Option<&Submitted> {
+        let was_stored = self.offer.as_ref().is_some_and(|offer| offer.was_stored);
+        (!was_stored).then_some(&self.submitted)
+    }
+
     /// Whoever has sent the message has it.
     pub(super) fn taken(self) -> Submitted {
         if let Some(mut offer) = self.offer {
