@@ -192,7 +192,8 @@ impl Logs {
 impl<'a> Added<'a> {
     fn of(change: &'a Change, done: &'a Done) -> Option<Self> {
         match (change, &done.answer) {
-            (Change::Submit(submission), Ok(Reply::Submitted(submitted))) => {
+            (Change::Submit(submission), Ok(Reply::Submitted(given))) => {
+                let submitted = given.submitted();
                 let run = submitted.run.as_ref()?;
                 let Submission { message, .. } = &**submission;
                 let status = submitted.task.task.status.clone();

@@ -122,6 +122,11 @@ impl Given {
         Self { submitted, offer }
     }
 
+    /// What it says, for whoever keeps it beside the one who gets it.
+    pub(super) fn submitted(&self) -> &Submitted {
+        &self.submitted
+    }
+
     /// Whoever has sent the message has it.
     pub(super) fn taken(self) -> Submitted {
         if let Some(mut offer) = self.offer {

@@ -23,6 +23,7 @@ fn send(message: Message) -> Call {
         push: None,
         metadata: None,
         unknown_task: UnknownTask::IsNew,
+        extensions: Vec::new(),
     }))
 }
 
