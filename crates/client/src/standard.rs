@@ -101,7 +101,9 @@ impl<'a> Standard<'a> {
     fn is_done(&self, task: &Task, turn: &Turn) -> bool {
         reply_state(task.status.state).is_some_and(|state| {
             let shown = || self.shown(&Answer::Found(TaskView::whole(task.clone())));
-            !(state.waits() && turn.question.is_some() && turn.is_answered(&shown()["status"]))
+            !(state.waits()
+                && turn.question.is_some()
+                && turn.is_answered(shown().get("status").unwrap_or(&Value::Null)))
         })
     }
 

@@ -24,6 +24,7 @@ fn send(message: Message) -> Call {
         push: None,
         metadata: None,
         unknown_task: UnknownTask::IsNew,
+        extensions: Vec::new(),
     }))
 }
 

@@ -69,6 +69,7 @@ async fn send(service: &TaskService, message_id: &str) -> Result<Answer, A2aErro
         push: None,
         metadata: None,
         unknown_task: UnknownTask::IsNotFound,
+        extensions: Vec::new(),
     };
     service.answer(&Caller::Client(Arc::new(client)), Call::Send(Box::new(request)), None).await
 }
