@@ -46,11 +46,11 @@ async fn a_silent_handler_is_stopped_by_what_another_process_does_with_its_task(
     let there = service(Obedient::default()).await;
     for number in 1..=2 {
         let id = format!("t{number}");
-        here.answer(&caller(), send(message(&id, "m1", "wait")), None).await.expect("taken");
+        here.answer(&caller(), send(message(&id, &format!("{id}-1"), "wait")), None).await.expect("taken");
         until(|| begun.load(std::sync::atomic::Ordering::SeqCst) == number).await;
         let answer = match number {
             1 => there.answer(&caller(), Call::Cancel { task_id: id, metadata: None }, None).await,
-            _ => there.answer(&caller(), send(message(&id, "m2", "wait")), None).await,
+            _ => there.answer(&caller(), send(message(&id, &format!("{id}-2"), "wait")), None).await,
         };
         assert!(matches!(answer, Ok(Answer::Found(_) | Answer::Sent(_))), "{answer:?}");
         until(|| canceled.lock().expect("no panic").len() == number).await;
