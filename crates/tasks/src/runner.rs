@@ -201,12 +201,17 @@ impl Runner {
         self.running().len()
     }
 
-    /// Stops the runs here that count no more, of tasks that were forgotten for example.
-    pub(crate) async fn stop_forgotten(&self) {
+    /// Stops the runs here that count no more, of tasks that were forgotten for example; whether the leases of the others were
+    /// renewed.
+    pub(crate) async fn stop_forgotten(&self) -> bool {
         match self.store.renew(&self.runs()).await {
             Ok(lost) => lost.iter().for_each(|run| self.stop(run)),
-            Err(error) => tracing::warn!(%error, "the leases of running tasks could not be renewed"),
+            Err(error) => {
+                tracing::warn!(%error, "the leases of running tasks could not be renewed");
+                return false;
+            }
         }
+        true
     }
 
     /// Renews the leases of the runs here, and looks for runs whose process is gone: they run again, or their tasks fail. Never
@@ -216,7 +221,10 @@ impl Runner {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.stop_forgotten().await;
+            if !self.stop_forgotten().await {
+                // Its own runs would be among those whose leases have ended.
+                continue;
+            }
             if let Err(error) = self.take_over().await {
                 tracing::warn!(%error, "abandoned tasks could not be looked for");
             }

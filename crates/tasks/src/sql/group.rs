@@ -156,6 +156,7 @@ impl<B: Backend> Core<B> {
             Err(_) => Err((None, Fault::Away("the database does not answer in time".to_owned()))),
         };
         self.note(outcome.as_ref().err().map(|(_, fault)| fault));
+        self.contact.note(changes, outcome.as_ref().err().map(|(_, fault)| fault));
         if let Ok(done) = &outcome {
             self.counters.committed(changes.len(), begun.elapsed());
             let news: Vec<_> = done.iter().flat_map(|done| done.news.iter().copied()).collect();
@@ -233,7 +234,9 @@ impl<B: Backend> Core<B> {
             self.backend.lost();
         }
         // On a full disk nobody can renew a lease, either.
-        self.contact.note(!matches!(fault, Some(Fault::Away(_) | Fault::Full(_))));
+        if matches!(fault, Some(Fault::Away(_) | Fault::Full(_))) {
+            self.contact.interrupted();
+        }
     }
 }
 

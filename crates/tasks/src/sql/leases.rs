@@ -15,6 +15,9 @@ pub(super) async fn renew<S: Session>(
     let update =
         "UPDATE {s}bindu_tasks SET lease_until = CASE WHEN phase = 0 THEN {now} + $3 ELSE lease_until END
         WHERE task_key = $1 AND run = $2 AND phase <> 2";
+    if runs.is_empty() {
+        could_renew(session).await?;
+    }
     let mut lost = Vec::new();
     for (task_key, run) in in_order(runs) {
         let values = vec![task_key.into(), run.run.into(), rules.lease_millis()];
@@ -23,6 +26,15 @@ pub(super) async fn renew<S: Session>(
         }
     }
     Ok(Reply::Runs(lost).into())
+}
+
+/// Meets what a renewal and a takeover would meet (locks, damaged pages, missing rights), and changes nothing.
+async fn could_renew<S: Session>(session: &mut S) -> Result<(), Fault> {
+    let update = "UPDATE {s}bindu_tasks SET lease_until = 0 WHERE task_key = $1 AND run = $2";
+    session.execute(update, vec![[0_u8; 32].into(), (-1_i64).into()]).await?;
+    let find = "SELECT task FROM {s}bindu_tasks WHERE phase = 0 AND lease_until < {now}
+        ORDER BY lease_until LIMIT 1";
+    session.rows(find, Vec::new()).await.map(|_| ())
 }
 
 /// Runs and the keys of their tasks, in one order, as all others lock.
@@ -49,6 +61,8 @@ pub(super) async fn take_abandoned<S: Session>(
         WHERE phase = 0 AND lease_until < {now} ORDER BY lease_until LIMIT $1 {skip}";
     let take =
         "UPDATE {s}bindu_tasks SET run = run + 1, replica = $2, lease_until = {now} + $3 WHERE task = $1";
+    // A lock that lets rows be read keeps their holder from renewing as well.
+    could_renew(session).await?;
     let mut taken = Vec::new();
     for row in session.rows(find, vec![limit.into()]).await? {
         let task = row.int(0)?;

@@ -8,6 +8,7 @@ mod bounds;
 mod bulk;
 mod clock;
 mod connections;
+mod contact;
 mod create;
 mod figures;
 mod group;

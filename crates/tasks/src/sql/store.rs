@@ -2,6 +2,7 @@
 
 use super::{
     bounds::SqlBounds,
+    contact::Contact,
     figures::{Counters, Figures, add},
     group::{self, Waiting, error},
     key::{self, Hash},
@@ -25,13 +26,13 @@ use jiff::Timestamp;
 use std::{
     fmt,
     future::Future,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 use tokio::{
     sync::{mpsc, oneshot},
     task::AbortHandle,
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 /// How long a reader waits.
@@ -71,33 +72,6 @@ pub(super) struct Core<B> {
     pub(super) wants_room: AtomicBool,
 }
 
-/// Since when the database has answered without a pause as long as a lease.
-#[derive(Debug)]
-pub(super) struct Contact {
-    lease: Duration,
-    waits: bool,
-    /// The first and the last answer.
-    answers: Mutex<Option<(Instant, Instant)>>,
-}
-
-impl Contact {
-    pub(super) fn note(&self, has_answered: bool) {
-        let now = Instant::now();
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        *answers = match *answers {
-            _ if !has_answered => None,
-            Some((first, last)) if now.duration_since(last) < self.lease => Some((first, now)),
-            _ => Some((now, now)),
-        };
-    }
-
-    /// Whether a lease that has ended is one that its holder could have renewed.
-    fn may_take_over(&self) -> bool {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        !self.waits || answers.is_some_and(|(first, _)| first.elapsed() >= self.lease)
-    }
-}
-
 impl<B: Backend> fmt::Debug for SqlStore<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SqlStore").field("replica", &self.core.rules.replica).finish_non_exhaustive()
@@ -124,11 +98,7 @@ impl<B: Backend> SqlStore<B> {
             unfinished: Counts::default(),
             unanswered: Arc::default(),
         };
-        let contact = Contact {
-            lease: options.lease,
-            waits: options.waits_before_taking_over,
-            answers: Mutex::default(),
-        };
+        let contact = Contact::new(options.lease, options.waits_before_taking_over);
         let core = Arc::new(Core {
             backend,
             rules,
@@ -407,7 +377,7 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     async fn take_abandoned(&self, limit: usize) -> Result<Vec<Abandoned>, StoreError> {
         if !self.core.contact.may_take_over() {
             // Whoever shares the store may have been cut off as we were, and gets one lease to come back.
-            return self.check().await.map(|()| Vec::new());
+            return self.change_alone(Change::Renew(Vec::new())).await.map(|_| Vec::new());
         }
         match self.change_alone(Change::TakeAbandoned(limit)).await? {
             Reply::Abandoned(taken) => {
@@ -490,6 +460,10 @@ impl<B: Backend> TaskStore for SqlStore<B> {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
+        if self.core.contact.is_failing() {
+            // It answers, and yet nothing can be written: somebody's lock, a damaged file.
+            return self.change_alone(Change::Renew(Vec::new())).await.map(|_| ());
+        }
         glance!(self, nothing)
     }
 }

@@ -239,6 +239,40 @@ async fn after_an_outage_nothing_is_taken_over_for_one_lease() {
     drop(server);
 }
 
+/// Somebody holds a lock on the tasks for longer than a lease, and the database answers everything else.
+///
+/// Promise: what a replica that lives works on is taken over by nobody, and the store says that it cannot be used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_somebody_locks_the_tasks_no_lease_ends() {
+    for mode in ["ACCESS EXCLUSIVE", "SHARE"] {
+        let did = places::did();
+        let (one, two) = (replica(places::shared_postgres(), &did), replica(places::shared_postgres(), &did));
+        let run = begun(&*one, &owner("alice"), &id()).await;
+        let begun_at = Instant::now();
+        // The other one has reached the database for a lease: it could take over.
+        while begun_at.elapsed() < LEASE + LEASE / 4 {
+            assert_eq!(one.renew(std::slice::from_ref(&run)).await, Ok(Vec::new()));
+            assert_eq!(two.take_abandoned(10).await, Ok(Vec::new()));
+            tokio::time::sleep(LEASE / 20).await;
+        }
+        let mut other = direct(places::shared_postgres()).await;
+        let table = format!("\"{}\".bindu_tasks", schema_of(&did));
+        sql(&mut other, &format!("BEGIN; LOCK TABLE {table} IN {mode} MODE")).await;
+        let locked = Instant::now();
+        while locked.elapsed() < LEASE + LEASE / 4 {
+            assert!(two.take_abandoned(10).await.is_err(), "{mode}");
+            assert!(one.renew(std::slice::from_ref(&run)).await.is_err(), "{mode}");
+            assert!(two.check().await.is_err(), "{mode}: nothing can be written");
+        }
+        sql(&mut other, "ROLLBACK").await;
+        assert_eq!(two.take_abandoned(10).await, Ok(Vec::new()), "{mode}: its holder lives");
+        assert_eq!(one.renew(std::slice::from_ref(&run)).await, Ok(Vec::new()), "{mode}: and renews");
+        for store in [&one, &two] {
+            assert_eq!(store.check().await, Ok(()), "{mode}");
+        }
+    }
+}
+
 /// News for other replicas: told after the commit, ids only; what is not told is found by the poll.
 #[tokio::test]
 async fn replicas_hear_of_each_others_events() {

@@ -66,6 +66,29 @@ async fn runs_of_a_process_that_is_gone_are_given_to_one_taker() {
     two.append(&taken[0].run, vec![status(TaskState::Failed)]).await.expect("the new run counts");
 }
 
+/// Somebody holds the file's write lock for longer than a lease.
+///
+/// Promise: a process that is alone with its file does not take its own runs over, and says that the store cannot be used.
+#[tokio::test]
+async fn while_somebody_locks_the_file_a_process_keeps_its_own_runs() {
+    let place = places::sqlite_with(|options| {
+        options.is_alone = true;
+        options.lease = Duration::from_secs(3);
+    })
+    .await;
+    let run = begun(&*place.store, &owner("alice"), &id()).await;
+    let connect = sqlx::sqlite::SqliteConnectOptions::new().filename(&place.options.path);
+    let mut other = sqlx::SqliteConnection::connect_with(&connect).await.expect("a connection");
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.expect("locked");
+    // It waits for the lock for longer than the lease.
+    assert!(place.store.renew(std::slice::from_ref(&run)).await.is_err());
+    assert!(place.store.check().await.is_err(), "nothing can be written");
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.expect("released");
+    assert_eq!(place.store.take_abandoned(10).await, Ok(Vec::new()), "it lives");
+    assert_eq!(place.store.renew(std::slice::from_ref(&run)).await, Ok(Vec::new()));
+    assert_eq!(place.store.check().await, Ok(()));
+}
+
 #[tokio::test]
 async fn a_process_that_is_alone_takes_what_it_finds_at_once() {
     let place = places::sqlite_with(|options| options.lease = Duration::from_secs(3600)).await;
