@@ -198,6 +198,13 @@ async fn the_metrics_tell_of_the_store() {
         (task(&agent.url, task_id).await["status"]["state"] == "working").then_some(())
     })
     .await;
+    // The file is looked at a moment after the start.
+    http::eventually("its size is told", async || {
+        let text =
+            http::client().get(format!("{}/metrics", agent.url)).send().await.ok()?.text().await.ok()?;
+        text.contains("bindu_storage_size_max_bytes ").then_some(())
+    })
+    .await;
     let seen = metrics(&agent.url).await;
     assert_eq!(seen.value("bindu_storage_info{backend=\"sqlite\"}"), 1.0);
     let commits = seen.value("bindu_storage_commit_duration_seconds_count");

@@ -319,6 +319,9 @@ pub(super) fn prepare(path: &Path, for_path: &Path) -> Result<(), SqliteError> {
         .mode(0o600)
         .open(path)
         .map_err(cannot)?;
+    if !file.metadata().map_err(cannot)?.is_file() {
+        return Err(cannot(io::Error::other("it is no regular file")));
+    }
     let system = rustix::fs::fstatfs(&file).map_err(|error| cannot(error.into()))?;
     // The type of the field differs between platforms; the numbers have 32 bits.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "magic numbers have 32 bits")]

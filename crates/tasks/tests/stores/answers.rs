@@ -61,7 +61,6 @@ async fn send(service: &TaskService, message_id: &str) -> Result<Answer, A2aErro
     let client = Client { id: "alice".into(), subject: None, did: None, scopes: Vec::new() };
     let message = Message { id: message_id.to_owned(), task_id: String::new(), ..message("", "", "hello") };
     let request = SendRequest {
-        extensions: Vec::new(),
         message: Message { role: Role::User, parts: Parts::of_text("hello"), ..message },
         accepted_output_modes: Vec::new(),
         history_length: None,

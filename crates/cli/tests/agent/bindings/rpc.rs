@@ -70,13 +70,17 @@ async fn versions_are_negotiated_and_named() {
     }
     for (method, version, query) in [
         ("SendMessage", Some("2.0"), ""),
-        ("SendMessage", Some("0.3"), ""),
         ("message/send", Some("2.0"), ""),
         ("SendMessage", None, "?A2A-Version=9.9"),
     ] {
         let (_, code, answer) = send(method, version, query).await;
         assert_eq!(code, Some(-32009), "{method} {version:?} {query}: {answer}");
         assert_eq!(answer["error"]["data"][0]["reason"], "VERSION_NOT_SUPPORTED");
+    }
+    // A version that is spoken, and a method that it does not have.
+    for (method, version) in [("SendMessage", "0.3"), ("message/send", "1.0"), ("nothing", "1.0")] {
+        let (_, code, answer) = send(method, Some(version), "").await;
+        assert_eq!(code, Some(-32601), "{method} {version}: {answer}");
     }
 }
 
