@@ -64,11 +64,15 @@ enum Step {
     Idle { since: Instant },
     /// A request has begun, and its headers are not there yet.
     Headers { since: Instant },
+    /// A request's headers are there, and somebody waits for more of its body.
+    Body,
     /// A request is being answered.
-    Request,
+    Request { half_closed: Option<Instant>, streams: bool },
     /// The answer is complete, and not all of its bytes have gone out.
     Answer { since: Instant, bytes: u64 },
 }
+
+const REQUEST: Step = Step::Request { half_closed: None, streams: false };
 
 impl Progress {
     pub(crate) fn new() -> Arc<Self> {
@@ -77,12 +81,45 @@ impl Progress {
 
     /// A request's headers are there.
     pub(crate) fn request_begins(&self) {
-        self.step(|_| Step::Request);
+        self.step(|_| REQUEST);
     }
 
-    /// Whether a request has begun and its answer has not gone out.
+    /// Whether a request is being answered, or its answer has not gone out. Not if the caller owes us the rest of its body.
     pub(crate) fn is_busy(&self) -> bool {
-        matches!(self.now(), Step::Request | Step::Answer { .. })
+        matches!(self.now(), Step::Request { .. } | Step::Answer { .. })
+    }
+
+    /// Whether the caller owes us the rest of a body.
+    pub(crate) fn awaits_body(&self) -> bool {
+        self.now() == Step::Body
+    }
+
+    fn body_is_awaited(&self, is_awaited: bool) {
+        self.step(|step| match step {
+            Step::Request { half_closed: None, streams: false } if is_awaited => Step::Body,
+            Step::Body if !is_awaited => REQUEST,
+            other => other,
+        });
+    }
+
+    /// A stream of events has begun: an answer whose end is not near.
+    pub(crate) fn answer_streams(&self) {
+        self.step(|step| match step {
+            Step::Request { half_closed, .. } => Step::Request { half_closed, streams: true },
+            other => other,
+        });
+    }
+
+    /// The caller sends nothing more. Whether it still gets the answer: to a request that has come as a whole. Who has closed
+    /// the connection looks the same, so that a stream ends.
+    fn caller_closes(&self) -> bool {
+        self.step(|step| match step {
+            Step::Request { half_closed: None, streams: false } => {
+                Step::Request { half_closed: Some(Instant::now()), streams: false }
+            }
+            other => other,
+        });
+        matches!(self.now(), Step::Request { streams: false, .. } | Step::Answer { .. })
     }
 
     /// Whether something of a request has come.
@@ -101,7 +138,9 @@ impl Progress {
             // As in Go's server, a new connection is no idle one: nobody keeps a place by connecting alone.
             Step::New { since } | Step::Headers { since } => since.checked_add(limits.header_timeout),
             Step::Idle { since } => since.checked_add(limits.idle_timeout),
-            Step::Request => None,
+            Step::Body => None,
+            // Perhaps it is gone: the answer is not waited for as long as a caller that is there would.
+            Step::Request { half_closed, .. } => half_closed?.checked_add(limits.write_timeout),
             // Whoever takes it slowly keeps room that others wait for.
             Step::Answer { since, bytes } => {
                 since.checked_add(limits.write_timeout)?.checked_add(Duration::from_secs(bytes / SLOWEST))
@@ -121,15 +160,18 @@ impl Progress {
     fn answer_ends(&self, held: Option<Held>, bytes: u64) {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).extend(held);
         let answer = Step::Answer { since: Instant::now(), bytes };
-        self.step(|step| if step == Step::Request { answer } else { step });
+        self.step(|step| if matches!(step, Step::Body | Step::Request { .. }) { answer } else { step });
     }
 
-    fn all_has_gone_out(&self) {
-        if matches!(self.now(), Step::Answer { .. }) {
+    /// Whether that was the rest of an answer.
+    fn all_has_gone_out(&self) -> bool {
+        let is_answer = matches!(self.now(), Step::Answer { .. });
+        if is_answer {
             let gone = std::mem::take(&mut *self.places.lock().unwrap_or_else(PoisonError::into_inner));
             self.step(|_| Step::Idle { since: Instant::now() });
             drop(gone);
         }
+        is_answer
     }
 
     fn now(&self) -> Step {
@@ -177,11 +219,13 @@ pub(crate) async fn until<C: Future>(mut connection: Pin<&mut C>, is_so: impl Fn
 pub(crate) struct Watched<S> {
     stream: Pin<Box<S>>,
     progress: Arc<Progress>,
+    /// Its end has been read, and hyper has not heard of it.
+    has_ended: bool,
 }
 
 impl<S> Watched<S> {
     pub(crate) fn new(stream: S, progress: Arc<Progress>) -> Self {
-        Self { stream: Box::pin(stream), progress }
+        Self { stream: Box::pin(stream), progress, has_ended: false }
     }
 }
 
@@ -195,6 +239,10 @@ impl<S: AsyncRead> AsyncRead for Watched<S> {
         ready!(self.stream.as_mut().poll_read(context, buffer))?;
         if buffer.filled().len() > before {
             self.progress.bytes_came();
+        } else if buffer.remaining() > 0 && self.progress.caller_closes() {
+            // hyper would drop the request.
+            self.has_ended = true;
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }
@@ -212,7 +260,10 @@ impl<S: AsyncWrite> AsyncWrite for Watched<S> {
     /// hyper flushes when all that it holds has been written, and not before.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.stream.as_mut().poll_flush(context))?;
-        self.progress.all_has_gone_out();
+        if self.progress.all_has_gone_out() && std::mem::take(&mut self.has_ended) {
+            // hyper has looked for the next request already.
+            context.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -230,6 +281,46 @@ impl<S: AsyncWrite> AsyncWrite for Watched<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+/// A request's body, which notes when more of it is waited for.
+pub(crate) struct Asked<B> {
+    body: B,
+    progress: Arc<Progress>,
+}
+
+impl<B> Asked<B> {
+    pub(crate) fn new(body: B, progress: Arc<Progress>) -> Self {
+        Self { body, progress }
+    }
+}
+
+impl<B> Drop for Asked<B> {
+    fn drop(&mut self) {
+        self.progress.body_is_awaited(false);
+    }
+}
+
+impl<B: HttpBody + Unpin> HttpBody for Asked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        self.progress.body_is_awaited(frame.is_pending());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

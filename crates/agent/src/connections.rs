@@ -1,8 +1,13 @@
 //! Connections: how many there may be, and how long each may keep us waiting. A caller that says nothing, or says it
 //! slowly, costs a socket for a few seconds and nothing else.
 
-use crate::connection::{Answer, ConnectionLimits, Held, Progress, Watched, until, within};
-use axum::{Router, body::Body};
+use crate::connection::{Answer, Asked, ConnectionLimits, Held, Progress, Watched, until, within};
+use axum::{
+    Router,
+    body::Body,
+    http::{StatusCode, Version, header, uri::Authority},
+    response::{IntoResponse as _, Response},
+};
 use http_body_util::BodyExt as _;
 use hyper::{
     Request,
@@ -69,6 +74,9 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 const HTTP2_STREAMS: u32 = 128;
 const HTTP2_STREAM_WINDOW: u32 = 64 * 1024;
 const HTTP2_CONNECTION_WINDOW: u32 = 512 * 1024;
+
+/// The type of an answer that goes on for as long as something happens.
+const EVENT_STREAM: &str = "text/event-stream";
 
 /// How often a silent peer of HTTP/2 is asked whether it is there, and how long it may take to say so.
 const HTTP2_PING: Duration = Duration::from_secs(20);
@@ -161,13 +169,21 @@ async fn answer(
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         of_requests.request_begins();
         let progress = Arc::clone(&of_requests);
-        let mut request = request.map(Body::new);
+        let has_one_host = has_one_host(&request);
+        let mut request = request.map(|body| Body::new(Asked::new(body, Arc::clone(&progress))));
         request.extensions_mut().insert(Peer(peer));
         // A router is always ready.
-        let answer = router.clone().call(request);
+        let answer = has_one_host.then(|| router.clone().call(request));
         async move {
-            answer.await.map(|mut answer| {
+            let answer = match answer {
+                Some(answer) => answer.await,
+                None => Ok(which_host()),
+            };
+            answer.map(|mut answer| {
                 let held = answer.extensions_mut().remove::<Held>();
+                if answer.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == EVENT_STREAM) {
+                    progress.answer_streams();
+                }
                 answer.map(|body| Answer::new(body, progress, held))
             })
         }
@@ -195,6 +211,34 @@ async fn answer(
             Stage::Closing => return finish(connection, &progress).await,
         }
     }
+}
+
+/// Whether a request says once which host it is for, as RFC 9112, section 3.2, asks for. Else whoever stands before us may have
+/// read another one.
+fn has_one_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) => request.version() < Version::HTTP_11,
+        (Some(host), None) => host.to_str().is_ok_and(is_host),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Whether a text is a host, with a port or without (RFC 9110, section 7.2). Empty where the target has none.
+fn is_host(text: &str) -> bool {
+    let is_port = |authority: &Authority| {
+        let behind = authority.as_str().strip_prefix(authority.host());
+        behind.is_some_and(|behind| {
+            behind.is_empty()
+                || behind.strip_prefix(':').is_some_and(|port| port.is_empty() || port.parse::<u16>().is_ok())
+        })
+    };
+    text.is_empty() || text.parse().is_ok_and(|authority| is_port(&authority))
+}
+
+fn which_host() -> Response {
+    let told = "A request needs exactly one Host header, which holds a host\n";
+    (StatusCode::BAD_REQUEST, [(header::CONNECTION, "close")], told).into_response()
 }
 
 /// Answers on one connection of HTTP/2 until it ends.
@@ -302,11 +346,18 @@ impl Drop for OneCall {
 
 /// Answers what was asked on a connection, and nothing else.
 async fn finish<C: Future>(mut connection: Pin<&mut C>, progress: &Progress) {
-    // A request that is on its way when the end comes is heard.
-    let asked = timeout(LINGER, until(connection.as_mut(), || progress.is_busy())).await;
-    if asked == Ok(false) && !until(connection.as_mut(), || !progress.is_busy()).await {
-        // What the caller sent beyond its request would reset the connection, and take the answer with it.
-        let _ = timeout(LINGER, connection).await;
+    loop {
+        // A request that is on its way when the end comes is heard, and so is one whose body is.
+        if timeout(LINGER, until(connection.as_mut(), || progress.is_busy())).await != Ok(false)
+            || until(connection.as_mut(), || !progress.is_busy()).await
+        {
+            return;
+        }
+        if !progress.awaits_body() {
+            // What the caller sent beyond its request would reset the connection, and take the answer with it.
+            let _ = timeout(LINGER, connection).await;
+            return;
+        }
     }
 }
 
@@ -318,3 +369,6 @@ fn raise_file_limit() -> usize {
     let current = getrlimit(Resource::Nofile).current;
     current.map_or(usize::MAX, |current| usize::try_from(current).unwrap_or(usize::MAX))
 }
+
+#[cfg(test)]
+mod tests;
