@@ -231,7 +231,7 @@ impl HttpClient {
     async fn exchange(&self, request: reqwest::RequestBuilder) -> Result<Reply, NoReply> {
         let (client, request) = request.build_split();
         let base = &self.0.base;
-        let unsent = |_| self.no_reply(base, Problem::Broken);
+        let unsent = |_| self.no_reply(base, Problem::NotSent);
         let request = request.map_err(unsent)?;
         let url = self.asked(request.url());
         let failed = |error: reqwest::Error| self.no_reply(&url, Problem::of(&error));
@@ -240,11 +240,13 @@ impl HttpClient {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > MAX_ANSWER {
-                return Err(self.no_reply(&url, Problem::Broken));
+                return Err(self.no_reply(&url, Problem::TooLong(MAX_ANSWER)));
             }
             body.extend_from_slice(&chunk);
         }
-        let reply = Reply { status, headers, body, url: format!("{}{}", reply::origin(&url), url.path()) };
+        let proxy = self.0.settings.proxies.for_url(&url).map(reply::origin);
+        let asked = format!("{}{}", reply::origin(&url), url.path());
+        let reply = Reply { status, headers, body, url: asked, proxy };
         match url.scheme() == "http" && reply.wants_tls() {
             true => Err(self.no_reply(&url, Problem::SpeaksTls)),
             false => Ok(reply),

@@ -91,7 +91,7 @@ impl HttpClient {
         let unusable = |error: crate::ClientError| refused((to(), error.to_string()));
         let client = self.redirected(&url).map_err(unusable)?;
         let (_, request) = request.build_split();
-        let request = request.map_err(|_| self.no_reply(&self.0.base, Problem::Broken))?;
+        let request = request.map_err(|_| self.no_reply(&self.0.base, Problem::NotSent))?;
         let mut again = client.request(request.method().clone(), url.clone());
         let headers = request.headers().iter().filter(|(name, _)| *name != HOST);
         for (name, value) in headers {

@@ -19,9 +19,20 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// What was asked: the URL without user, password, query and fragment. Empty where a test has made it.
     pub url: String,
+    /// The proxy through which it came: the answer may be its own.
+    pub proxy: Option<String>,
 }
 
 impl Reply {
+    /// What was asked, and through which proxy, for people. Empty where a test has made it.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        match &self.proxy {
+            Some(proxy) => format!("{} through the proxy {proxy}", self.url),
+            None => self.url.clone(),
+        }
+    }
+
     /// The body as JSON, where it is some.
     #[must_use]
     pub fn json(&self) -> Option<Value> {
@@ -110,7 +121,7 @@ pub enum Problem {
     /// http was asked of a server that speaks https.
     #[error("it speaks TLS: the address must begin with https://")]
     SpeaksTls,
-    /// A connection that TLS does not accept, in rustls' words.
+    /// A connection that TLS does not accept, in words for people.
     #[error("TLS: {0}")]
     Untrusted(String),
     /// A redirect that is not followed.
@@ -124,20 +135,39 @@ pub enum Problem {
     /// Not in time.
     #[error("no answer in time")]
     TimedOut,
-    /// Cut off, too long, or no HTTP.
-    #[error("the answer broke off, is no HTTP or is too long")]
+    /// The proxy does not connect us to the server.
+    #[error("the proxy does not connect to it: {0}")]
+    ProxyRefused(String),
+    /// The answer was cut off.
+    #[error("the answer broke off")]
     Broken,
+    /// What came is not an answer.
+    #[error("what came is not HTTP")]
+    NotHttp,
+    /// The answer is longer than is read, in bytes.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    /// The request could not be built.
+    #[error("the request could not be built")]
+    NotSent,
 }
 
 impl NoReply {
     /// A label for metrics, from a closed set.
     pub(crate) fn outcome(&self) -> &'static str {
         match self.problem {
-            Problem::NoSuchHost(_) | Problem::Refused | Problem::Unreachable(_) => "unreachable",
+            Problem::NoSuchHost(_)
+            | Problem::Refused
+            | Problem::Unreachable(_)
+            | Problem::ProxyRefused(_) => "unreachable",
             Problem::Untrusted(_) | Problem::SpeaksPlainHttp => "untrusted",
             Problem::TimedOut => "timed_out",
             Problem::Redirected { .. } => "redirect",
-            Problem::Broken | Problem::SpeaksTls => "broken",
+            Problem::Broken
+            | Problem::NotHttp
+            | Problem::TooLong(_)
+            | Problem::NotSent
+            | Problem::SpeaksTls => "broken",
         }
     }
 }
@@ -188,10 +218,27 @@ impl Problem {
             Some(io::ErrorKind::ConnectionRefused) => Self::Refused,
             Some(_) if error.is_connect() => Self::Unreachable(system.map(ToString::to_string)),
             // A proxy that refuses, a handshake that is broken off: the innermost error says it.
-            None if error.is_connect() => Self::Unreachable(causes(error).last().map(ToString::to_string)),
-            _ => Self::Broken,
+            None if error.is_connect() => {
+                let words = causes(error).last().map(ToString::to_string);
+                words.as_deref().and_then(of_tunnel).unwrap_or(Self::Unreachable(words))
+            }
+            _ => {
+                let mut of_http = causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>());
+                if of_http.any(hyper::Error::is_parse) { Self::NotHttp } else { Self::Broken }
+            }
         }
     }
+}
+
+/// What a proxy has against a connection through it. The error's type is private to hyper-util, and it drops the status.
+fn of_tunnel(words: &str) -> Option<Problem> {
+    let words = match words.strip_prefix("tunnel error: ")? {
+        "unsuccessful" => "it refused CONNECT",
+        "proxy authorization required" => "it asks for a user and a password (407)",
+        "unexpected end of file" => "it closed the connection at CONNECT",
+        other => other,
+    };
+    Some(Problem::ProxyRefused(words.to_owned()))
 }
 
 /// What rustls has against a connection. Its words name certificates and hosts, no secret.
@@ -211,8 +258,43 @@ fn of_tls(error: &rustls::Error) -> Problem {
              Ed25519 can"
                 .to_owned(),
         ),
+        Error::InvalidCertificate(problem) => {
+            Problem::Untrusted(format!("invalid peer certificate: {}", of_certificate(problem)))
+        }
         _ => Problem::Untrusted(error.to_string()),
     }
+}
+
+/// What is wrong with a certificate. rustls shows its own types for some of it.
+fn of_certificate(problem: &rustls::CertificateError) -> String {
+    use rustls::CertificateError;
+    match problem {
+        CertificateError::UnknownIssuer => "it is signed by an authority that is not trusted here".to_owned(),
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let names: Vec<_> = presented.iter().map(|name| bare_name(name)).collect();
+            let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
+            format!("it is for {names}, and not for {}", expected.to_str())
+        }
+        CertificateError::NotValidForName => "it is for another name".to_owned(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired, by the clock of this machine".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet, by the clock of this machine".to_owned()
+        }
+        // webpki's own words are Rust's.
+        CertificateError::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => {
+            "it signs itself (or is an authority's) and is not trusted here".to_owned()
+        }
+        CertificateError::Other(other) => other.0.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// `localhost` of `DnsName("localhost")`.
+fn bare_name(shown: &str) -> &str {
+    let inside = shown.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    inside.unwrap_or(shown).trim_matches('"')
 }
 
 /// An error's causes. An I/O error's source is that of the error inside, not that error: inside comes first.
@@ -222,3 +304,6 @@ fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn std::error::Erro
         inside.map(|inside| inside as &(dyn std::error::Error + 'static)).or_else(|| error.source())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -41,7 +41,7 @@ pub enum HydraError {
 impl HydraError {
     pub(crate) fn unavailable(what: &str, reply: &Reply) -> Self {
         let words = words(reply).map(|words| format!(" {words:?}")).unwrap_or_default();
-        let asked = if reply.url.is_empty() { String::new() } else { format!(" from {}", reply.url) };
+        let asked = if reply.url.is_empty() { String::new() } else { format!(" from {}", reply.asked()) };
         let detail = format!(
             "{what}: status {}{words}, {} bytes{asked}{}",
             reply.status,

@@ -50,6 +50,8 @@ impl Outage {
 pub enum OutageReason {
     /// No connection.
     Unreachable,
+    /// TLS does not accept the connection: a certificate that is not trusted, on either side.
+    Untrusted,
     /// No answer in time.
     TimedOut,
     /// An answer that is not the store's own: a proxy's page, half a body, a redirect.
@@ -76,6 +78,7 @@ impl OutageReason {
     pub fn label(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
+            Self::Untrusted => "untrusted",
             Self::TimedOut => "timed_out",
             Self::NotTheStore => "not_the_store",
             Self::WrongMount => "wrong_mount",

@@ -422,7 +422,7 @@ async fn a_certificate_logs_in() {
     let stranger = store(file(disk.path(), "ca.pem", ANY_AUTHORITY), identity());
     let answer = stranger.read(&record()).await;
     assert!(
-        matches!(&answer, Answer::Unavailable(outage) if outage.reason == OutageReason::Unreachable),
+        matches!(&answer, Answer::Unavailable(outage) if outage.reason == OutageReason::Untrusted),
         "a server of another authority: {answer:?}"
     );
 }

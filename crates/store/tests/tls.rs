@@ -113,18 +113,18 @@ async fn a_new_authority_counts_without_a_restart() {
     fs::create_dir(disk.path().join("..data")).unwrap();
     let tls = TlsSettings { authorities: Some(disk.path().to_owned()), ..TlsSettings::default() };
     let store = store(&bao.url, token(), tls);
-    assert_eq!(read(&store).await, Err(OutageReason::Unreachable));
+    assert_eq!(read(&store).await, Err(OutageReason::Untrusted));
     put(disk.path(), "new.pem", &fs::read_to_string(bao.file("vault-ca.pem")).unwrap());
     assert_eq!(read(&store).await, Ok(()));
     // A file that was cut short takes nothing away from a client that works.
     put(disk.path(), "new.pem", "nonsense");
     assert_eq!(read(&store).await, Ok(()));
     fs::remove_file(disk.path().join("new.pem")).unwrap();
-    assert_eq!(read(&store).await, Err(OutageReason::Unreachable), "nobody trusts it any more");
+    assert_eq!(read(&store).await, Err(OutageReason::Untrusted), "nobody trusts it any more");
     put(disk.path(), "new.pem", &fs::read_to_string(bao.file("vault-ca.pem")).unwrap());
     assert_eq!(read(&store).await, Ok(()));
     put(disk.path(), "new.pem", ANY_AUTHORITY);
-    assert_eq!(read(&store).await, Err(OutageReason::Unreachable), "the old one counts no more");
+    assert_eq!(read(&store).await, Err(OutageReason::Untrusted), "the old one counts no more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,8 +145,8 @@ async fn the_certificate_may_have_another_name_than_the_address() {
         let tls = TlsSettings { authorities, server_name: name.map(str::to_owned), ..TlsSettings::default() };
         store(&elsewhere, VaultLogin::Token(bao.token.clone().into()), tls)
     };
-    assert_eq!(read(&by(None)).await, Err(OutageReason::Unreachable));
+    assert_eq!(read(&by(None)).await, Err(OutageReason::Untrusted));
     assert!(said(&by(None)).await.contains("TLS: invalid peer certificate"), "{}", said(&by(None)).await);
     assert_eq!(read(&by(Some("localhost"))).await, Ok(()));
-    assert_eq!(read(&by(Some("vault.example.com"))).await, Err(OutageReason::Unreachable));
+    assert_eq!(read(&by(Some("vault.example.com"))).await, Err(OutageReason::Untrusted));
 }

@@ -3,7 +3,7 @@
 use super::{Hint, KEEP};
 use crate::{ExitClass, Refusal};
 use bindu_keeper::{StartError, StoreKind};
-use bindu_store::Outage;
+use bindu_store::{Outage, OutageReason};
 use std::error::Error as _;
 
 impl From<StartError> for Refusal {
@@ -105,6 +105,15 @@ pub fn start(error: &StartError) -> Hint {
             .words("what a token is worth is told by")
             .command("vault token lookup")
             .words("why a login is refused: docs/VAULT.md, \"Logging in\""),
+        StartError::Unavailable { outage: Some(outage) }
+        | StartError::WriteUnavailable { outage: Some(outage), .. }
+            if outage.reason == OutageReason::Untrusted =>
+        {
+            Hint::new("name the authority that has signed Vault's certificate with")
+                .setting("VAULT_CACERT=FILE")
+                .words("or, if the certificate is for another name, that name with")
+                .setting("VAULT_TLS_SERVER_NAME=NAME")
+        }
         StartError::Unavailable { .. }
         | StartError::HistoryUnavailable { .. }
         | StartError::WriteUnavailable { .. } => Hint::new("see that Vault answers at the address of")

@@ -69,6 +69,7 @@ fn errors() -> Vec<StartError> {
         StartError::LoginRejected { outage: self::outage() },
         StartError::Unavailable { outage: outage() },
         StartError::Unavailable { outage: None },
+        StartError::Unavailable { outage: Some(Outage::new(OutageReason::Untrusted, "TLS: the problem")) },
         StartError::HistoryUnavailable { path: path(), problem: problem() },
         StartError::WriteRefused { path: path(), problem: problem() },
         StartError::DirectoryNotWritable { path: file() },

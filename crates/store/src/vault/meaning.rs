@@ -232,7 +232,7 @@ fn answered(reply: &Reply, errors: &[String]) -> String {
 }
 
 fn asked(reply: &Reply) -> String {
-    if reply.url.is_empty() { String::new() } else { format!(" ({})", reply.url) }
+    if reply.url.is_empty() { String::new() } else { format!(" ({})", reply.asked()) }
 }
 
 fn not_the_store(reply: &Reply) -> Outage {

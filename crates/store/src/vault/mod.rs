@@ -390,7 +390,13 @@ fn write_operation(name: &RecordName) -> &'static str {
 fn outage(error: NoReply, what: &str) -> Outage {
     let reason = match &error.problem {
         Problem::TimedOut => OutageReason::TimedOut,
-        Problem::Broken | Problem::SpeaksTls | Problem::Redirected { .. } => OutageReason::NotTheStore,
+        Problem::Untrusted(_) => OutageReason::Untrusted,
+        Problem::Broken
+        | Problem::NotHttp
+        | Problem::TooLong(_)
+        | Problem::NotSent
+        | Problem::SpeaksTls
+        | Problem::Redirected { .. } => OutageReason::NotTheStore,
         _ => OutageReason::Unreachable,
     };
     Outage::new(reason, format!("Vault was asked to {what}: {error}"))
