@@ -142,7 +142,7 @@ fn plan(arguments: LookArguments) -> Result<(), Refusal> {
 
 fn tell(keeper: &Keeper, look: &ClientLook, output: Output) {
     let seen = &look.seen;
-    let (store, hydra) = (describe_store(&seen.store), describe_client(&seen.hydra));
+    let (store, hydra) = (describe_store(&seen.store), describe_client(&seen.hydra, look.problem.as_deref()));
     let secret = match seen.secret {
         Secret::Untested => "not tried: nothing depends on it",
         Secret::Works => "gets a token",
@@ -217,7 +217,7 @@ fn describe_store(store: &Store) -> String {
     }
 }
 
-fn describe_client(client: &Client) -> String {
+fn describe_client(client: &Client, problem: Option<&str>) -> String {
     match client {
         Client::Absent => "has no client of this DID".to_owned(),
         Client::OfOurKey => "has a client that names our key".to_owned(),
@@ -226,6 +226,9 @@ fn describe_client(client: &Client) -> String {
         Client::OfAnotherKey(key) => format!("has a client that names another key, {key}"),
         Client::OfNoKey => "has a client that names no key".to_owned(),
         Client::Unaddressable => "can't be asked about a DID with a `/`".to_owned(),
-        Client::Unavailable => "does not answer".to_owned(),
+        Client::Unavailable => match problem {
+            Some(problem) => format!("gives no usable answer: {problem}"),
+            None => "gives no answer".to_owned(),
+        },
     }
 }

@@ -295,6 +295,40 @@ async fn an_admin_address_that_ends_with_admin_is_told() {
     })
     .await;
     assert!(told.contains(&admin) && told.contains("404"), "{told}");
+    // What asks for the client says it as well, once, and so does the command that looks.
+    let log = agent.log();
+    let told: Vec<_> =
+        log.lines().filter(|line| line.contains("no usable answer about the client")).collect();
+    assert!(told.len() == 1 && told[0].contains(&admin) && told[0].contains("404"), "{told:?}");
+    let plan = crate::full(disk.path(), &names).await.set("HYDRA__ADMIN_URL", &admin);
+    let (_, plan, _) = plan.command(&["hydra", "plan"]).output();
+    assert!(
+        plan.contains("gives no usable answer") && plan.contains(&admin) && plan.contains("404"),
+        "{plan}"
+    );
+}
+
+/// Found: each was "does not answer (unreachable)", without an address or a cause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_says_why_the_store_is_away() {
+    let disk = tempfile::tempdir().unwrap();
+    let own = self_signed(disk.path(), "own", "rsa:2048");
+    let (bao, urls) = OpenBao::start_showing(&[(&own.certificate, &own.key)]).await;
+    let faults: [(&str, &[&str]); 3] = [
+        ("http://127.0.0.1:1", &["(unreachable)", "refused"]),
+        ("https://vault.invalid:8200", &["(unreachable)", "vault.invalid does not resolve"]),
+        (&urls[0], &["(untrusted)", "not trusted here", "VAULT_CACERT"]),
+    ];
+    for (url, told) in faults {
+        for form in ["text", "json"] {
+            let setup = check(disk.path(), url, &bao.token);
+            let (_, plan, log) = setup.command(&["identity", "plan", "--output", form]).output();
+            for told in told.iter().chain([&url]) {
+                assert!(plan.contains(told), "{told} in {plan}{log}");
+            }
+            assert!(!plan.contains("Other(") && !plan.contains("CaUsedAsEndEntity"), "{plan}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,11 +36,30 @@ impl Driver {
         Event::Hydra(self.compared(keeper))
     }
 
-    /// Notes when Hydra last gave an answer.
-    pub(super) fn note_hydra(&self, keeper: &Keeper) {
+    /// Notes when Hydra last gave an answer, and tells why it gives none: once, until it is another reason.
+    pub(super) fn note_hydra(&mut self, keeper: &Keeper) {
+        let problem = self.hydra_problem();
         if matches!(self.hydra, HydraAnswer::There(Ok(_))) {
             let now = Some((std::time::Instant::now(), std::time::SystemTime::now()));
             keeper.status.update(|state| state.hydra_seen = now);
+        } else if problem.is_none() {
+            // It may still come.
+            return;
+        }
+        if let Some(problem) = &problem
+            && self.hydra_told.as_ref() != Some(problem)
+        {
+            tracing::warn!(problem, "no usable answer about the client");
+        }
+        self.hydra_told = problem;
+    }
+
+    /// Why there is no usable answer of Hydra's.
+    pub(super) fn hydra_problem(&self) -> Option<String> {
+        match &self.hydra {
+            HydraAnswer::There(Err(error)) => Some(error.to_string()),
+            HydraAnswer::None => Some("Hydra is not available: no answer in time".to_owned()),
+            HydraAnswer::There(Ok(_)) | HydraAnswer::Coming(_) => None,
         }
     }
 

@@ -42,6 +42,8 @@ pub struct ClientLook {
     pub seen: client::Observed,
     /// The first step that would change something; [`client::Step::Done`] or [`client::Step::Leave`] if none would.
     pub step: ClientStep,
+    /// Why Hydra gave no usable answer, if it gave none.
+    pub problem: Option<String>,
     /// The client as it would be registered, without its secret.
     pub registration: Value,
     /// The JSON Patch (RFC 6902) that brings a client that is ours in step, if somebody else registers it; without the secret.
@@ -160,7 +162,8 @@ impl Keeper {
         let wanted = Wanted { identity: &identity, agent: &self.agent, profile, record: None, client };
         let patch = registration::patch(&members, &wanted);
         let patch = (!patch.is_empty()).then(|| patch.iter().map(PatchOperation::to_json).collect());
-        Some(ClientLook { seen, step, registration, patch, secret_differs })
+        let problem = driver.hydra_problem();
+        Some(ClientLook { seen, step, problem, registration, patch, secret_differs })
     }
 
     /// All versions of the keys record that the store keeps, newest first.

@@ -104,6 +104,8 @@ pub(crate) struct Driver {
     /// The directory's copy.
     copy: Option<CredentialRecord>,
     hydra: HydraAnswer,
+    /// Why Hydra gave no usable answer, as it was last told.
+    hydra_told: Option<String>,
     /// What an unavailable store said.
     outage: Option<Outage>,
     /// What the store said of a write that it refused.
@@ -200,6 +202,7 @@ impl Driver {
             record: None,
             copy: None,
             hydra: HydraAnswer::None,
+            hydra_told: None,
             outage: None,
             refused: None,
             asked: None,
@@ -376,7 +379,7 @@ impl Keeper {
     fn report_keys(&self, plan: &Plan, seen: &Observed, outage: Option<&Outage>) {
         if plan.degraded.is_some() && self.status.snapshot().keys != plan.degraded {
             let detail = outage.map(|outage| outage.detail.as_str());
-            tracing::info!(row = plan.row.explain(), detail, "the keys are not as they should be");
+            tracing::warn!(row = plan.row.explain(), detail, "the keys are not as they should be");
             if let Some(advice) = self.advice(plan, seen) {
                 let hint = (self.hint)(&advice);
                 tracing::warn!(hint, "this needs a person");

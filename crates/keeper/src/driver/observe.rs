@@ -64,14 +64,13 @@ impl Driver {
                 Err(_) => HydraAnswer::Coming(task),
             },
         };
-        if let HydraAnswer::There(Err(error)) = &self.hydra {
-            tracing::debug!(%error, "Hydra did not describe the client");
-        }
         if !matches!(keys, Answer::Unavailable(_)) {
             let now = Some((std::time::Instant::now(), std::time::SystemTime::now()));
             keeper.status.update(|state| state.store_seen = now);
         }
-        self.note_hydra(keeper);
+        if keeper.hydra.is_some() {
+            self.note_hydra(keeper);
+        }
         let retry_after = match &keys {
             Answer::Unavailable(outage) => {
                 self.outage = Some(outage.clone());

@@ -4,8 +4,9 @@ use super::super::{Output, print};
 use bindu::{ExitClass, Refusal, hints};
 use bindu_keeper::{
     Keeper, KeyLook,
-    plan::keys::{HydraNames, Local, Step, Store},
+    plan::keys::{HydraNames, Local, Row, Step, Store},
 };
+use bindu_store::Outage;
 use serde_json::{Value, json};
 
 pub(super) fn tell_identity(keeper: &Keeper, look: &KeyLook, output: Output) -> Result<(), Refusal> {
@@ -119,9 +120,12 @@ pub(super) fn tell_plan(keeper: &Keeper, look: &KeyLook, output: Output) {
         Step::LookAgain { .. } => "look again",
         Step::Refuse => "refuse to start, and change nothing",
     };
-    let (store, local) = (describe_store(&seen.store), describe_local(&seen.local));
+    let outage = look.outage.as_ref();
+    let (store, local) = (describe_store(&seen.store, outage), describe_local(&seen.local));
     let hint = match plan.step {
         Step::Refuse => Some(hints::start(&keeper.start_error(look))),
+        // It would wait for the store, and then end so.
+        _ if plan.row == Row::UnavailableNone => Some(hints::start(&keeper.start_error(look))),
         _ => keeper.advice(plan, seen).map(|advice| hints::advice(&advice)).or_else(|| match &seen.store {
             Store::Present(stored) if stored.ring.next.is_some_and(|next| next.is_compromised) => {
                 Some(hints::unfinished_withdrawal())
@@ -154,7 +158,7 @@ pub(super) fn tell_plan(keeper: &Keeper, look: &KeyLook, output: Output) {
     }
 }
 
-fn describe_store(store: &Store) -> String {
+fn describe_store(store: &Store, outage: Option<&Outage>) -> String {
     match store {
         Store::Present(stored) => {
             format!("holds the key {} at version {}", stored.key.fingerprint(), stored.version)
@@ -170,7 +174,10 @@ fn describe_store(store: &Store) -> String {
         Store::OfAnotherAgent(did) => format!("holds the record of {did}"),
         Store::Locked(problem) => format!("holds a key that can't be opened: {problem}"),
         Store::Denied => "denies us the record".to_owned(),
-        Store::Unavailable(reason) => format!("does not answer ({reason})"),
+        Store::Unavailable(reason) => match outage {
+            Some(outage) => format!("gives no usable answer ({reason}): {}", outage.detail),
+            None => format!("gives no usable answer ({reason})"),
+        },
     }
 }
 
