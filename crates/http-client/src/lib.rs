@@ -3,6 +3,7 @@
 //!
 //! What an answer means is for the store and Hydra crates to say.
 
+mod echo;
 mod guard;
 pub mod named_file;
 mod outward;
@@ -234,6 +235,7 @@ impl HttpClient {
         let unsent = |_| self.no_reply(base, Problem::NotSent);
         let request = request.map_err(unsent)?;
         let url = self.asked(request.url());
+        let secrets = echo::Secrets::of(&request);
         let failed = |error: reqwest::Error| self.no_reply(&url, Problem::of(&error));
         let mut response = client.execute(request).await.map_err(failed)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -243,6 +245,9 @@ impl HttpClient {
                 return Err(self.no_reply(&url, Problem::TooLong(MAX_ANSWER)));
             }
             body.extend_from_slice(&chunk);
+        }
+        if status >= 400 {
+            body = secrets.redact(body);
         }
         let proxy = self.0.settings.proxies.for_url(&url).map(reply::origin);
         let asked = format!("{}{}", reply::origin(&url), url.path());

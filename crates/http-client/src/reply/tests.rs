@@ -87,3 +87,47 @@ fn a_certificate_is_told_in_words() {
         assert!(!shown.contains("Other") && !shown.contains("DnsName"), "{shown}");
     }
 }
+
+/// Found: `Vault answered 400 "you sent TOKEN"` in the log.
+#[tokio::test]
+async fn our_secrets_are_taken_out_of_a_refusal_that_says_them_back() {
+    let saying_back = async |status: &str| {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, status) = (listener.local_addr().unwrap(), status.to_owned());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut heard = Vec::new();
+                // Each request here ends so.
+                while !String::from_utf8_lossy(&heard)
+                    .trim_end_matches(|end| "\"}".contains(end))
+                    .ends_with("END")
+                {
+                    let mut buffer = [0; 4096];
+                    let length = stream.read(&mut buffer).await.unwrap();
+                    heard.extend_from_slice(&buffer[..length]);
+                }
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", heard.len());
+                let _ = stream.write_all(head.as_bytes()).await;
+                let _ = stream.write_all(&heard).await;
+            }
+        });
+        format!("http://{address}/").parse::<Url>().unwrap()
+    };
+    let asked = async |base: &Url, content: &'static str| {
+        let client = HttpClient::new(base, &HttpSettings::new(Duration::from_secs(60))).unwrap();
+        let request = client.request(http::Method::POST, base.clone()).bearer_auth("planted-bearer");
+        let request = request.header("x-vault-token", "planted-token").body(content);
+        String::from_utf8(client.send("test", request).await.unwrap().body).unwrap()
+    };
+    for content in [
+        "client_secret=planted-form&grant_type=client_credentials&a=END",
+        r#"{"role": "echo", "secret_id": "planted-id", "jwt": "planted-jwt", "END": "END"}"#,
+    ] {
+        for status in ["400 Bad Request", "500 Internal Server Error"] {
+            let told = asked(&saying_back(status).await, content).await;
+            assert!(told.contains("[redacted]") && !told.contains("planted"), "{told}");
+        }
+        let told = asked(&saying_back("200 OK").await, content).await;
+        assert!(told.contains("planted-token"), "an answer is not changed: {told}");
+    }
+}
