@@ -16,7 +16,6 @@ fn caller() -> Caller {
 
 fn send(message: Message) -> Call {
     Call::Send(Box::new(SendRequest {
-        extensions: Vec::new(),
         message,
         accepted_output_modes: Vec::new(),
         history_length: None,
