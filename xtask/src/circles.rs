@@ -23,10 +23,13 @@ const KNOWN: [&[&str]; 9] = [
     &["tasks::conformance::cases", "tasks::conformance::heavy"],
     &[
         "tasks::sql::bulk",
+        "tasks::sql::clock",
+        "tasks::sql::contact",
         "tasks::sql::group",
         "tasks::sql::leases",
         "tasks::sql::pushes",
         "tasks::sql::read",
+        "tasks::sql::recent",
         "tasks::sql::remembered",
         "tasks::sql::sealing",
         "tasks::sql::share",

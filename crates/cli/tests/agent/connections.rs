@@ -203,7 +203,10 @@ async fn a_proxy_is_told_vaults_address_and_not_its_certificates_name() {
     // A web server that is no proxy says so, and is named.
     let nginx = Nginx::start(|address| format!("listen {address};\nreturn 403;")).await;
     let refused = setup.set("HTTPS_PROXY", format!("http://{}", nginx.address)).output();
-    let proxy = format!("through the proxy http://{}: no connection: tunnel error", nginx.address);
+    let proxy = format!(
+        "through the proxy http://{}: the proxy does not connect to it: it refused CONNECT",
+        nginx.address
+    );
     assert_refused(refused, 69, &["https://vault.invalid:8200", &proxy]);
 }
 
