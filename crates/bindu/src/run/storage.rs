@@ -99,14 +99,12 @@ async fn open_file(
     }
 }
 
-/// Whether the default place can't be used at all, so that nothing can lie there: then tasks are kept in memory. A file that is
-/// there and can't be read holds tasks that were promised to be kept.
+/// Whether the default place can't be used at all, and nothing lies there: then tasks are kept in memory. A file that is there and
+/// can't be used holds tasks that were promised to be kept.
 fn gives_way(error: &SqliteError) -> bool {
     match error {
-        SqliteError::Open { path, source } => {
-            use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
-            let cannot_write = matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem);
-            cannot_write && path.symlink_metadata().is_err()
+        SqliteError::Open { path, .. } | SqliteError::Unusable { path, .. } => {
+            path.symlink_metadata().map_or(true, |file| file.is_file() && file.len() == 0)
         }
         SqliteError::Network { .. } => true,
         _ => false,
