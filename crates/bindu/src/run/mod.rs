@@ -128,7 +128,7 @@ impl Run {
             watch_probes(supervisor, &probes, port)?;
         }
         systemd::starting();
-        let prepared = storage::prepare(&settings, keeper.directory.is_some());
+        let prepared = storage::prepare(&settings, keeper.agent.did.as_str(), keeper.directory.is_some());
         let started = tokio::select! {
             started = keeper.start() => started.map(Some),
             () = end.cancelled() => Ok(None),

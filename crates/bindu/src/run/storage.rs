@@ -34,9 +34,9 @@ const STATEMENT: Duration = Duration::from_secs(10);
 
 /// Makes the file of tasks that a first start needs, beside its place and while the identity is looked for. What fails here is tried
 /// again, and told, when the store is opened.
-pub(super) fn prepare(settings: &Settings, has_directory: bool) -> JoinHandle<Option<NewFile>> {
+pub(super) fn prepare(settings: &Settings, did: &str, has_directory: bool) -> JoinHandle<Option<NewFile>> {
     let is_file = matches!(settings.storage.place, StoragePlace::Unnamed | StoragePlace::Sqlite(_));
-    let options = (is_file && has_directory).then(|| sqlite_options(settings, has_directory));
+    let options = (is_file && has_directory).then(|| sqlite_options(settings, did, has_directory));
     tokio::spawn(async move { SqliteStore::prepare(&options?).await.ok().flatten() })
 }
 
@@ -54,7 +54,7 @@ pub async fn open(
     (has_directory, prepared): (bool, Option<NewFile>),
     sealer: Option<Arc<dyn Sealer>>,
 ) -> Result<Arc<dyn TaskStore>, Refusal> {
-    let sqlite = SqliteOptions { sealer: sealer.clone(), ..sqlite_options(settings, has_directory) };
+    let sqlite = SqliteOptions { sealer: sealer.clone(), ..sqlite_options(settings, did, has_directory) };
     match &settings.storage.place {
         StoragePlace::Memory => Ok(memory(settings)),
         StoragePlace::Postgres(_) => {
@@ -149,7 +149,7 @@ fn memory(settings: &Settings) -> Arc<dyn TaskStore> {
 
 /// How the settings' file is opened.
 #[must_use]
-pub fn sqlite_options(settings: &Settings, has_directory: bool) -> SqliteOptions {
+pub fn sqlite_options(settings: &Settings, did: &str, has_directory: bool) -> SqliteOptions {
     let named: Option<PathBuf> = match &settings.storage.place {
         StoragePlace::Sqlite(path) => path.clone(),
         _ => None,
@@ -160,7 +160,7 @@ pub fn sqlite_options(settings: &Settings, has_directory: bool) -> SqliteOptions
         max_bytes: u64::try_from(settings.storage.max_bytes).unwrap_or(u64::MAX),
         is_alone,
         bounds: bounds(settings),
-        ..SqliteOptions::new(named.unwrap_or_else(|| settings.data_dir.join(FILE)))
+        ..SqliteOptions::new(named.unwrap_or_else(|| settings.data_dir.join(FILE)), did)
     }
 }
 
@@ -201,6 +201,11 @@ pub fn unusable(error: &SqliteError) -> Refusal {
         SqliteError::Locked { .. } => {
             (ExitClass::Unavailable, "end the program that has it open, and start again".to_owned())
         }
+        SqliteError::OtherAgent { .. } => (
+            ExitClass::Usage,
+            "give each agent a file of its own: DATABASE_URL=sqlite:PATH\nor keep tasks in PostgreSQL, where each has its schema: DATABASE_URL=postgres://user:password@host/name"
+                .to_owned(),
+        ),
         SqliteError::Orphan { log } => (
             ExitClass::Usage,
             format!("put the file of tasks back beside it, or begin anew: rm {}", log.display()),

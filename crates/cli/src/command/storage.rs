@@ -132,9 +132,9 @@ async fn migrate(settings: &Settings, did: &str) -> Result<String, Refusal> {
     let Migrated { from, to } = match (&settings.storage.place, postgres_options(settings, did)) {
         (_, Some(options)) => PostgresStore::migrate(&options).await.map_err(away)?,
         (StoragePlace::Memory, _) => return Err(nothing_kept()),
-        _ => {
-            SqliteStore::migrate(&sqlite_options(settings, false)).await.map_err(|error| unusable(&error))?
-        }
+        _ => SqliteStore::migrate(&sqlite_options(settings, did, false))
+            .await
+            .map_err(|error| unusable(&error))?,
     };
     Ok(match from == to {
         true => format!("the tables have version {to} already\n"),
@@ -146,7 +146,7 @@ async fn check(settings: &Settings, did: &str) -> Result<String, Refusal> {
     // Not as if it were alone with it: an agent may be running.
     let store = match settings.storage.place {
         StoragePlace::Unnamed => {
-            let options = sqlite_options(settings, false);
+            let options = sqlite_options(settings, did, false);
             let store = SqliteStore::open(options).await.map_err(|error| unusable(&error))?;
             std::sync::Arc::new(store)
         }
@@ -164,7 +164,7 @@ async fn prune(settings: &Settings, did: &str) -> Result<String, Refusal> {
         }
         (StoragePlace::Memory, _) => return Err(nothing_kept()),
         _ => {
-            let store = SqliteStore::open(sqlite_options(settings, false)).await;
+            let store = SqliteStore::open(sqlite_options(settings, did, false)).await;
             store.map_err(|error| unusable(&error))?.prune().await
         }
     };

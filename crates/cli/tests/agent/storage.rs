@@ -41,7 +41,7 @@ async fn replicas_on_one_postgres_are_one_agent_for_tasks() {
         named(disk, "Replica").set("STORAGE_TYPE", "postgres").set("DATABASE_URL", &dsn)
     };
     let (code, said, told) = setup(disks[0].path()).command(&["storage", "migrate"]).output();
-    assert_eq!((code, said.trim()), (0, "the tables went from version 0 to 2"), "{told}");
+    assert_eq!((code, said.trim()), (0, "the tables went from version 0 to 3"), "{told}");
     let one = setup(disks[0].path()).start().await;
     let two = setup(disks[1].path()).start().await;
     let before = asked(&one.url).await;
@@ -256,6 +256,33 @@ async fn a_store_that_was_named_is_never_replaced() {
     assert!(!said.contains(secret) && !told.contains(secret) && told.contains("storage.url"), "{told}");
 }
 
+/// Two names, one file that both are told to use.
+///
+/// Promise: the second is refused, whatever it is asked to do there, and the first works on.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_agents_file_is_refused() {
+    let disks = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let file = disks[0].path().join("shared.db");
+    let setup = |disk: &tempfile::TempDir, name: &str| {
+        named(disk.path(), name).set("DATABASE_URL", format!("sqlite:{}", file.display()))
+    };
+    let first = setup(&disks[0], "File First").start().await;
+    let before = asked(&first.url).await;
+    let second = setup(&disks[1], "File Second");
+    for command in [&["run"][..], &["storage", "check"], &["storage", "migrate"], &["storage", "prune"]] {
+        let (code, said, told) = second.clone().command(command).output();
+        assert!(code == 64 && said.is_empty(), "{command:?}: {code} {said} {told}");
+        assert!(told.contains("shared.db") && told.contains(":file_first:"), "{command:?}: {told}");
+        assert!(told.contains("a file of its own"), "{command:?}: {told}");
+    }
+    asked(&first.url).await;
+    assert_eq!(task(&first.url, before["id"].as_str().unwrap()).await, before);
+    // A second process of the same agent, with a data directory of its own.
+    let again = tempfile::tempdir().unwrap();
+    let replica = setup(&again, "File First").start().await;
+    assert_eq!(task(&replica.url, before["id"].as_str().unwrap()).await, before);
+}
+
 /// By Python's `sqlite3`, as an operator looks into the file.
 fn python(file: &std::path::Path, lines: &str) -> std::process::Command {
     let mut python = std::process::Command::new("python3");
@@ -286,7 +313,8 @@ async fn a_default_file_that_is_there_and_cannot_be_used_ends_the_start() {
         }),
         ("of a later version", |file| {
             let done =
-                python(file, "file.execute('UPDATE bindu_storage SET version = 999, oldest = 999')").output();
+                python(file, "file.execute('UPDATE bindu_storage SET version = 999, readable_by = 999')")
+                    .output();
             let done = done.unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         }),

@@ -1,7 +1,7 @@
 //! kill -9 at each system call of a send, with tasks in SQLite.
 
 use crate::{
-    AUTHOR, agent, hydra,
+    AUTHOR, agent, hydra, names,
     seen::{has_ended, judge, logs, owner_of, started, task, with_handler},
 };
 use bindu_a2a::{event::TaskEvent, model::TaskState};
@@ -55,8 +55,12 @@ impl World {
         world
     }
 
+    fn name(&self) -> String {
+        format!("Sends {:?}", self.sharing)
+    }
+
     async fn setup(&self, disk: &Path) -> AgentSetup {
-        let setup = agent(disk).named(AUTHOR, &format!("Sends {:?}", self.sharing));
+        let setup = agent(disk).named(AUTHOR, &self.name());
         let setup = setup.set_all(hydra().await.environment());
         // One worker: the run is much the same each time.
         let setup = setup.set("TOKIO_WORKER_THREADS", "1").set("BINDU_COMMAND_WORKERS", "1");
@@ -211,7 +215,8 @@ impl World {
 
     async fn logs_are_right(&self, disks: &[&Path], seen: Option<&Value>, how: &str) {
         let owner = owner_of(&self.alice);
-        let options = SqliteOptions { is_alone: true, ..SqliteOptions::new(file_of(disks[0])) };
+        let did = names(&self.name()).did;
+        let options = SqliteOptions { is_alone: true, ..SqliteOptions::new(file_of(disks[0]), did) };
         let store = SqliteStore::open(options).await.unwrap();
         // In a shared file the other process waits for a lease to end; what was sent later may be under way.
         for abandoned in store.take_abandoned(100).await.unwrap() {

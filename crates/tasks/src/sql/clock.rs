@@ -154,8 +154,10 @@ mod tests {
     #[tokio::test]
     async fn a_clock_that_leaps_takes_no_task_along() {
         let directory = tempfile::tempdir().expect("a directory");
-        let options =
-            SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("tasks.db")) };
+        let options = SqliteOptions {
+            is_alone: true,
+            ..SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store")
+        };
         let store = SqliteStore::open(options).await.expect("a file");
         let begun = conformance::begun(&store, "alice", "1").await;
         let end = vec![conformance::status(TaskState::Completed)];

@@ -22,16 +22,17 @@ use std::{
 /// How long opening the new file may take.
 const OPENS: Duration = Duration::from_secs(10);
 
-/// A new file with all tables, synced, under a temporary name. Dropped, it is removed.
+/// A new file with all tables, bound to its agent, synced, under a temporary name. Dropped, it is removed.
 #[derive(Debug)]
 pub struct NewFile {
     path: PathBuf,
+    did: String,
     temporary: PathBuf,
 }
 
 impl NewFile {
     /// Makes it, for whoever is alone with its directory.
-    pub(super) async fn make(path: &Path, page: u32) -> Result<Self, SqliteError> {
+    pub(super) async fn make(path: &Path, did: &str, page: u32) -> Result<Self, SqliteError> {
         let temporary = beside(path, ".new");
         for left_behind in [temporary.clone(), beside(&temporary, "-wal"), beside(&temporary, "-shm")] {
             match fs::remove_file(left_behind) {
@@ -39,9 +40,9 @@ impl NewFile {
                 _ => {}
             }
         }
-        let new = Self { path: path.to_owned(), temporary };
+        let new = Self { path: path.to_owned(), did: did.to_owned(), temporary };
         prepare(&new.temporary, path)?;
-        make_tables(&new.temporary, page)
+        make_tables(&new.temporary, did, page)
             .await
             .map_err(|fault| SqliteError::Unusable { path: path.to_owned(), problem: fault.to_string() })?;
         let file = File::open(&new.temporary).map_err(|error| cannot(path, error))?;
@@ -55,9 +56,9 @@ impl NewFile {
         fs::rename(&self.temporary, &self.path).map_err(|error| cannot(&self.path, error))
     }
 
-    /// The file that it becomes.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// Whether it becomes this file, of this agent.
+    pub(super) fn is_for(&self, path: &Path, did: &str) -> bool {
+        self.path == path && self.did == did
     }
 }
 
@@ -90,7 +91,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-async fn make_tables(path: &Path, page: u32) -> Result<(), Fault> {
+async fn make_tables(path: &Path, did: &str, page: u32) -> Result<(), Fault> {
     let connect = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(false)
@@ -101,6 +102,9 @@ async fn make_tables(path: &Path, page: u32) -> Result<(), Fault> {
     let connections = Connections::new(pool, 1, OPENS);
     let mut connection = connections.take().await.map_err(|error| fault::<Sqlite>(&error))?;
     Sqlite::simple(connection.get()?, &schema::script()).await.map_err(|error| fault::<Sqlite>(&error))?;
+    Sqlite::run(connection.get()?, schema::BIND.to_owned(), vec![did.into()])
+        .await
+        .map_err(|error| fault::<Sqlite>(&error))?;
     // Noted in the file itself: whoever opens it has nothing to change.
     Sqlite::simple(connection.get()?, "PRAGMA journal_mode = WAL")
         .await

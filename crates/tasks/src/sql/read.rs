@@ -420,8 +420,10 @@ mod tests {
     /// A file without tasks, in a directory that goes with the test.
     async fn empty() -> (tempfile::TempDir, SqliteBackend) {
         let directory = tempfile::tempdir().expect("a directory");
-        let options =
-            SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("tasks.db")) };
+        let options = SqliteOptions {
+            is_alone: true,
+            ..SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store")
+        };
         let backend = SqliteBackend::open(&options, None).await.expect("a file");
         (directory, backend)
     }

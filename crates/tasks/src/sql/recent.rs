@@ -359,7 +359,10 @@ mod tests {
     }
 
     fn options(directory: &tempfile::TempDir) -> SqliteOptions {
-        SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("tasks.db")) }
+        SqliteOptions {
+            is_alone: true,
+            ..SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store")
+        }
     }
 
     fn state(state: TaskState) -> TaskEvent {

@@ -19,7 +19,7 @@ struct Migration {
 }
 
 /// In order: the first makes version 1. `{text}`, `{bytes}`, `{id}`, `{rowid}` are the types of a dialect.
-const MIGRATIONS: [Migration; 2] = [FIRST, COUNTED];
+const MIGRATIONS: [Migration; 3] = [FIRST, COUNTED, BOUND];
 
 const FIRST: Migration = Migration {
     readable_by: 1,
@@ -94,6 +94,13 @@ const COUNTED: Migration = Migration {
     ],
 };
 
+/// Whose file it is: one row. In PostgreSQL the schema's name says so.
+const BOUND: Migration = Migration {
+    readable_by: 1,
+    statements: &[],
+    of_sqlite: &["CREATE TABLE bindu_agent (did TEXT NOT NULL)"],
+};
+
 /// Which version the tables have.
 const VERSIONS: &str =
     "CREATE TABLE IF NOT EXISTS {s}bindu_storage (version BIGINT NOT NULL, readable_by BIGINT NOT NULL)";
@@ -148,6 +155,21 @@ pub(super) async fn migrate<S: Session>(session: &mut S, dialect: &Dialect) -> R
     let note = "INSERT INTO {s}bindu_storage (version, readable_by) VALUES ($1, $2)";
     session.execute(note, vec![newest().into(), readable_by.into()]).await?;
     Ok(Migrated { from, to: newest() })
+}
+
+/// Binds a file that belongs to nobody.
+pub(super) const BIND: &str = "INSERT INTO bindu_agent (did) VALUES ($1)";
+
+/// Binds a file that belongs to no agent to this one. The DID of the agent to which it belongs, if that is another one.
+pub(super) async fn bind<S: Session>(session: &mut S, did: &str) -> Result<Option<String>, Fault> {
+    let rows = session.rows("SELECT did FROM bindu_agent", Vec::new()).await?;
+    match rows.first() {
+        Some(row) => Ok(Some(row.text(0)?.to_owned()).filter(|bound| bound != did)),
+        None => {
+            session.execute(BIND, vec![did.into()]).await?;
+            Ok(None)
+        }
+    }
 }
 
 /// All statements that make the tables of a new file, in one transaction.

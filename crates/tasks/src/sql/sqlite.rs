@@ -1,4 +1,4 @@
-//! Tasks in a file of SQLite's: what a single agent uses, or two processes of one machine.
+//! Tasks in a file of SQLite's: what a single agent uses, or two processes of it on one machine. A file belongs to one DID.
 //!
 //! Write-ahead log, synced at each commit. One connection writes, a few read beside it. The file takes at most
 //! [`SqliteOptions::max_bytes`], so that tasks never fill the disk that the agent's identity needs.
@@ -81,6 +81,8 @@ const NETWORK: [(u32, &str); 13] = [
 pub struct SqliteOptions {
     /// The file; it is created with mode 0600.
     pub path: PathBuf,
+    /// The agent's DID. The file belongs to the first that opens it, and is refused to any other.
+    pub did: String,
     /// The most bytes that it takes.
     pub max_bytes: u64,
     /// Whether no other process uses it, so that runs that are found are those of processes that are gone.
@@ -94,11 +96,12 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// The defaults for a file.
+    /// The defaults for a file and a DID.
     #[must_use]
-    pub fn new(path: impl Into<PathBuf>) -> Self {
+    pub fn new(path: impl Into<PathBuf>, did: impl Into<String>) -> Self {
         Self {
             path: path.into(),
+            did: did.into(),
             max_bytes: 1 << 30,
             is_alone: false,
             lease: super::LEASE,
@@ -140,6 +143,14 @@ pub enum SqliteError {
     Orphan {
         /// The left file.
         log: PathBuf,
+    },
+    /// It holds the tasks of another agent, whose work would be done, and signed, by this one.
+    #[error("{} holds the tasks of another agent, {did}", path.display())]
+    OtherAgent {
+        /// The file.
+        path: PathBuf,
+        /// That agent.
+        did: String,
     },
     /// It is no database, or one of a newer version.
     #[error("{}: {problem}", path.display())]
@@ -183,7 +194,7 @@ impl SqliteStore {
     /// [`SqliteError`].
     pub async fn prepare(options: &SqliteOptions) -> Result<Option<NewFile>, SqliteError> {
         match options.is_alone && is_missing(&options.path) {
-            true => NewFile::make(&options.path, PAGE).await.map(Some),
+            true => NewFile::make(&options.path, &options.did, PAGE).await.map(Some),
             false => Ok(None),
         }
     }
@@ -194,10 +205,9 @@ impl SqliteStore {
     /// [`SqliteError`].
     pub async fn open_with(options: SqliteOptions, prepared: Option<NewFile>) -> Result<Self, SqliteError> {
         let backend = SqliteBackend::open(&options, prepared).await?;
-        let unusable = |fault: Fault| SqliteError::of(&options.path, &fault);
-        backend.migrate().await.map_err(unusable)?;
+        backend.migrate(&options).await?;
         if options.is_alone {
-            backend.end_leases().await.map_err(unusable)?;
+            backend.end_leases().await.map_err(|fault| SqliteError::of(&options.path, &fault))?;
         }
         let store = StoreOptions {
             lease: options.lease,
@@ -215,8 +225,7 @@ impl SqliteStore {
     /// [`SqliteError`].
     pub async fn migrate(options: &SqliteOptions) -> Result<Migrated, SqliteError> {
         let backend = SqliteBackend::open(options, None).await?;
-        let unusable = |fault: Fault| SqliteError::of(&options.path, &fault);
-        let migrated = backend.migrate().await.map_err(unusable)?;
+        let migrated = backend.migrate(options).await?;
         backend.writer.close().await;
         Ok(migrated)
     }
@@ -243,9 +252,9 @@ impl SqliteBackend {
         let path = options.path.clone();
         create::refuse_orphans(&path)?;
         if options.is_alone && is_missing(&path) {
-            match prepared.filter(|new| new.path() == path) {
+            match prepared.filter(|new| new.is_for(&path, &options.did)) {
                 Some(new) => new.put()?,
-                None => NewFile::make(&path, PAGE).await?.put()?,
+                None => NewFile::make(&path, &options.did, PAGE).await?.put()?,
             }
         }
         prepare(&path, &path)?;
@@ -288,10 +297,18 @@ impl SqliteBackend {
         Ok(Self { writer, readers, log, max_bytes: pages * u64::from(PAGE), left, looks })
     }
 
-    async fn migrate(&self) -> Result<Migrated, Fault> {
-        let mut session = self.write().await?;
-        let migrated = schema::migrate(&mut session, &Dialect::Sqlite).await?;
-        session.commit().await?;
+    /// Brings the tables to this version and binds the file to the agent, or leaves it as it is.
+    async fn migrate(
+        &self,
+        SqliteOptions { path, did, .. }: &SqliteOptions,
+    ) -> Result<Migrated, SqliteError> {
+        let unusable = |fault: Fault| SqliteError::of(path, &fault);
+        let mut session = self.write().await.map_err(unusable)?;
+        let migrated = schema::migrate(&mut session, &Dialect::Sqlite).await.map_err(unusable)?;
+        if let Some(did) = schema::bind(&mut session, did).await.map_err(unusable)? {
+            return Err(SqliteError::OtherAgent { path: path.clone(), did });
+        }
+        session.commit().await.map_err(unusable)?;
         Ok(migrated)
     }
 

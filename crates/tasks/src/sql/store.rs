@@ -487,7 +487,9 @@ mod tests {
     #[tokio::test]
     async fn lists_wait_in_turn_and_short_questions_and_messages_for_none_of_them() {
         let directory = tempfile::tempdir().expect("a directory");
-        let store = SqliteStore::open(SqliteOptions::new(directory.path().join("tasks.db"))).await;
+        let store =
+            SqliteStore::open(SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store"))
+                .await;
         let store = store.expect("a file");
         let [alice, bob, carol] = ["alice", "bob", "carol"].map(client);
         // As long as alice holds a turn, her other lists wait, and nobody else does.

@@ -35,7 +35,7 @@ async fn a_silent_handler_is_stopped_by_what_another_process_does_with_its_task(
     let directory = tempfile::tempdir().expect("a directory");
     let never = Limits { lease_renewal: Duration::from_secs(3600), ..Limits::default() };
     let service = async |worker: Obedient| {
-        let options = SqliteOptions::new(directory.path().join("tasks.db"));
+        let options = SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store");
         let store = SqliteStore::open(options).await.expect("a file");
         TaskService::new(Arc::new(store), Arc::new(worker), never.clone())
     };

@@ -79,7 +79,7 @@ async fn two_on_a_file() -> Subject {
     let options = SqliteOptions {
         lease: LEASE,
         bounds: bounds_of_conformance(),
-        ..SqliteOptions::new(directory.path().join("tasks.db"))
+        ..SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store")
     };
     let store = SqliteStore::open(options.clone()).await.expect("a file");
     let other = SqliteStore::open(options).await.expect("the same file");
@@ -109,7 +109,7 @@ async fn alone_on_a_file() -> Subject {
         lease: LEASE,
         bounds: bounds_of_conformance(),
         is_alone: true,
-        ..SqliteOptions::new(directory.path().join("tasks.db"))
+        ..SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store")
     };
     let store: Arc<dyn TaskStore> = Arc::new(SqliteStore::open(options).await.expect("a file"));
     shared(Arc::clone(&store), store, Some(directory))

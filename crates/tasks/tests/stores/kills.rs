@@ -18,7 +18,8 @@ const FILE: &str = "BINDU_TEST_TASKS";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn child() {
     let Ok(path) = std::env::var(FILE) else { return };
-    let options = SqliteOptions { lease: LEASE, bounds: bounds(), ..SqliteOptions::new(path) };
+    let options =
+        SqliteOptions { lease: LEASE, bounds: bounds(), ..SqliteOptions::new(path, "did:bindu:test:store") };
     let store: Arc<dyn TaskStore> = Arc::new(SqliteStore::open(options).await.expect("a file"));
     let stop = Arc::new(AtomicBool::new(false));
     tokio::spawn(workload::take_over(Arc::clone(&store), Arc::clone(&stop)));

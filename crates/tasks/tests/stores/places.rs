@@ -31,7 +31,10 @@ pub(crate) struct OnDisk {
 }
 
 pub(crate) fn sqlite_options(directory: &tempfile::TempDir) -> SqliteOptions {
-    SqliteOptions { lease: LEASE, ..SqliteOptions::new(directory.path().join("tasks.db")) }
+    SqliteOptions {
+        lease: LEASE,
+        ..SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store")
+    }
 }
 
 pub(crate) async fn sqlite_with(change: impl FnOnce(&mut SqliteOptions)) -> OnDisk {

@@ -89,7 +89,7 @@ async fn a_share_holds_exactly_over_processes_on_a_file() {
     let options = SqliteOptions {
         lease: LEASE,
         bounds: bounds(),
-        ..SqliteOptions::new(directory.path().join("tasks.db"))
+        ..SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store")
     };
     let mut stores: Vec<Arc<dyn TaskStore>> = Vec::new();
     for _ in 0..PROCESSES {

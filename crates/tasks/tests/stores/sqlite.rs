@@ -276,17 +276,19 @@ async fn what_cannot_be_used_is_told_and_left_as_it_is() {
     )
     .expect("written");
     let before = std::fs::read(&path).expect("there");
-    let opened = SqliteStore::open(SqliteOptions::new(&path)).await;
+    let opened = SqliteStore::open(SqliteOptions::new(&path, "did:bindu:test:store")).await;
     assert!(matches!(opened, Err(SqliteError::Unusable { .. })), "{opened:?}");
     assert_eq!(std::fs::read(&path).expect("there"), before);
-    let missing = SqliteStore::open(SqliteOptions::new(directory.path().join("no/tasks.db"))).await;
+    let missing =
+        SqliteStore::open(SqliteOptions::new(directory.path().join("no/tasks.db"), "did:bindu:test:store"))
+            .await;
     assert!(matches!(missing, Err(SqliteError::Open { .. })));
 }
 
 #[tokio::test]
 async fn two_starts_at_once_make_one_set_of_tables() {
     let directory = tempfile::tempdir().expect("a directory");
-    let options = SqliteOptions::new(directory.path().join("tasks.db"));
+    let options = SqliteOptions::new(directory.path().join("tasks.db"), "did:bindu:test:store");
     let opened = futures_util::future::join_all((0..4).map(|_| SqliteStore::open(options.clone()))).await;
     let stores: Vec<_> = opened.into_iter().map(|store| Arc::new(store.expect("opened"))).collect();
     let run = begun(&*stores[0], &owner("alice"), &id()).await;
@@ -352,7 +354,7 @@ async fn tasks_of_the_first_version_are_counted_when_it_is_upgraded() {
     let mut old = SqliteConnection::connect_with(&connect).await.expect("a file");
     let first_version =
         "DROP TRIGGER bindu_tasks_one_more; DROP TRIGGER bindu_tasks_one_less; DROP TABLE bindu_counts;
-        UPDATE bindu_storage SET version = 1, readable_by = 1";
+        DROP TABLE bindu_agent; UPDATE bindu_storage SET version = 1, readable_by = 1";
     old.execute(sqlx::raw_sql(first_version)).await.expect("as it was");
     old.close().await.expect("closed");
     let store = SqliteStore::open(options).await.expect("the same file");
@@ -371,6 +373,57 @@ async fn tasks_of_the_first_version_are_counted_when_it_is_upgraded() {
     assert_eq!(total().await, 0);
 }
 
+/// One that has no agent yet, of the version before, is bound when it is opened; one that was prepared, before.
+///
+/// Promise: whoever came first goes on, also in a second process; another agent is refused, and changes nothing.
+#[tokio::test]
+async fn a_file_belongs_to_the_agent_that_has_opened_it_first() {
+    const OTHER: &str = "did:bindu:test:other";
+    let place = places::sqlite_with(|_| {}).await;
+    let of = owner("alice");
+    let run = begun(&*place.store, &of, &id()).await;
+    let ours = place.options.clone();
+    let others = SqliteOptions { did: OTHER.to_owned(), ..ours.clone() };
+    let is_refused = async |options: &SqliteOptions, to: &str| {
+        for refused in [
+            SqliteStore::open(options.clone()).await.map(|_| ()),
+            SqliteStore::open(SqliteOptions { is_alone: true, ..options.clone() }).await.map(|_| ()),
+            SqliteStore::migrate(options).await.map(|_| ()),
+        ] {
+            let Err(SqliteError::OtherAgent { path, did }) = refused else { panic!("{refused:?}") };
+            assert_eq!((path, did.as_str()), (options.path.clone(), to));
+        }
+    };
+    is_refused(&others, &ours.did).await;
+    let beside = SqliteStore::open(ours.clone()).await.expect("the same agent's");
+    assert!(beside.read(&run.task).await.is_ok());
+    place.store.append(&run, vec![status(TaskState::Completed)]).await.expect("it goes on");
+    drop((place.store, beside));
+
+    let mut old =
+        sqlx::SqliteConnection::connect(&format!("sqlite:{}", ours.path.display())).await.expect("a file");
+    let before = "DROP TABLE bindu_agent; UPDATE bindu_storage SET version = 2";
+    sqlx::raw_sql(before).execute(&mut old).await.expect("as it was");
+    old.close().await.expect("closed");
+    // The version before reads on; whoever comes first has it.
+    let bound = SqliteStore::open(others.clone()).await.expect("nobody's");
+    assert!(bound.read(&run.task).await.is_ok());
+    drop(bound);
+    is_refused(&ours, OTHER).await;
+    let readable_by = "SELECT readable_by FROM bindu_storage";
+    let mut now =
+        sqlx::SqliteConnection::connect(&format!("sqlite:{}", ours.path.display())).await.expect("a file");
+    let readable_by: i64 = sqlx::query_scalar(readable_by).fetch_one(&mut now).await.expect("a row");
+    assert!(readable_by < 3, "the version before may use it");
+
+    let path = ours.path.with_file_name("prepared.db");
+    let [ours, others] =
+        [ours, others].map(|options| SqliteOptions { is_alone: true, path: path.clone(), ..options });
+    let prepared = SqliteStore::prepare(&others).await.expect("made");
+    drop(SqliteStore::open_with(ours.clone(), prepared).await.expect("a file of its own"));
+    is_refused(&others, &ours.did).await;
+}
+
 /// A first start leaves one whole file, or none: what an earlier attempt has left behind is not in the way.
 #[tokio::test]
 async fn a_new_file_is_whole_and_replaces_what_an_attempt_has_left_behind() {
@@ -380,7 +433,7 @@ async fn a_new_file_is_whole_and_replaces_what_an_attempt_has_left_behind() {
         let left = directory.path().join(format!("tasks.db.new{ending}"));
         std::fs::write(left, "half of a file").expect("written");
     }
-    let options = SqliteOptions { is_alone: true, ..SqliteOptions::new(&path) };
+    let options = SqliteOptions { is_alone: true, ..SqliteOptions::new(&path, "did:bindu:test:store") };
     let store = SqliteStore::open(options.clone()).await.expect("a new file");
     let run = begun(&store, &owner("alice"), &id()).await;
     drop(store);
@@ -392,8 +445,10 @@ async fn a_new_file_is_whole_and_replaces_what_an_attempt_has_left_behind() {
         assert_eq!(entry.metadata().expect("a file").permissions().mode() & 0o777, 0o600, "{name}");
     }
     assert!(SqliteStore::open(options).await.expect("the same file").read(&run.task).await.is_ok());
-    let missing =
-        SqliteOptions { is_alone: true, ..SqliteOptions::new(directory.path().join("no/tasks.db")) };
+    let missing = SqliteOptions {
+        is_alone: true,
+        ..SqliteOptions::new(directory.path().join("no/tasks.db"), "did:bindu:test:store")
+    };
     assert!(matches!(SqliteStore::open(missing).await, Err(SqliteError::Open { .. })));
 }
 
@@ -402,7 +457,7 @@ async fn a_new_file_is_whole_and_replaces_what_an_attempt_has_left_behind() {
 async fn a_file_that_was_prepared_is_used_or_removed() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("tasks.db");
-    let options = SqliteOptions { is_alone: true, ..SqliteOptions::new(&path) };
+    let options = SqliteOptions { is_alone: true, ..SqliteOptions::new(&path, "did:bindu:test:store") };
     let names = || {
         let entries = std::fs::read_dir(directory.path()).expect("a directory");
         let mut names: Vec<_> = entries.map(|entry| entry.expect("an entry").file_name()).collect();
@@ -426,7 +481,10 @@ async fn a_file_that_was_prepared_is_used_or_removed() {
     let store = SqliteStore::open_with(options.clone(), late).await.expect("the same file");
     assert!(store.read(&run.task).await.is_ok());
     assert!(!names().contains(&"other.db.new".into()));
-    let shared = SqliteOptions { is_alone: false, ..SqliteOptions::new(directory.path().join("shared.db")) };
+    let shared = SqliteOptions {
+        is_alone: false,
+        ..SqliteOptions::new(directory.path().join("shared.db"), "did:bindu:test:store")
+    };
     assert!(SqliteStore::prepare(&shared).await.expect("nothing to do").is_none(), "another may make it");
 }
 
@@ -437,7 +495,7 @@ async fn a_new_file_has_the_tables_that_migrations_make() {
     let mut schemas = Vec::new();
     for (name, is_alone) in [("new.db", true), ("migrated.db", false)] {
         let path = directory.path().join(name);
-        let options = SqliteOptions { is_alone, ..SqliteOptions::new(&path) };
+        let options = SqliteOptions { is_alone, ..SqliteOptions::new(&path, "did:bindu:test:store") };
         drop(SqliteStore::open(options).await.expect("a file"));
         let mut beside =
             sqlx::SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.expect("a file");

@@ -29,7 +29,9 @@ pub(super) async fn run() -> bool {
         "changes that are committed and answered: a message that begins a task, then its answer; synced at each commit\n"
     );
     let disk = tempfile::tempdir().expect("a directory");
-    let sqlite = SqliteStore::open(SqliteOptions::new(disk.path().join("tasks.db"))).await.expect("a file");
+    let sqlite = SqliteStore::open(SqliteOptions::new(disk.path().join("tasks.db"), "did:bindu:test:store"))
+        .await
+        .expect("a file");
     let sqlite = Arc::new(sqlite);
     for clients in CLIENTS {
         rate("SQLite", Arc::clone(&sqlite) as _, clients, || sqlite.figures()).await;

@@ -28,7 +28,7 @@ fn caller(number: u64) -> Owner {
 }
 
 fn options(path: &Path) -> SqliteOptions {
-    SqliteOptions { max_bytes: 1 << 36, is_alone: true, ..SqliteOptions::new(path) }
+    SqliteOptions { max_bytes: 1 << 36, is_alone: true, ..SqliteOptions::new(path, "did:bindu:test:store") }
 }
 
 /// One task of each caller's is made by the store; all others are copies of it.
