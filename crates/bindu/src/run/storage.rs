@@ -106,7 +106,8 @@ fn gives_way(error: &SqliteError) -> bool {
         SqliteError::Open { path, .. } | SqliteError::Unusable { path, .. } => {
             path.symlink_metadata().map_or(true, |file| file.is_file() && file.len() == 0)
         }
-        SqliteError::Network { .. } => true,
+        // Another agent's is its directory: this one works without it.
+        SqliteError::Network { .. } | SqliteError::OtherAgent { .. } => true,
         _ => false,
     }
 }

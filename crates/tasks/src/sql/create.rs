@@ -18,6 +18,10 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use uuid::Uuid;
+
+/// How the name goes on of a file that has not its own yet.
+const NEW: &str = ".new";
 
 /// How long opening the new file may take.
 const OPENS: Duration = Duration::from_secs(10);
@@ -33,13 +37,8 @@ pub struct NewFile {
 impl NewFile {
     /// Makes it, for whoever is alone with its directory.
     pub(super) async fn make(path: &Path, did: &str, page: u32) -> Result<Self, SqliteError> {
-        let temporary = beside(path, ".new");
-        for left_behind in [temporary.clone(), beside(&temporary, "-wal"), beside(&temporary, "-shm")] {
-            match fs::remove_file(left_behind) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(path, error)),
-                _ => {}
-            }
-        }
+        // Of its own name: two agents in one fresh directory find out late whose it is.
+        let temporary = beside(path, &format!("{NEW}-{}", Uuid::new_v4().simple()));
         let new = Self { path: path.to_owned(), did: did.to_owned(), temporary };
         prepare(&new.temporary, path)?;
         make_tables(&new.temporary, did, page)
@@ -50,10 +49,17 @@ impl NewFile {
         Ok(new)
     }
 
-    /// Gives it its name. The directory is not synced here: SQLite does that at the first commit, which makes the write-ahead
-    /// log; before it there is nothing to lose.
+    /// Gives it its name, unless somebody else was faster: then theirs is used. The directory is not synced here: SQLite does
+    /// that at the first commit, which makes the write-ahead log; before it there is nothing to lose.
     pub(super) fn put(self) -> Result<(), SqliteError> {
-        fs::rename(&self.temporary, &self.path).map_err(|error| cannot(&self.path, error))
+        // A link never takes the place of a file, a new name does.
+        let put = fs::hard_link(&self.temporary, &self.path);
+        match put {
+            Ok(()) => Ok(()),
+            Err(_) if self.path.symlink_metadata().is_ok() => Ok(()),
+            // A file system without links. (One where the temporary file is gone refuses this as well.)
+            Err(_) => fs::rename(&self.temporary, &self.path).map_err(|error| cannot(&self.path, error)),
+        }
     }
 
     /// Whether it becomes this file, of this agent.
@@ -63,9 +69,22 @@ impl NewFile {
 }
 
 impl Drop for NewFile {
-    /// Once it has its name, there is nothing left to remove.
+    /// Once it has its name, the temporary one is left over.
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.temporary);
+    }
+}
+
+/// Removes what attempts of before have left behind. For whoever is alone with the directory, and has no new file any more.
+pub(super) fn remove_left(path: &Path) {
+    let begins = beside(Path::new(path.file_name().unwrap_or_default()), NEW);
+    let begins = begins.as_os_str().as_encoded_bytes();
+    for entry in
+        path.parent().and_then(|directory| fs::read_dir(directory).ok()).into_iter().flatten().flatten()
+    {
+        if entry.file_name().as_encoded_bytes().starts_with(begins) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 

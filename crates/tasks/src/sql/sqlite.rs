@@ -256,6 +256,7 @@ impl SqliteBackend {
                 Some(new) => new.put()?,
                 None => NewFile::make(&path, &options.did, PAGE).await?.put()?,
             }
+            create::remove_left(&path);
         }
         prepare(&path, &path)?;
         let pages = (options.max_bytes / u64::from(PAGE)).max(64);
