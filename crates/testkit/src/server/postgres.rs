@@ -76,8 +76,8 @@ impl Postgres {
             }
         }
         postgres.start_again();
+        postgres.until_ready();
         if postgres.setup.table_bytes.is_some() {
-            postgres.until_ready();
             let place = postgres.small_disk();
             postgres.sql(&format!("CREATE TABLESPACE small LOCATION '{}'", place.display()));
             postgres.sql("ALTER DATABASE postgres SET default_tablespace = small");
