@@ -2,8 +2,8 @@
 //!
 //! Two signatures. Python Bindu's covers one text: it travels in the metadata of the text's part; for a text that was
 //! streamed, in the metadata of the artifact, from the last chunk on, over all pieces in order. Ours
-//! ([`artifact_signature`]) covers the whole artifact, and travels in its metadata under the extension's URI, if the call has
-//! activated the extension.
+//! ([`artifact_signature`]) covers the whole artifact, and travels in its metadata under the extension's URI: if the call has
+//! activated the extension, and always where the artifact holds more than texts.
 
 use super::{Content, Reply, ReplyState};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -205,8 +205,7 @@ impl Speech {
         }
         // The signatures of texts cover nothing else.
         let is_other = |part: bindu_a2a::Part<'_>| !matches!(part.content, bindu_a2a::Content::Text(_));
-        let needs_whole = || self.is_signed_whole || chunks.iter().any(|parts| parts.iter().any(is_other));
-        if needs_whole()
+        if (self.is_signed_whole || chunks.iter().any(|parts| parts.iter().any(is_other)))
             && let Some(signature) = self.whole_signature(chunk, chunks)
         {
             metadata.insert(EXTENSION.to_owned(), signature);

@@ -93,6 +93,8 @@ async fn open_file(
                 if !std::mem::replace(&mut is_told, true) {
                     tracing::warn!(%error, "waiting for the file of tasks");
                 }
+                // SQLite itself waits for a lock, and for nothing else.
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
             Err(error) => return Err(error),
         }

@@ -8,8 +8,16 @@ use std::time::{Duration, Instant};
 const HALF_A_LINE: Duration = Duration::from_secs(5);
 
 impl Worker {
+    /// Ends the program; a task that it has not seen wholly goes to the next one.
+    pub(super) async fn anew(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.program.kill().await;
+        }
+        self.again_or_down().await;
+    }
+
     /// Without a program: offers the task that the old one had not seen wholly.
-    pub(super) async fn again_or_down(&mut self) {
+    async fn again_or_down(&mut self) {
         if self.runs.last().is_some_and(|run| run.reply.is_some()) {
             return self.offer().await;
         }
@@ -44,15 +52,6 @@ impl Worker {
     pub(super) async fn broke(&mut self, problem: &str) {
         self.fail(problem).await;
         self.is_gone(|schedule, place| schedule.broke(place, Instant::now()));
-    }
-
-    /// A program that was good reads no more: a task that it has not seen wholly goes to the next one.
-    async fn deaf(&mut self, problem: &str) {
-        tracing::warn!(problem, "the agent program is started anew");
-        if let Some(running) = self.running.take() {
-            running.program.kill().await;
-        }
-        self.again_or_down().await;
     }
 
     /// The program has failed by itself.
@@ -167,7 +166,10 @@ impl Worker {
             let problem = "it has closed its stdin, from which it reads its tasks";
             return match running.has_answered {
                 false => self.not_started(problem).await,
-                true => self.deaf(problem).await,
+                true => {
+                    tracing::warn!(problem, "the agent program is started anew");
+                    self.anew().await;
+                }
             };
         }
         if !running.program.has_read_everything() {

@@ -196,9 +196,6 @@ impl Worker {
             line = lines::shown(said),
             "the agent program wrote more than was asked: it is started anew"
         );
-        if let Some(running) = self.running.take() {
-            running.program.kill().await;
-        }
-        self.again_or_down().await;
+        self.anew().await;
     }
 }
