@@ -129,6 +129,23 @@ pub struct SendRequest {
     pub extensions: Vec<String>,
 }
 
+impl SendRequest {
+    /// A request that says nothing but its message, as A2A 1.0 has it: its answer waits for the task.
+    #[must_use]
+    pub fn of(message: Message) -> Self {
+        Self {
+            message,
+            accepted_output_modes: Vec::new(),
+            history_length: None,
+            is_blocking: true,
+            push: None,
+            metadata: None,
+            unknown_task: UnknownTask::IsNotFound,
+            extensions: Vec::new(),
+        }
+    }
+}
+
 /// What a message's task id means that its caller has no task of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnknownTask {

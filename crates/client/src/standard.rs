@@ -11,7 +11,7 @@ use crate::{
 };
 use bindu_a2a::{
     Dialect, Json, Parts,
-    call::{Answer, Call as Asked, SendRequest, StreamEvent, TaskView, UnknownTask},
+    call::{Answer, Call as Asked, SendRequest, StreamEvent, TaskView},
     dialect::Refusal,
     event::TaskEvent,
     model::{Message, Role, Task, TaskState, TaskStatus},
@@ -126,15 +126,10 @@ impl<'a> Standard<'a> {
             reference_task_ids: None,
         };
         Box::new(SendRequest {
-            message,
             accepted_output_modes: vec!["text/plain".to_owned(), "application/json".to_owned()],
-            history_length: None,
             // The task is polled: a connection that stays idle for minutes is cut by many a proxy.
             is_blocking: false,
-            push: None,
-            metadata: None,
-            unknown_task: UnknownTask::IsNotFound,
-            extensions: Vec::new(),
+            ..SendRequest::of(message)
         })
     }
 

@@ -3,7 +3,7 @@
 use crate::{Caller, Job, Limits, MemoryStore, Outlet, TaskService, Worker};
 use bindu_a2a::{
     Parts,
-    call::{Answer, Call, SendRequest, UnknownTask},
+    call::{Answer, Call, SendRequest},
     model::{Message, Role, TaskState},
 };
 use futures_util::future::BoxFuture;
@@ -50,16 +50,8 @@ impl Tested {
 
     /// The state in which it is answered, and whether its worker was polled in a task of its own.
     async fn send(&self, text: &str, is_blocking: bool) -> (TaskState, bool) {
-        let request = SendRequest {
-            message: Message { role: Role::User, ..Message::of_agent("", "", Parts::of_text(text)) },
-            accepted_output_modes: Vec::new(),
-            history_length: None,
-            is_blocking,
-            push: None,
-            metadata: None,
-            unknown_task: UnknownTask::IsNotFound,
-            extensions: Vec::new(),
-        };
+        let message = Message { role: Role::User, ..Message::of_agent("", "", Parts::of_text(text)) };
+        let request = SendRequest { is_blocking, ..SendRequest::of(message) };
         let answer = self.service.answer(&Caller::Anonymous, Call::Send(Box::new(request)), None).await;
         let Ok(Answer::Sent(view)) = answer else { panic!("{answer:?}") };
         let apart = self.apart.lock().expect("no panic").last().copied();

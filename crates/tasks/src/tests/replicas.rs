@@ -16,14 +16,9 @@ fn caller() -> Caller {
 
 fn send(message: Message) -> Call {
     Call::Send(Box::new(SendRequest {
-        message,
-        accepted_output_modes: Vec::new(),
-        history_length: None,
         is_blocking: false,
-        push: None,
-        metadata: None,
         unknown_task: UnknownTask::IsNew,
-        extensions: Vec::new(),
+        ..SendRequest::of(message)
     }))
 }
 

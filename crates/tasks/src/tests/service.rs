@@ -48,25 +48,16 @@ fn caller(name: &str) -> Caller {
 }
 
 fn request(id: &str, text: &str) -> SendRequest {
-    SendRequest {
-        message: Message {
-            id: id.to_owned(),
-            context_id: String::new(),
-            task_id: String::new(),
-            role: Role::User,
-            parts: Parts::of_text(text),
-            metadata: None,
-            extensions: None,
-            reference_task_ids: None,
-        },
-        accepted_output_modes: Vec::new(),
-        history_length: None,
-        is_blocking: true,
-        push: None,
+    SendRequest::of(Message {
+        id: id.to_owned(),
+        context_id: String::new(),
+        task_id: String::new(),
+        role: Role::User,
+        parts: Parts::of_text(text),
         metadata: None,
-        unknown_task: UnknownTask::IsNotFound,
-        extensions: Vec::new(),
-    }
+        extensions: None,
+        reference_task_ids: None,
+    })
 }
 
 fn of_task(mut request: SendRequest, task: &Task) -> SendRequest {

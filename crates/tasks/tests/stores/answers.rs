@@ -7,7 +7,7 @@ use crate::{
 };
 use bindu_a2a::{
     A2aError, Parts,
-    call::{Answer, Call, SendRequest, UnknownTask},
+    call::{Answer, Call, SendRequest},
     model::{Message, Role, TaskState},
 };
 use bindu_tasks::{
@@ -60,16 +60,8 @@ fn service(store: &Arc<PostgresStore>, worker: &Counting) -> TaskService {
 async fn send(service: &TaskService, message_id: &str) -> Result<Answer, A2aError> {
     let client = Client { id: "alice".into(), subject: None, did: None, scopes: Vec::new() };
     let message = Message { id: message_id.to_owned(), task_id: String::new(), ..message("", "", "hello") };
-    let request = SendRequest {
-        message: Message { role: Role::User, parts: Parts::of_text("hello"), ..message },
-        accepted_output_modes: Vec::new(),
-        history_length: None,
-        is_blocking: true,
-        push: None,
-        metadata: None,
-        unknown_task: UnknownTask::IsNotFound,
-        extensions: Vec::new(),
-    };
+    let message = Message { role: Role::User, parts: Parts::of_text("hello"), ..message };
+    let request = SendRequest::of(message);
     service.answer(&Caller::Client(Arc::new(client)), Call::Send(Box::new(request)), None).await
 }
 
